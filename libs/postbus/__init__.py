@@ -1,0 +1,3 @@
+"""Postbus's libraries: everything that is not a service."""
+
+__version__ = "0.1.0"

@@ -1,0 +1,1 @@
+"""Message bytes: whole messages, immutable, named by generation day and content (architecture §4)."""

@@ -1,0 +1,1 @@
+"""DMARC evaluation (RFC 9989; RFC 7489 records accepted): pure; DNS answers are its arguments."""

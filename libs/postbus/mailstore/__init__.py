@@ -1,0 +1,1 @@
+"""The mail store: the only code that touches schema `mailstore` (architecture §4)."""

@@ -1,0 +1,1 @@
+"""Spam scoring: tests, weights and the X-Spam header fields: pure."""

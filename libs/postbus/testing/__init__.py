@@ -1,0 +1,1 @@
+"""Fakes, builders and the transcript player; imported by tests/ and integration/ only."""

@@ -1,0 +1,1 @@
+"""Postbus's daemons, one folder each, and the command line in `cli`."""

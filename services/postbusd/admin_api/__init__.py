@@ -1,0 +1,1 @@
+"""The admin-api service; README.md is its manual page."""

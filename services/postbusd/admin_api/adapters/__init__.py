@@ -1,0 +1,1 @@
+"""Adapters of admin-api: the only place for its foreign types."""

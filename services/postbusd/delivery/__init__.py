@@ -1,0 +1,1 @@
+"""The delivery service; README.md is its manual page."""

@@ -1,0 +1,1 @@
+"""Adapters of delivery: the only place for its foreign types."""

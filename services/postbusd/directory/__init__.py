@@ -1,0 +1,1 @@
+"""The directory service; README.md is its manual page."""

@@ -1,0 +1,1 @@
+"""Adapters of directory: the only place for its foreign types."""

@@ -1,0 +1,1 @@
+"""The dns-provisioner service; README.md is its manual page."""

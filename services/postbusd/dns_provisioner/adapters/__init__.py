@@ -1,0 +1,1 @@
+"""Adapters of dns-provisioner: the only place for its foreign types."""

@@ -1,0 +1,1 @@
+"""The filter service; README.md is its manual page."""

@@ -1,0 +1,1 @@
+"""Adapters of filter: the only place for its foreign types."""

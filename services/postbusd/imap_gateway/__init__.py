@@ -1,0 +1,1 @@
+"""The imap-gateway service; README.md is its manual page."""

@@ -1,0 +1,1 @@
+"""Adapters of imap-gateway: the only place for its foreign types."""

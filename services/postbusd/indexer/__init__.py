@@ -1,0 +1,1 @@
+"""The indexer service; README.md is its manual page."""

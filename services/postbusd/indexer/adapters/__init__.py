@@ -1,0 +1,1 @@
+"""Adapters of indexer: the only place for its foreign types."""

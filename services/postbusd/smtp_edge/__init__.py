@@ -1,0 +1,1 @@
+"""The smtp-edge service; README.md is its manual page."""

@@ -1,0 +1,1 @@
+"""Adapters of smtp-edge: the only place for its foreign types."""
