@@ -26,6 +26,8 @@ class ListCertificatesReply(msgspec.Struct, frozen=True, kw_only=True):
 
     revision: int
     certificates: tuple[ServerCertificate, ...] = ()
+    ca_pem: bytes = b""
+    """The private CA that clients of this installation may trust; empty when certificates are public."""
 
 
 class CertificateSource(Protocol):

@@ -141,7 +141,7 @@ class FolderHead(msgspec.Struct, frozen=True, kw_only=True):
 class PackedEntries(msgspec.Struct, frozen=True, kw_only=True):
     """Entries of a folder as packed columns (network byte order), ascending by uid; n = len(uids) / 4.
 
-    `PackedEntries` of a load hold every entry; those of an update hold the ones changed since a mod_seq, and `vanished`.
+    A load holds every entry; an update holds those changed since a mod_seq, and `vanished`.
     """
 
     head: FolderHead

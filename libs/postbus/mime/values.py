@@ -92,5 +92,7 @@ class Scan(msgspec.Struct, frozen=True, array_like=True):
     sent_day: int | None
     """The Date: header's day in its own zone, days since 1970-01-01 (SENTSINCE, RFC 9051 §6.4.4)."""
     has_attachment: bool
+    preview: str = ""
+    """The first characters of the first text part, white space folded, at most 256 (RFC 8970)."""
     defects: tuple[str, ...] = ()
     """Closed list in `postbus.mime.scanner`, as `depth_limit`, `missing_boundary`."""

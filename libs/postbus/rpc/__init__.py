@@ -1,1 +1,1 @@
-"""gRPC: generated messages, the codec between them and our values, typed clients, and the server that carries a port."""
+"""gRPC: generated messages, the codec between them and our values, typed clients, the server that carries a port."""

@@ -20,6 +20,9 @@ class RuntimeSettings(msgspec.Struct, frozen=True, kw_only=True):
         "mail.demo.example"
     )
     resolver: Annotated[str, field_doc("DNS server HOST:PORT that every check uses; empty: the system's.")] = ""
+    secrets_dir: Annotated[
+        str, field_doc("Folder of secret files: postgres-<service>, nats-<service>, master.key.")
+    ] = "/run/secrets"
     nats_url: Annotated[str, field_doc("NATS server.")] = "nats://127.0.0.1:4222"
     postgres_dsn: Annotated[str, field_doc("Postgres, without user and password: each service has its own role.")] = ""
     rpc_seconds: Annotated[float, field_doc("Deadline of a call between services, seconds.")] = 10.0

@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n0postbus/dns_provisioner/v1/dns_provisioner.proto\x12\x1apostbus.dns_provisioner.v1\"1\n\x17ListCertificatesRequest\x12\x16\n\x0eknown_revision\x18\x01 \x01(\x03\"\\\n\x11ServerCertificate\x12\r\n\x05names\x18\x01 \x03(\t\x12\x11\n\tchain_pem\x18\x02 \x01(\x0c\x12\x0f\n\x07key_pem\x18\x03 \x01(\x0c\x12\x14\n\x0cnot_after_ms\x18\x04 \x01(\x03\"n\n\x15ListCertificatesReply\x12\x10\n\x08revision\x18\x01 \x01(\x03\x12\x43\n\x0c\x63\x65rtificates\x18\x02 \x03(\x0b\x32-.postbus.dns_provisioner.v1.ServerCertificate2\x8c\x01\n\x0e\x44nsProvisioner\x12z\n\x10ListCertificates\x12\x33.postbus.dns_provisioner.v1.ListCertificatesRequest\x1a\x31.postbus.dns_provisioner.v1.ListCertificatesReplyb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n0postbus/dns_provisioner/v1/dns_provisioner.proto\x12\x1apostbus.dns_provisioner.v1\"1\n\x17ListCertificatesRequest\x12\x16\n\x0eknown_revision\x18\x01 \x01(\x03\"\\\n\x11ServerCertificate\x12\r\n\x05names\x18\x01 \x03(\t\x12\x11\n\tchain_pem\x18\x02 \x01(\x0c\x12\x0f\n\x07key_pem\x18\x03 \x01(\x0c\x12\x14\n\x0cnot_after_ms\x18\x04 \x01(\x03\"~\n\x15ListCertificatesReply\x12\x10\n\x08revision\x18\x01 \x01(\x03\x12\x43\n\x0c\x63\x65rtificates\x18\x02 \x03(\x0b\x32-.postbus.dns_provisioner.v1.ServerCertificate\x12\x0e\n\x06\x63\x61_pem\x18\x03 \x01(\x0c\x32\x8c\x01\n\x0e\x44nsProvisioner\x12z\n\x10ListCertificates\x12\x33.postbus.dns_provisioner.v1.ListCertificatesRequest\x1a\x31.postbus.dns_provisioner.v1.ListCertificatesReplyb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -36,7 +36,7 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_SERVERCERTIFICATE']._serialized_start=131
   _globals['_SERVERCERTIFICATE']._serialized_end=223
   _globals['_LISTCERTIFICATESREPLY']._serialized_start=225
-  _globals['_LISTCERTIFICATESREPLY']._serialized_end=335
-  _globals['_DNSPROVISIONER']._serialized_start=338
-  _globals['_DNSPROVISIONER']._serialized_end=478
+  _globals['_LISTCERTIFICATESREPLY']._serialized_end=351
+  _globals['_DNSPROVISIONER']._serialized_start=354
+  _globals['_DNSPROVISIONER']._serialized_end=494
 # @@protoc_insertion_point(module_scope)

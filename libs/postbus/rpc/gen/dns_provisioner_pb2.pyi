@@ -78,7 +78,9 @@ class ListCertificatesReply(_message.Message):
 
     REVISION_FIELD_NUMBER: _builtins.int
     CERTIFICATES_FIELD_NUMBER: _builtins.int
+    CA_PEM_FIELD_NUMBER: _builtins.int
     revision: _builtins.int
+    ca_pem: _builtins.bytes
     @_builtins.property
     def certificates(self) -> _containers.RepeatedCompositeFieldContainer[Global___ServerCertificate]: ...
     def __init__(
@@ -86,10 +88,11 @@ class ListCertificatesReply(_message.Message):
         *,
         revision: _builtins.int = ...,
         certificates: _abc.Iterable[Global___ServerCertificate] | None = ...,
+        ca_pem: _builtins.bytes = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["certificates", b"certificates", "revision", b"revision"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["ca_pem", b"ca_pem", "certificates", b"certificates", "revision", b"revision"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
