@@ -8,7 +8,7 @@ from postbus.core.ids import BlobId
 
 
 class BlobStore(Protocol):
-    """Durable bytes. Every method raises MailError: UNAVAILABLE (away), LIMIT (free space below the reserve), NOT_FOUND."""
+    """Durable bytes. Raises MailError: UNAVAILABLE (away), LIMIT (free space below the reserve), NOT_FOUND."""
 
     async def put(self, content: bytes) -> BlobId:
         """Stores the octets; durable (file and every new directory fsynced) when it returns."""

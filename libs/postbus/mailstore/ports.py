@@ -27,8 +27,10 @@ class MessageAppender(Protocol):
     """The port of delivery and APPEND."""
 
     async def append(self, appends: Sequence[Append]) -> list[AppendResult]:
-        """One round trip for the whole batch, any mailboxes, results in the order asked for. Each append is atomic on its
-        own: key, message, entry, quota, change row, outbox rows and index_pending (architecture §3.5)."""
+        """One round trip for the whole batch, any mailboxes, results in the order asked for.
+
+        Each append is atomic by itself: key, message, entry, quota, change row, outbox rows and index_pending (architecture §3.5).
+        """
         ...
 
 

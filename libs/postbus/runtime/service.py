@@ -107,8 +107,11 @@ class Context(Protocol):
         ...
 
     def spawn(self, name: str, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
-        """Runs a background loop in the service's task group: an unexpected end or exception is logged with an
-        incident id, counted, shown in health, and the loop is started again with back-off. Cancelled after `drain()`."""
+        """Runs a background loop in the service's task group, cancelled after `drain()`.
+
+        An unexpected end or exception is logged with an incident id, counted, shown in health, and the loop is started
+        again with back-off.
+        """
         ...
 
     def add_check(self, name: str, check: Callable[[], Awaitable[None]]) -> None:
