@@ -29,7 +29,8 @@ class MessageAppender(Protocol):
     async def append(self, appends: Sequence[Append]) -> list[AppendResult]:
         """One round trip for the whole batch, any mailboxes, results in the order asked for.
 
-        Each append is atomic by itself: key, message, entry, quota, change row, outbox rows and index_pending (architecture §3.5).
+        Each append is atomic by itself: key, message, entry, quota, change row, outbox rows and index_pending
+        (architecture §3.5).
         """
         ...
 
