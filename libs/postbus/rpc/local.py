@@ -1,0 +1,36 @@
+"""A port of the same process, called without gRPC but with the same manners: deadline, trace, MailError only."""
+
+import asyncio
+from collections.abc import Callable
+from typing import Any
+
+from postbus.core.errors import ErrorKind, MailError
+from postbus.core.trace import current_trace, use_trace
+from postbus.rpc.calls import methods
+from postbus.rpc.invoke import invoke
+
+
+class LocalClient:
+    """Calls what `find` gives, None while the service is not up yet; has every method of its port."""
+
+    def __init__(self, service: str, find: Callable[[], object | None], deadline_seconds: float) -> None:
+        self._service = service
+        self._find = find
+        self._deadline_seconds = deadline_seconds
+        for name in methods(service):
+            setattr(self, name, self._bind(name))
+
+    def _bind(self, name: str) -> object:
+        async def call(request: Any) -> Any:
+            implementation = self._find()
+            if implementation is None:
+                raise MailError(ErrorKind.UNAVAILABLE, f"{self._service}: starting")
+            trace = current_trace()
+            with use_trace(trace.child() if trace else None):
+                try:
+                    async with asyncio.timeout(self._deadline_seconds):
+                        return await invoke(self._service, name, implementation, request)
+                except TimeoutError as error:
+                    raise MailError(ErrorKind.UNAVAILABLE, f"{self._service}: deadline_exceeded") from error
+
+        return call
