@@ -147,3 +147,15 @@ class Publish(Protocol):
     async def __call__(self, events: Sequence[Event]) -> None:
         """Raises MailError: the rows stay."""
         ...
+
+
+class Upkeep(Protocol):
+    """The port of the loop that keeps the history short (delivery's elected loop)."""
+
+    async def trim_history(self, before_ms: int, after: MailboxId | None, limit: int) -> MailboxId | None:
+        """Forgets operation keys and change rows older than `before_ms` of up to `limit` mailboxes above `after`.
+
+        Returns the last mailbox handled, None at the end. Keys must be kept longer than anything can be redelivered
+        (promise 2); a view older than the change rows is told to load again (`PackedEntries.complete`).
+        """
+        ...

@@ -69,6 +69,8 @@ class NewMessage(msgspec.Struct, frozen=True, kw_only=True):
     """Base subject (RFC 5256 §2.1), for threads without references."""
     preview: str
     """At most 256 characters of text (RFC 8970)."""
+    is_reply: bool = False
+    """The subject says reply or forward (RFC 5256 §2.1): without references the message joins a thread by subject."""
 
 
 class Append(msgspec.Struct, frozen=True, kw_only=True):
@@ -100,6 +102,8 @@ class AppendOutcome(enum.StrEnum):
     NO_FOLDER = "no_folder"
     OVER_QUOTA = "over_quota"
     NO_MAILBOX = "no_mailbox"
+    INVALID = "invalid"
+    """The database refuses its values (a bug of the caller): retrying does not help."""
 
 
 class AppendResult(msgspec.Struct, frozen=True, kw_only=True):
@@ -238,3 +242,5 @@ class PendingIndex(msgspec.Struct, frozen=True, kw_only=True):
     enqueued_ms: int
     attempt: int
     message: StoredMessage | None
+    enqueue: int = 0
+    """Grows with every enqueuing: `indexed` deletes the row only while it is the same."""
