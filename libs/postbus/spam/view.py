@@ -1,0 +1,62 @@
+"""What the tests look at: a message as the filter knows it, without its octets. Built once a message by the service."""
+
+import enum
+
+import msgspec
+
+
+class Check(enum.StrEnum):
+    """The look-ups that precede the tests and can be away (promise 4)."""
+
+    SPF = "spf"
+    DKIM = "dkim"
+    DMARC = "dmarc"
+    RDNS = "rdns"
+
+
+class AuthorAddress(msgspec.Struct, frozen=True, kw_only=True):
+    """An address of the From: field."""
+
+    name: str
+    """Display name with encoded-words decoded; empty: none."""
+    local_part: str
+    domain: str
+    """Lower-case A-labels; empty: there is none, or it is no domain name."""
+
+
+class Authentication(msgspec.Struct, frozen=True, kw_only=True):
+    """Results of RFC 8601 §2.7; None: the check was not asked for."""
+
+    spf: str | None = None
+    dkim: str | None = None
+    """`pass` when any signature passes."""
+    dkim_author: bool = False
+    """A passing signature is the author domain's own, or aligned with it."""
+    dmarc: str | None = None
+    dmarc_policy: str = "none"
+    """What the owner publishes for this author domain: counts when DMARC fails."""
+
+
+class MessageView(msgspec.Struct, frozen=True, kw_only=True):
+    """A message at end of DATA."""
+
+    fields: tuple[tuple[str, str], ...]
+    """Header fields in order: lower-case name, unfolded value."""
+    authors: tuple[AuthorAddress, ...] = ()
+    text: bytes = b""
+    """The text parts, transfer encoding undone, up to a limit."""
+    authentication: Authentication = Authentication()
+    unavailable: tuple[Check, ...] = ()
+    forged_results: bool = False
+    """An Authentication-Results field claims to be ours (RFC 8601 §5)."""
+    submitted: bool = False
+    """Handed in by someone who logged in."""
+    client_confirmed: bool = True
+    """The client's address has a forward-confirmed name (FCrDNS)."""
+    helo: str = ""
+    sent_ms: int | None = None
+    received_ms: int = 0
+
+    def count(self, name: str) -> int:
+        """How many fields have the lower-case name."""
+        return sum(1 for field_name, _ in self.fields if field_name == name)
