@@ -72,7 +72,11 @@ def _permissions(service: str) -> Permissions:
     if consumed is not None:
         publish += _consumer_subjects(*consumed)
     if service == "delivery":
-        publish += (f"$JS.API.STREAM.PURGE.{STREAM_MAIL}", f"$JS.API.STREAM.MSG.GET.{STREAM_MAIL}")
+        publish += (
+            f"$JS.API.STREAM.PURGE.{STREAM_MAIL}",
+            f"$JS.API.STREAM.MSG.GET.{STREAM_MAIL}",
+            f"$JS.API.DIRECT.GET.{STREAM_MAIL}",
+        )
     hears = (*_EVERYBODY_HEARS, *_HEARS.get(service, ()), f"{inbox_prefix(service)}.>")
     return Permissions(publish=publish, subscribe=hears)
 
