@@ -175,7 +175,7 @@ class NatsBus:
             limit = time.time() - REPLAY_WINDOW_HOURS * 3600
             while low < high:
                 middle = (low + high) // 2
-                found = (await api.get_msg(STREAM_MAIL, seq=middle, direct=True)).time
+                found = (await api.get_msg(STREAM_MAIL, seq=middle)).time
                 if found is not None and found.timestamp() < limit:
                     low = middle + 1
                 else:

@@ -41,7 +41,6 @@ def stream_configs(replicas: int) -> list[StreamConfig]:
             max_bytes=max_bytes,
             num_replicas=replicas,
             duplicate_window=DUPLICATE_WINDOW_SECONDS,
-            allow_direct=True,
             deny_delete=True,
         )
 

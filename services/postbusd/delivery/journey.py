@@ -1,0 +1,148 @@
+"""The last leg of a message: from `mail.accepted` to its folders (architecture §3.5).
+
+The resolution made at RCPT travels in the envelope and is the pinned expansion: a redelivery leads to the same
+mailboxes, whatever the directory says by then, so that the key (mailbox_id, queue_id) is all that promise 2 needs. Only
+a forward_path that could not be resolved then is resolved now.
+
+Order within a batch: append (one round trip) → wake-ups → ledger → ack. Dying between two of them redelivers, and the
+key answers DUPLICATE.
+"""
+
+from collections.abc import Sequence
+
+import msgspec
+
+from postbus.contracts.delivery import Accounted, Placement
+from postbus.contracts.events import Event, EventType, MailAccepted
+from postbus.contracts.filter import Verdict
+from postbus.core.errors import ErrorKind, MailError
+from postbus.core.ids import MailboxId, new_email_id, new_uuid7
+from postbus.mailstore.prepare import prepare_message
+from postbus.mailstore.values import Append, AppendOutcome, AppendResult, SpecialUse
+from postbus.mime.codec import decode_scan
+from postbus.mime.values import Scan
+
+
+class Destination(msgspec.Struct, frozen=True, kw_only=True):
+    """One mailbox that a message goes to, by the first forward_path that leads there."""
+
+    mailbox_id: MailboxId
+    address: str
+    forward_path: str
+    quarantine: bool
+
+
+class Journey(msgspec.Struct, frozen=True, kw_only=True):
+    """A message with all its destinations and what is to be appended; the two are parallel."""
+
+    stream_sequence: int
+    accepted: MailAccepted
+    destinations: tuple[Destination, ...]
+    appends: tuple[Append, ...]
+
+
+def plan_journey(stream_sequence: int, accepted: MailAccepted, scan: Scan | None, now_ms: int) -> Journey:
+    """What to append for a message whose forward_paths are all resolved; `scan` where it does not travel along.
+
+    Raises MailError: INVALID when it leads nowhere (it then becomes a dead letter, never nothing).
+    """
+    destinations = find_destinations(accepted)
+    if not destinations:
+        raise MailError(ErrorKind.INVALID, "no forward_path leads to a mailbox")
+    parsed = scan or decode_scan(accepted.scan)
+    appends = tuple(_append(accepted, destination, parsed, now_ms) for destination in destinations)
+    return Journey(stream_sequence=stream_sequence, accepted=accepted, destinations=destinations, appends=appends)
+
+
+def find_destinations(accepted: MailAccepted) -> tuple[Destination, ...]:
+    """Each mailbox once, whatever paths lead there (promise 2)."""
+    found: dict[MailboxId, Destination] = {}
+    own = {verdict.forward_path: verdict.verdict for verdict in accepted.verdict.recipients}
+    for path in accepted.envelope.forward_paths:
+        quarantine = own.get(path.address, accepted.verdict.verdict) is Verdict.QUARANTINE
+        for target in path.resolution.targets:
+            found.setdefault(
+                target.mailbox_id,
+                Destination(
+                    mailbox_id=target.mailbox_id,
+                    address=target.address,
+                    forward_path=path.address,
+                    quarantine=quarantine,
+                ),
+            )
+    return tuple(found.values())
+
+
+def final_prefix(accepted: MailAccepted, destination: Destination) -> bytes:
+    """Return-Path (RFC 5321 §4.4) and Delivered-To before what smtp-edge and filter have added."""
+    return (
+        f"Return-Path: <{accepted.envelope.reverse_path}>\r\nDelivered-To: {destination.forward_path}\r\n".encode()
+        + accepted.prefix
+    )
+
+
+def _append(accepted: MailAccepted, destination: Destination, scan: Scan, now_ms: int) -> Append:
+    return Append(
+        mailbox_id=destination.mailbox_id,
+        operation_key=accepted.queue_id,
+        folder=SpecialUse.JUNK if destination.quarantine else SpecialUse.INBOX,
+        message=prepare_message(
+            email_id=new_email_id(now_ms),
+            blob_id=accepted.blob_id,
+            prefix=final_prefix(accepted, destination),
+            scan=scan,
+            internal_date_ms=accepted.accepted_ms,
+        ),
+        fallback_to_inbox=True,
+        may_overdraw=True,
+        events=(_event(accepted, destination, scan, now_ms),),
+    )
+
+
+def _event(accepted: MailAccepted, destination: Destination, scan: Scan, now_ms: int) -> Event:
+    return Event(
+        event_id=new_uuid7(now_ms),
+        type=EventType.QUARANTINED if destination.quarantine else EventType.DELIVERED,
+        at_ms=now_ms,
+        service="delivery",
+        summary=f"{'filed as spam' if destination.quarantine else 'delivered'} for {destination.address}",
+        queue_id=accepted.queue_id,
+        message_id=scan.message_id,
+        domain=destination.address.rpartition("@")[2],
+        mailbox=destination.address,
+        reverse_path=accepted.envelope.reverse_path,
+        forward_path=destination.forward_path,
+        client_address=accepted.client.address,
+        traceparent=accepted.traceparent,
+    )
+
+
+class Arrival(msgspec.Struct, frozen=True, kw_only=True):
+    """What became of a journey: its placements, and why a copy could not be placed."""
+
+    accounted: Accounted
+    placements: tuple[Placement, ...]
+    detail: str
+
+
+def judge(journey: Journey, results: Sequence[AppendResult]) -> Arrival:
+    """FOLDER when every copy has its place, HELD when one has none (its mailbox is gone)."""
+    placements = []
+    missing = []
+    for destination, result in zip(journey.destinations, results, strict=True):
+        if result.outcome in {AppendOutcome.STORED, AppendOutcome.DUPLICATE}:
+            placements.append(
+                Placement(
+                    mailbox_id=destination.mailbox_id,
+                    address=destination.address,
+                    folder=result.folder_name,
+                    uid=result.uid,
+                )
+            )
+        else:
+            missing.append(f"{destination.address}: {result.outcome}")
+    return Arrival(
+        accounted=Accounted.HELD if missing else Accounted.FOLDER,
+        placements=tuple(placements),
+        detail="; ".join(missing),
+    )

@@ -1,0 +1,320 @@
+"""Takes messages from the bus, a batch at a time, and does not let go of one before it is accounted for."""
+
+import asyncio
+import logging
+import os
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+
+import msgspec
+from prometheus_client import CollectorRegistry, Counter, Histogram
+
+from postbus.blobs.ports import BlobStore
+from postbus.bus.ports import Bus, MailDelivery
+from postbus.bus.subjects import SUBJECT_INDEX_WANTED, folder_changed_subject
+from postbus.contracts.delivery import Accounted
+from postbus.contracts.directory import AddressResolver, Outcome, ResolveRequest
+from postbus.contracts.events import FolderChanged, IndexWanted, MailAccepted
+from postbus.core.clock import Clock
+from postbus.core.errors import ErrorKind, MailError
+from postbus.core.ids import QueueId
+from postbus.core.trace import parse_traceparent, use_trace
+from postbus.mailstore.ports import MessageAppender
+from postbus.mailstore.values import AppendOutcome, AppendResult
+from postbus.mime.scanner import scan_message
+from postbusd.delivery.journey import Journey, judge, plan_journey
+from postbusd.delivery.ports import DeadLetter, Ledger, LedgerEntry
+from postbusd.delivery.settings import DeliverySettings
+
+log = logging.getLogger(__name__)
+
+FETCH_SECONDS = 20.0
+HEARTBEAT_SECONDS = 20.0
+"""A third of the consumer's ack wait."""
+MAX_RETRY_SECONDS = 30.0
+AWAY_SECONDS = 1.0
+
+
+class Metrics:
+    """postbus_delivery_*; label `outcome`: folder | held."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self.messages = Counter(
+            "postbus_delivery_messages", "Messages accounted for, by outcome.", ["outcome"], registry=registry
+        )
+        self.redelivered = Counter(
+            "postbus_delivery_redelivered_messages", "Messages that came again from the bus.", registry=registry
+        )
+        self.ledger_clashes = Counter(
+            "postbus_delivery_ledger_clashes", "Stream sequences seen with another queue_id.", registry=registry
+        )
+        self.seconds = Histogram(
+            "postbus_delivery_accepted_to_visible_seconds",
+            "Time from acceptance to the commit that makes a message visible.",
+            registry=registry,
+            buckets=(0.005, 0.01, 0.02, 0.03, 0.05, 0.1, 0.25, 0.5, 1, 5, 30),
+        )
+
+
+class Worker:
+    """The consumer loop of delivery."""
+
+    def __init__(  # noqa: PLR0913  # the composition root's list of ports
+        self,
+        *,
+        bus: Bus,
+        store: MessageAppender,
+        blobs: BlobStore,
+        ledger: Ledger,
+        resolver: AddressResolver,
+        clock: Clock,
+        settings: DeliverySettings,
+        metrics: Metrics,
+    ) -> None:
+        self._bus = bus
+        self._store = store
+        self._blobs = blobs
+        self._ledger = ledger
+        self._resolver = resolver
+        self._clock = clock
+        self._settings = settings
+        self._metrics = metrics
+        self._idle = asyncio.Event()
+        self._idle.set()
+        self._draining = False
+
+    async def run(self) -> None:
+        """Works until cancelled; an absent bus is waited for."""
+        while not self._draining:
+            try:
+                deliveries = await self._bus.fetch_mail(self._settings.batch_messages, FETCH_SECONDS)
+            except MailError as error:
+                log.warning("delivery.bus.away", extra={"reason": str(error)})
+                await asyncio.sleep(AWAY_SECONDS)
+                continue
+            if deliveries:
+                self._idle.clear()
+                try:
+                    await self.deliver(deliveries)
+                finally:
+                    self._idle.set()
+        await asyncio.Event().wait()
+
+    async def drain(self) -> None:
+        """Takes nothing new and waits for the batch in hand."""
+        self._draining = True
+        await self._idle.wait()
+
+    async def deliver(self, deliveries: Sequence[MailDelivery]) -> None:
+        """One batch, each message able to fail alone."""
+        redelivered = sum(delivery.attempt > 1 for delivery in deliveries)
+        if redelivered:
+            self._metrics.redelivered.inc(redelivered)
+        async with _heartbeats(deliveries):
+            planned = [
+                (delivery, journey) for delivery in deliveries if (journey := await self._plan(delivery)) is not None
+            ]
+            if planned:
+                await self._store_all(planned)
+
+    async def _plan(self, delivery: MailDelivery) -> Journey | None:
+        """The journey of one message; None when it was put aside."""
+        accepted = delivery.accepted
+        if accepted is None:
+            await self._hold(delivery, QueueId(""), "not a mail.accepted")
+            return None
+        with use_trace(parse_traceparent(accepted.traceparent)):
+            try:
+                accepted = await self._resolve(accepted)
+                scan = None if accepted.scan else scan_message(await self._blobs.get(accepted.blob_id))
+                return plan_journey(delivery.stream_sequence, accepted, scan, self._clock.now_ms())
+            except MailError as error:
+                await self._put_aside(delivery, accepted, error)
+            except Exception as error:
+                incident = os.urandom(6).hex()
+                log.exception("delivery.plan.failed", extra={"queue_id": accepted.queue_id, "incident": incident})
+                await self._put_aside(
+                    delivery, accepted, MailError(ErrorKind.INTERNAL, f"incident {incident}: {type(error).__name__}")
+                )
+        return None
+
+    async def _resolve(self, accepted: MailAccepted) -> MailAccepted:
+        """Resolves what could not be resolved at RCPT."""
+        open_paths = [p for p in accepted.envelope.forward_paths if p.resolution.outcome is Outcome.LATER]
+        if not open_paths:
+            return accepted
+        reply = await self._resolver.resolve(ResolveRequest(forward_paths=tuple(p.address for p in open_paths)))
+        found = dict(zip((p.address for p in open_paths), reply.resolutions, strict=True))
+        if any(resolution.outcome is Outcome.LATER for resolution in found.values()):
+            raise MailError(ErrorKind.UNAVAILABLE, "directory can't resolve a forward_path now")
+        paths = tuple(
+            msgspec.structs.replace(path, resolution=found.get(path.address, path.resolution))
+            for path in accepted.envelope.forward_paths
+        )
+        return msgspec.structs.replace(
+            accepted, envelope=msgspec.structs.replace(accepted.envelope, forward_paths=paths)
+        )
+
+    async def _store_all(self, planned: list[tuple[MailDelivery, Journey]]) -> None:
+        """Appends the batch; when it fails for another reason than an absent database, each message by itself."""
+        try:
+            await self._store_batch(planned)
+        except MailError as error:
+            if error.kind is not ErrorKind.UNAVAILABLE and len(planned) > 1:
+                await self._store_singly(planned)
+                return
+            for delivery, journey in planned:
+                await self._put_aside(delivery, journey.accepted, error)
+            if error.kind is ErrorKind.UNAVAILABLE:
+                await asyncio.sleep(AWAY_SECONDS)
+        except Exception as error:
+            incident = os.urandom(6).hex()
+            log.exception("delivery.batch.failed", extra={"incident": incident, "messages": len(planned)})
+            if len(planned) > 1:
+                await self._store_singly(planned)
+                return
+            delivery, journey = planned[0]
+            own = MailError(ErrorKind.INTERNAL, f"incident {incident}: {type(error).__name__}")
+            await self._put_aside(delivery, journey.accepted, own)
+
+    async def _store_singly(self, planned: list[tuple[MailDelivery, Journey]]) -> None:
+        for one in planned:
+            await self._store_all([one])
+
+    async def _store_batch(self, planned: list[tuple[MailDelivery, Journey]]) -> None:
+        results = await self._store.append([append for _, journey in planned for append in journey.appends])
+        self._note_visible(planned, results)
+        await self._wake(planned, results)
+        await self._account(planned, results)
+
+    def _note_visible(self, planned: list[tuple[MailDelivery, Journey]], results: Sequence[AppendResult]) -> None:
+        now_ms = self._clock.now_ms()
+        for _, journey in planned:
+            self._metrics.seconds.observe(max(now_ms - journey.accepted.accepted_ms, 0) / 1000)
+        duplicates = sum(result.outcome is AppendOutcome.DUPLICATE for result in results)
+        if duplicates:
+            log.info("delivery.duplicates.skipped", extra={"count": duplicates})
+
+    async def _wake(self, planned: list[tuple[MailDelivery, Journey]], results: Sequence[AppendResult]) -> None:
+        """Wake-ups: one a mailbox, one for indexer."""
+        appends = (append for _, journey in planned for append in journey.appends)
+        changed: dict[str, FolderChanged] = {}
+        stored = 0
+        for append, result in zip(appends, results, strict=True):
+            if result.outcome is AppendOutcome.STORED:
+                stored += 1
+                before = changed.get(append.mailbox_id)
+                folders = {*(before.folder_ids if before else ()), result.folder_id}
+                changed[append.mailbox_id] = FolderChanged(
+                    mailbox_id=append.mailbox_id, folder_ids=tuple(sorted(folders)), mod_seq=result.mod_seq
+                )
+        for mailbox_id, value in changed.items():
+            await self._bus.wake(folder_changed_subject(mailbox_id), value)
+        if stored:
+            await self._bus.wake(SUBJECT_INDEX_WANTED, IndexWanted(count=stored))
+
+    async def _account(self, planned: list[tuple[MailDelivery, Journey]], results: Sequence[AppendResult]) -> None:
+        """Ledger, then acks."""
+        entries = _ledger_entries(planned, results)
+        held = [
+            DeadLetter(
+                stream_sequence=entry.stream_sequence,
+                queue_id=entry.queue_id,
+                reason=entry.detail,
+                payload=delivery.payload,
+            )
+            for entry, (delivery, _) in zip(entries, planned, strict=True)
+            if entry.accounted is Accounted.HELD
+        ]
+        if held:
+            await self._ledger.hold(held)
+        for clash in await self._ledger.record(entries):
+            self._metrics.ledger_clashes.inc()
+            log.error(
+                "delivery.ledger.clash", extra={"queue_id": clash.queue_id, "stream_sequence": clash.stream_sequence}
+            )
+        await asyncio.gather(*(self._ack(delivery) for delivery, _ in planned))
+        for entry in entries:
+            self._metrics.messages.labels(entry.accounted).inc()
+            level = logging.ERROR if entry.accounted is Accounted.HELD else logging.INFO
+            facts = {"queue_id": entry.queue_id, "outcome": entry.accounted, "copies": len(entry.placements)}
+            log.log(level, "delivery.message.accounted", extra={**facts, "detail": entry.detail})
+
+    async def _ack(self, delivery: MailDelivery) -> None:
+        """An ack that gets lost leads to a redelivery, which the key makes harmless."""
+        try:
+            await delivery.ack()
+        except MailError as error:
+            log.warning("delivery.ack.lost", extra={"stream_sequence": delivery.stream_sequence, "reason": str(error)})
+
+    async def _put_aside(self, delivery: MailDelivery, accepted: MailAccepted, error: MailError) -> None:
+        """Later again while a dependency is away; a message that fails for itself ends as a dead letter."""
+        if error.kind is ErrorKind.UNAVAILABLE or delivery.attempt < self._settings.poison_attempts:
+            seconds = min(0.5 * 2 ** min(delivery.attempt, 10), MAX_RETRY_SECONDS)
+            log.warning(
+                "delivery.message.deferred",
+                extra={"queue_id": accepted.queue_id, "reason": str(error), "attempt": delivery.attempt},
+            )
+            try:
+                await delivery.retry(seconds)
+            except MailError as lost:
+                log.warning("delivery.retry.lost", extra={"queue_id": accepted.queue_id, "reason": str(lost)})
+        else:
+            await self._hold(delivery, accepted.queue_id, str(error))
+
+    async def _hold(self, delivery: MailDelivery, queue_id: QueueId, reason: str) -> None:
+        letter = DeadLetter(
+            stream_sequence=delivery.stream_sequence, queue_id=queue_id, reason=reason, payload=delivery.payload
+        )
+        try:
+            await self._ledger.hold([letter])
+        except MailError as error:
+            log.warning("delivery.hold.deferred", extra={"queue_id": queue_id, "reason": str(error)})
+            return
+        self._metrics.messages.labels(Accounted.HELD).inc()
+        log.error(
+            "delivery.message.held",
+            extra={"queue_id": queue_id, "stream_sequence": delivery.stream_sequence, "reason": reason},
+        )
+        await self._ack(delivery)
+
+
+def _ledger_entries(planned: list[tuple[MailDelivery, Journey]], results: Sequence[AppendResult]) -> list[LedgerEntry]:
+    """One entry a message, from its own slice of the batch's results."""
+    remaining = iter(results)
+    entries = []
+    for delivery, journey in planned:
+        arrival = judge(journey, [next(remaining) for _ in journey.appends])
+        entries.append(
+            LedgerEntry(
+                stream_sequence=delivery.stream_sequence,
+                queue_id=journey.accepted.queue_id,
+                accounted=arrival.accounted,
+                accepted_ms=journey.accepted.accepted_ms,
+                detail=arrival.detail,
+                placements=arrival.placements,
+                traceparent=journey.accepted.traceparent,
+            )
+        )
+    return entries
+
+
+@asynccontextmanager
+async def _heartbeats(deliveries: Sequence[MailDelivery]) -> AsyncIterator[None]:
+    """Keeps the bus from redelivering what is being worked on."""
+
+    async def beat() -> None:
+        while True:
+            await asyncio.sleep(HEARTBEAT_SECONDS)
+            for delivery in deliveries:
+                try:
+                    await delivery.heartbeat()
+                except MailError:
+                    log.info("delivery.heartbeat.lost", extra={"stream_sequence": delivery.stream_sequence})
+
+    async with asyncio.TaskGroup() as group:
+        beating = group.create_task(beat())
+        try:
+            yield
+        finally:
+            beating.cancel()
