@@ -1,0 +1,56 @@
+"""The command `postbus`: one module a noun, imported only when it is asked for.
+
+A command's module has `add_parser(subparsers)`, which sets `handler`, a function that takes the parsed arguments and
+returns the exit code. Nothing here may import a service, gRPC or a database client: `postbus --help` is to be instant.
+"""
+
+import argparse
+import importlib
+import os
+import sys
+from collections.abc import Sequence
+
+from postbus import __version__
+
+COMMANDS = {
+    "up": "start everything on this machine",
+    "down": "stop it",
+    "status": "services, ports, health, memory",
+    "logs": "what the services wrote",
+    "domain": "mail domains: add, list",
+    "mailbox": "mailboxes: add, list",
+    "run": "run one or several services in this process",
+    "migrate": "bring the database and the bus up to date",
+    "check-config": "check all settings",
+    "test": "run the tests of this checkout",
+}
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs a command; the exit code."""
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    parser = argparse.ArgumentParser(prog="postbus", description="Postbus, a self-hosted mail platform.")
+    parser.add_argument("--version", action="version", version=f"postbus {__version__}")
+    subparsers = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    wanted = words[0] if words else ""
+    for name, summary in COMMANDS.items():
+        if name == wanted:
+            importlib.import_module(f"postbusd.cli.{name.replace('-', '_')}").add_parser(subparsers)
+        else:
+            subparsers.add_parser(name, help=summary)
+    if not words:
+        parser.print_help()
+        return 2
+    args = parser.parse_args(words)
+    args.environment = dict(os.environ)  # noqa: TID251 (handed on to the services, read by nobody here)
+    try:
+        return int(args.handler(args))
+    except KeyboardInterrupt:
+        return 130
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141
+
+
+if __name__ == "__main__":
+    sys.exit(main())
