@@ -1,0 +1,171 @@
+"""What every DirectoryRepository must do: run on the fake in tests/ and on Postgres in integration/.
+
+A subclass gives a fixture `repository` with an empty directory.
+"""
+
+from collections.abc import Sequence
+
+import pytest
+
+from postbus.contracts.directory import Domain
+from postbus.contracts.events import Event, EventType
+from postbus.core.errors import ErrorKind, MailError
+from postbus.core.ids import MailboxId, new_uuid7
+from postbusd.directory.ports import DirectoryRepository
+from postbusd.directory.values import Found, Key, MailboxChange, MailboxWritten
+
+HASH = "$argon2id$v=19$m=8,t=1,p=1$c2FsdHNhbHQ$aGFzaA"
+
+
+def make_event(summary: str = "changed") -> Event:
+    """An event like those of the administration."""
+    return Event(event_id=new_uuid7(1), type=EventType.CONFIGURATION, at_ms=1, service="directory", summary=summary)
+
+
+async def put(
+    repository: DirectoryRepository,
+    address: str,
+    *,
+    active: bool | None = None,
+    quota_octets: int | None = None,
+    password_hash: str | None = HASH,
+    create_only: bool = False,
+) -> MailboxWritten:
+    """Puts a mailbox, with a new mailbox_id each time."""
+    local_part, _, domain = address.partition("@")
+    change = MailboxChange(
+        mailbox_id=MailboxId(new_uuid7(1_790_000_000_000)),
+        local_part=local_part,
+        domain=domain,
+        actor="admin",
+        password_hash=password_hash,
+        active=active,
+        quota_octets=quota_octets,
+        create_only=create_only,
+    )
+    return await repository.put_mailbox(change, make_event(f"put {address}"))
+
+
+async def find(repository: DirectoryRepository, local_part: str, domain: str, *, system: bool = False) -> Found:
+    """The answer for one key."""
+    key = Key(local_part=local_part, domain=domain, system=system)
+    return (await repository.find([key]))[1][key]
+
+
+class DirectoryRepositoryContract:
+    """The rules of `postbusd.directory.ports`."""
+
+    async def test_a_domain_is_created_then_replaced(self, repository: DirectoryRepository) -> None:
+        """put_domain."""
+        first = await repository.put_domain(Domain(name="example.org"), make_event())
+        second = await repository.put_domain(Domain(name="example.org", incoming=True), make_event())
+        assert first.changed
+        assert second.changed
+        assert (await find(repository, "x", "example.org")).domain == Domain(name="example.org", incoming=True)
+
+    async def test_each_change_has_the_next_revision_and_no_change_has_none(
+        self, repository: DirectoryRepository
+    ) -> None:
+        """The revision counts commits that changed something."""
+        start = await repository.revision()
+        revisions = [
+            (await repository.put_domain(Domain(name="example.org"), make_event())).revision,
+            (await put(repository, "a@example.org")).revision,
+            (await put(repository, "a@example.org", active=True, password_hash=None)).revision,
+            (await put(repository, "a@example.org", active=False, password_hash=None)).revision,
+        ]
+        assert revisions == [start + 1, start + 2, start + 2, start + 3]
+        assert await repository.revision() == start + 3
+
+    async def test_a_batch_is_answered_key_by_key(self, repository: DirectoryRepository) -> None:
+        """find: known, unknown, foreign."""
+        await repository.put_domain(Domain(name="example.org", incoming=True), make_event())
+        mailbox = (await put(repository, "a@example.org", quota_octets=10)).mailbox
+        keys = [
+            Key(local_part=name, domain=domain)
+            for name, domain in (("a", "example.org"), ("b", "example.org"), ("a", "other.test"))
+        ]
+        revision, found = await repository.find(keys)
+        assert revision == await repository.revision()
+        assert [found[key].mailbox for key in keys] == [mailbox, None, None]
+        assert [found[key].domain is not None for key in keys] == [True, True, False]
+
+    async def test_a_system_key_finds_the_oldest_active_mailbox(self, repository: DirectoryRepository) -> None:
+        """postmaster@ and abuse@, with and without a domain."""
+        await repository.put_domain(Domain(name="silent.test"), make_event())
+        await put(repository, "quiet@silent.test")
+        await repository.put_domain(Domain(name="example.org", incoming=True), make_event())
+        for name in ("off", "zoe", "adam"):
+            await put(repository, f"{name}@example.org", active=name != "off")
+        for domain in ("example.org", ""):
+            found = await find(repository, "postmaster", domain, system=True)
+            assert found.mailbox is not None
+            assert found.mailbox.address == "zoe@example.org"
+
+    async def test_a_mailbox_keeps_its_identity_and_what_is_not_named(self, repository: DirectoryRepository) -> None:
+        """put_mailbox on an existing one."""
+        await repository.put_domain(Domain(name="example.org"), make_event())
+        first = await put(repository, "a@example.org", active=False, quota_octets=5)
+        second = await put(repository, "a@example.org", password_hash=None)
+        third = await put(repository, "a@example.org", password_hash=None, quota_octets=0)
+        assert (first.created, second.created, second.changed) == (True, False, False)
+        assert second.mailbox == first.mailbox
+        assert (third.mailbox.active, third.mailbox.quota_octets) == (False, None)
+
+    async def test_refusals_name_the_field(self, repository: DirectoryRepository) -> None:
+        """put_mailbox: no domain, no password, there already."""
+        await repository.put_domain(Domain(name="example.org"), make_event())
+        with pytest.raises(MailError, match=r"address: .*other\.test") as unknown:
+            await put(repository, "a@other.test")
+        with pytest.raises(MailError, match="password: ") as without:
+            await put(repository, "a@example.org", password_hash=None)
+        await put(repository, "a@example.org")
+        with pytest.raises(MailError, match="address: ") as twice:
+            await put(repository, "a@example.org", create_only=True)
+        kinds = [error.value.kind for error in (unknown, without, twice)]
+        assert kinds == [ErrorKind.NOT_FOUND, ErrorKind.INVALID, ErrorKind.ALREADY_EXISTS]
+
+    async def test_a_login_has_the_latest_password(self, repository: DirectoryRepository) -> None:
+        """load_login."""
+        await repository.put_domain(Domain(name="example.org"), make_event())
+        await put(repository, "a@example.org")
+        written = await put(repository, "a@example.org", password_hash=HASH + "2")
+        login = await repository.load_login("a", "example.org")
+        assert login is not None
+        assert (login.mailbox, login.password_hash) == (written.mailbox, HASH + "2")
+        assert login.revision == written.revision
+        assert await repository.load_login("b", "example.org") is None
+
+    async def test_pages_follow_each_other_in_octet_order(self, repository: DirectoryRepository) -> None:
+        """list_domains, list_mailboxes."""
+        for name in ("b.test", "a-b.test", "a.test"):
+            await repository.put_domain(Domain(name=name), make_event())
+            await put(repository, f"x@{name}")
+            await put(repository, f"x.y@{name}")
+        domains = await repository.list_domains("", 2)
+        assert ([each.name for each in domains.domains], domains.more) == (["a-b.test", "a.test"], True)
+        rest = await repository.list_domains("a.test", 2)
+        assert ([each.name for each in rest.domains], rest.more) == (["b.test"], False)
+        page = await repository.list_mailboxes("", "", 4)
+        expected = ["x.y@a-b.test", "x.y@a.test", "x.y@b.test", "x@a-b.test"]
+        assert ([each.address for each in page.mailboxes], page.more) == (expected, True)
+        of_one = await repository.list_mailboxes("a.test", "x.y@a.test", 4)
+        assert ([each.address for each in of_one.mailboxes], of_one.more) == (["x@a.test"], False)
+
+    async def test_events_are_relayed_once_and_only_of_changes(self, repository: DirectoryRepository) -> None:
+        """relay_outbox."""
+        relayed: list[str] = []
+
+        async def publish(events: Sequence[Event]) -> None:
+            relayed.extend(event.summary for event in events)
+
+        async def fail(events: Sequence[Event]) -> None:
+            raise MailError(ErrorKind.UNAVAILABLE, "no bus")
+
+        for summary in ("one", "nothing new"):
+            await repository.put_domain(Domain(name="example.org"), make_event(summary))
+        await put(repository, "a@example.org")
+        with pytest.raises(MailError):
+            await repository.relay_outbox(10, fail)
+        assert [await repository.relay_outbox(1, publish) for _ in range(3)] == [1, 1, 0]
+        assert relayed == ["one", "put a@example.org"]

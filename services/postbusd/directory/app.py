@@ -1,0 +1,56 @@
+"""Composition root of directory."""
+
+from postbus.bus.subjects import SUBJECT_DIRECTORY_CHANGED
+from postbus.contracts.events import DirectoryChanged
+from postbus.mailstore.postgres import PostgresMailStore
+from postbus.runtime.service import Context, ServiceSpec
+from postbusd.directory.adapters.argon2 import Argon2Hasher
+from postbusd.directory.adapters.postgres import PostgresDirectory
+from postbusd.directory.administration import Administration
+from postbusd.directory.login import PasswordAuthenticator
+from postbusd.directory.resolution import CachedResolver
+from postbusd.directory.service import DirectoryService
+from postbusd.directory.settings import DirectorySettings
+
+
+class RunningDirectory:
+    """What the process holds."""
+
+    def __init__(self, context: Context, service: DirectoryService, hasher: Argon2Hasher) -> None:
+        self._context = context
+        self._service = service
+        self._hasher = hasher
+
+    @property
+    def port(self) -> DirectoryService:
+        """The implementation of the contract."""
+        return self._service
+
+    async def start(self) -> None:
+        """Follows the changes of other processes."""
+        await self._context.bus.listen(SUBJECT_DIRECTORY_CHANGED, DirectoryChanged, self._service.note_change)
+        self._context.bus.on_reconnect(self._service.forget)
+        self._context.spawn("outbox", self._service.relay_events)
+
+    async def drain(self) -> None:
+        """Nothing listens here; waiting password checks end."""
+        self._hasher.close()
+
+
+async def build(context: Context, settings: DirectorySettings) -> RunningDirectory:
+    """Puts the service together."""
+    hasher = Argon2Hasher(threads=settings.hash_threads, queue_logins=settings.queue_logins, registry=context.registry)
+    accounts = PostgresMailStore(await context.postgres())
+    repository = PostgresDirectory(context.postgres)
+    service = DirectoryService(
+        resolver=CachedResolver(repository, accounts, context.clock, context.registry),
+        authenticator=PasswordAuthenticator(repository, hasher, context.clock, context.registry),
+        administration=Administration(repository, accounts, hasher, context.clock),
+        repository=repository,
+        bus=context.bus,
+    )
+    context.add_check("database", service.check_database)
+    return RunningDirectory(context, service, hasher)
+
+
+SPEC = ServiceSpec(name="directory", settings=DirectorySettings, build=build)

@@ -1,0 +1,182 @@
+"""Authenticate (architecture §6): one reply for every wrong pair, slow hashing bounded, repeats answered from a cache.
+
+- An unknown account costs one hash like a known one, and gives the same reply.
+- INACTIVE is told only to who knows the password; to anybody else the mailbox looks like any other.
+- A blocked network is refused before the cache is asked: the cache is no oracle for guessing fast.
+- A wrong password that is repeated within FAILURE_SECONDS is one failure: a forgotten telephone blocks nobody.
+"""
+
+import hashlib
+import hmac
+import logging
+import math
+import secrets
+
+import msgspec
+from prometheus_client import CollectorRegistry, Counter
+
+from postbus.contracts.directory import AuthenticateReply, AuthenticateRequest, Mailbox
+from postbus.core.clock import Clock
+from postbus.core.errors import ErrorKind, MailError, after
+from postbusd.directory.names import fold, read_forward_path
+from postbusd.directory.passwords import is_possible, prepare_password
+from postbusd.directory.ports import DirectoryReader, PasswordHasher
+from postbusd.directory.throttle import BoundedTable, LoginThrottle, network_of
+from postbusd.directory.values import Login
+
+SUCCESS_SECONDS = 300.0
+FAILURE_SECONDS = 60.0
+CONFIRM_SECONDS = 60.0  # wake-ups may be lost: the cache's revision is compared with the database's this often
+MAX_CACHED = 10_000  # of each kind
+MAX_USERNAME_CHARACTERS = 512
+
+log = logging.getLogger(__name__)
+
+
+class _Proven(msgspec.Struct, frozen=True, kw_only=True):
+    mailbox: Mailbox
+    revision: int
+    expires: float
+
+
+class LoginCache:
+    """Outcomes by keyed digest; the key is this process's own and is never stored."""
+
+    def __init__(self) -> None:
+        self._key = secrets.token_bytes(32)
+        self._successes: BoundedTable[bytes, _Proven] = BoundedTable(MAX_CACHED)
+        self._failures: BoundedTable[bytes, float] = BoundedTable(MAX_CACHED)
+        self.revision = 0
+        self.confirmed = -math.inf
+
+    def digest(self, account: str, password: str) -> bytes:
+        """What an attempt is known by."""
+        return hmac.digest(self._key, f"{account}\0{password}".encode("utf-8", "surrogatepass"), hashlib.sha256)
+
+    def success(self, digest: bytes, now: float) -> _Proven | None:
+        """A fresh success."""
+        proven = self._successes.get(digest)
+        return proven if proven is not None and proven.expires > now else None
+
+    def failed(self, digest: bytes, now: float) -> bool:
+        """Whether this attempt failed a moment ago."""
+        return (self._failures.get(digest) or -math.inf) > now
+
+    def put_success(self, digest: bytes, login: Login, now: float) -> None:
+        """Keeps a success, unless it is older than a change we know of."""
+        self.advance(login.revision)
+        if login.revision == self.revision:
+            self._successes.put(
+                digest, _Proven(mailbox=login.mailbox, revision=login.revision, expires=now + SUCCESS_SECONDS)
+            )
+
+    def put_failure(self, digest: bytes, revision: int, now: float) -> None:
+        """Keeps a failure, unless it is older than a change we know of."""
+        if revision >= self.revision:
+            self._failures.put(digest, now + FAILURE_SECONDS)
+
+    def advance(self, revision: int) -> None:
+        """A change is known: everything before it is stale."""
+        if revision > self.revision:
+            self.clear()
+            self.revision = revision
+
+    def clear(self) -> None:
+        """Changes may have been missed."""
+        self._successes.clear()
+        self._failures.clear()
+
+
+class PasswordAuthenticator:
+    """The Authenticator of directory: the mailbox's own address and password."""
+
+    def __init__(
+        self, reader: DirectoryReader, hasher: PasswordHasher, clock: Clock, registry: CollectorRegistry
+    ) -> None:
+        self.cache = LoginCache()
+        self._reader = reader
+        self._hasher = hasher
+        self._clock = clock
+        self._throttle = LoginThrottle()
+        self._logins = Counter(
+            "postbus_directory_logins",
+            "Logins checked, by result (accepted, cached, wrong, repeated, inactive, blocked).",
+            ["result"],
+            registry=registry,
+        )
+
+    async def authenticate(self, request: AuthenticateRequest) -> AuthenticateReply:
+        """Checks a password. Raises MailError: UNAUTHENTICATED, INACTIVE, RATE_LIMITED, UNAVAILABLE."""
+        address = read_forward_path(request.username)
+        name = fold(address.local_part) if address else request.username[:MAX_USERNAME_CHARACTERS]
+        account = f"{name}@{address.domain}" if address else name
+        network = network_of(request.client_address)
+        self._refuse_for(self._throttle.blocked_seconds(account, network, self._clock.monotonic()))
+        if not is_possible(request.password):
+            raise self._wrong(account, network)
+        password = prepare_password(request.password)
+        digest = self.cache.digest(account, password)
+        await self._confirm_revision()
+        now = self._clock.monotonic()
+        proven = self.cache.success(digest, now)
+        if proven is not None:
+            return self._admit(proven.mailbox, proven.revision, "cached")
+        if self.cache.failed(digest, now):
+            self._logins.labels("repeated").inc()
+            raise _wrong_error()
+        self._refuse_for(self._throttle.take_hash(account, network, now))
+        login = await self._reader.load_login(name, address.domain) if address else None
+        if login is None or not await self._matches(login, password):
+            if login is None:
+                await self._hasher.verify_nothing(password)
+            self.cache.put_failure(digest, login.revision if login else self.cache.revision, self._clock.monotonic())
+            raise self._wrong(account, network)
+        self._throttle.note_success(account, network, self._clock.monotonic())
+        self.cache.put_success(digest, login, self._clock.monotonic())
+        return self._admit(login.mailbox, login.revision, "accepted")
+
+    async def _matches(self, login: Login, password: str) -> bool:
+        if not login.password_hash:
+            await self._hasher.verify_nothing(password)
+            return False
+        return await self._hasher.verify(login.password_hash, password)
+
+    async def _confirm_revision(self) -> None:
+        """Notices changes whose wake-up was lost. Without a database the cache lives on for its five minutes."""
+        now = self._clock.monotonic()
+        if now - self.cache.confirmed < CONFIRM_SECONDS:
+            return
+        try:
+            self.cache.advance(await self._reader.revision())
+        except MailError as error:
+            log.warning("directory.revision.unknown", extra={"kind": error.kind.value, "reason": error.detail})
+            return
+        self.cache.confirmed = now
+
+    def _admit(self, mailbox: Mailbox, revision: int, result: str) -> AuthenticateReply:
+        if not mailbox.active:
+            self._logins.labels("inactive").inc()
+            raise MailError(ErrorKind.INACTIVE, "this mailbox is not active")
+        self._logins.labels(result).inc()
+        return AuthenticateReply(
+            mailbox_id=mailbox.mailbox_id,
+            address=mailbox.address,
+            quota_octets=mailbox.quota_octets,
+            revision=revision,
+        )
+
+    def _refuse_for(self, seconds: float) -> None:
+        if seconds > 0:
+            self._logins.labels("blocked").inc()
+            raise MailError(
+                ErrorKind.RATE_LIMITED, "too many login attempts, try again later", after(math.ceil(seconds))
+            )
+
+    def _wrong(self, account: str, network: str) -> MailError:
+        self._throttle.note_failure(account, network, self._clock.monotonic())
+        self._logins.labels("wrong").inc()
+        return _wrong_error()
+
+
+def _wrong_error() -> MailError:
+    return MailError(ErrorKind.UNAUTHENTICATED, "wrong user name or password")
