@@ -55,12 +55,18 @@ class Child:
         """Whether it was asked to end."""
         return self._stopping.is_set()
 
+    @property
+    def reason(self) -> str:
+        """Why it ended last, in a line."""
+        text = self.last_line.strip() or "it printed nothing"
+        return f"{text} (exit code {self.last_exit})"
+
     async def run(self) -> None:
         """Runs the program again and again until `stop`."""
         pause = RESTART_FIRST_SECONDS
         try:
             while not self._stopping.is_set():
-                await self._run_once()
+                await self.run_once()
                 if self._stopping.is_set():
                     break
                 self.exits += 1
@@ -90,7 +96,8 @@ class Child:
             self._signal(signal.SIGKILL)
             await self._ended.wait()
 
-    async def _run_once(self) -> None:
+    async def run_once(self) -> None:
+        """Runs the program to its end, once; `last_exit` and `last_line` tell the outcome."""
         self.started_at = time.monotonic()
         try:
             process = subprocess.Popen(  # noqa: ASYNC220 (starts at once; its pipe and its end are awaited)
@@ -139,6 +146,10 @@ class Child:
             self._logs.route(self.name, self.services, line)
         if lines:
             self.last_line = lines[-1].decode("utf-8", "replace")
+
+    def kill(self) -> None:
+        """Ends the process at once."""
+        self._signal(signal.SIGKILL)
 
     def _signal(self, number: int) -> None:
         if self._process is not None and self._process.returncode is None:
