@@ -1,0 +1,76 @@
+"""What a server says: status responses and server data as octets (RFC 9051 §7)."""
+
+import re
+from collections.abc import Iterable, Sequence
+
+from postbus.imap.commands.folders import StatusItem
+from postbus.imap.commands.search import SearchResult
+from postbus.imap.utf7 import encode_utf7
+from postbus.imap.wire import format_astring, format_list, format_set, format_string
+
+DELIMITER = b'"/"'
+CONTINUE = b"+ Ready\r\n"
+
+_UNSAFE = re.compile(r"[^\x20-\x7e]+")
+
+
+def format_tagged(tag: bytes, status: bytes, text: str, code: bytes = b"") -> bytes:
+    """`tag OK [CODE] text`; the text is made printable, since it may repeat what others wrote."""
+    return tag + b" " + _format_status(status, text, code)
+
+
+def format_untagged(status: bytes, text: str, code: bytes = b"") -> bytes:
+    """`* OK [CODE] text`."""
+    return b"* " + _format_status(status, text, code)
+
+
+def _format_status(status: bytes, text: str, code: bytes) -> bytes:
+    bracket = b"[%b] " % code if code else b""
+    return b"%b %b%b\r\n" % (status, bracket, (_UNSAFE.sub("?", text) or "-").encode("ascii"))
+
+
+def format_capability(names: Iterable[bytes]) -> bytes:
+    """Without brackets: for the untagged response and the response code alike."""
+    return b"CAPABILITY " + b" ".join(names)
+
+
+def format_folder_name(name: str) -> bytes:
+    """A folder name as an astring in modified UTF-7."""
+    return format_astring(encode_utf7(name))
+
+
+def format_list_response(kind: bytes, attributes: Sequence[bytes], name: str) -> bytes:
+    """LIST or LSUB."""
+    return b"* %b %b %b %b\r\n" % (kind, format_list(attributes), DELIMITER, format_string(encode_utf7(name)))
+
+
+def format_status_response(name: str, values: Sequence[tuple[StatusItem, int]]) -> bytes:
+    """STATUS."""
+    pairs = (b"%b %d" % (item.value, value) for item, value in values)
+    return b"* STATUS %b %b\r\n" % (format_folder_name(name), format_list(pairs))
+
+
+def format_flags(flags: Iterable[str]) -> bytes:
+    """Flags in parentheses."""
+    return format_list(flag.encode("ascii", "replace") for flag in flags)
+
+
+def format_search_response(numbers: Iterable[int]) -> bytes:
+    """RFC 3501's SEARCH."""
+    return b"* SEARCH" + b"".join(b" %d" % number for number in numbers) + b"\r\n"
+
+
+def format_esearch_response(tag: bytes, uid: bool, numbers: Sequence[int], results: Sequence[SearchResult]) -> bytes:
+    """ESEARCH of ascending numbers (RFC 4731 §3.1): MIN, MAX and ALL are left out where nothing was found."""
+    pieces = [b"* ESEARCH (TAG %b)" % format_string(tag)]
+    if uid:
+        pieces.append(b"UID")
+    if SearchResult.MIN in results and numbers:
+        pieces.append(b"MIN %d" % numbers[0])
+    if SearchResult.MAX in results and numbers:
+        pieces.append(b"MAX %d" % numbers[-1])
+    if SearchResult.COUNT in results:
+        pieces.append(b"COUNT %d" % len(numbers))
+    if SearchResult.ALL in results and numbers:
+        pieces.append(b"ALL " + format_set(numbers))
+    return b" ".join(pieces) + b"\r\n"
