@@ -2,10 +2,14 @@
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, TypeAlias
 
 import asyncpg
 
 from postbus.core.errors import ErrorKind, MailError
+
+if TYPE_CHECKING:
+    Session: TypeAlias = asyncpg.pool.PoolConnectionProxy[asyncpg.Record]
 
 AWAY = (
     asyncpg.PostgresConnectionError,
@@ -20,7 +24,7 @@ AWAY = (
 
 
 @asynccontextmanager
-async def connection(pool: asyncpg.Pool) -> AsyncIterator[asyncpg.pool.PoolConnectionProxy[asyncpg.Record]]:
+async def connection(pool: asyncpg.Pool) -> AsyncIterator["Session"]:
     """A connection of `pool` for the block. Raises MailError: UNAVAILABLE for everything in `AWAY`."""
     try:
         async with pool.acquire() as acquired:

@@ -1,0 +1,26 @@
+"""delivery's ledger on real Postgres, in the rights of its own role."""
+
+from collections.abc import AsyncIterator
+from typing import TYPE_CHECKING
+
+import asyncpg
+import pytest
+
+from postbus.testing.ledger import LedgerContract
+from postbusd.delivery.adapters.postgres import PostgresLedger
+
+if TYPE_CHECKING:
+    from conftest import Database
+
+
+class TestPostgresLedger(LedgerContract):
+    @pytest.fixture
+    async def ledger(self, database: "Database") -> AsyncIterator[PostgresLedger]:
+        owner = await asyncpg.connect(database.dsn, user="postgres", password=database.password("superuser"))
+        await owner.execute("TRUNCATE delivery.ledger, delivery.dead_letter")
+        await owner.close()
+        pool = await asyncpg.create_pool(
+            database.dsn, user="postbus_delivery", password=database.password("delivery"), min_size=0, max_size=2
+        )
+        yield PostgresLedger(pool)
+        await pool.close()

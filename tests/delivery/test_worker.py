@@ -1,0 +1,226 @@
+"""From `mail.accepted` to folders: once per mailbox, every message accounted for, whatever fails on the way."""
+
+import asyncio
+from collections.abc import Sequence
+
+import msgspec
+import pytest
+from prometheus_client import CollectorRegistry
+
+from postbus.bus.codec import encode_value
+from postbus.contracts.delivery import Accounted
+from postbus.contracts.directory import MailboxTarget, Outcome, Resolution, ResolveReply, ResolveRequest
+from postbus.contracts.events import EventType, ForwardPath, MailAccepted
+from postbus.contracts.filter import CheckMessageReply, RecipientVerdict, Verdict
+from postbus.core.clock import SystemClock
+from postbus.core.errors import ErrorKind, MailError
+from postbus.core.ids import MailboxId, QueueId
+from postbus.mailstore.values import Append, AppendResult
+from postbus.testing.blobs import MemoryBlobStore
+from postbus.testing.bus import FakeBus, FakeMailDelivery
+from postbus.testing.ledger import MemoryLedger
+from postbus.testing.mail import PLAIN, accepted_mail, forward_path
+from postbus.testing.mailstore import MemoryMailStore
+from postbusd.delivery.settings import DeliverySettings
+from postbusd.delivery.worker import Metrics, Worker
+
+ALICE = MailboxId("0190a000-0000-7000-8000-000000000001")
+BOB = MailboxId("0190a000-0000-7000-8000-000000000002")
+
+
+class Resolver:
+    def __init__(self, outcome: Outcome) -> None:
+        self.outcome = outcome
+
+    async def resolve(self, request: ResolveRequest) -> ResolveReply:
+        target = MailboxTarget(mailbox_id=ALICE, address="alice@demo.example")
+        return ResolveReply(
+            resolutions=tuple(
+                Resolution(forward_path=path, outcome=self.outcome, targets=(target,)) for path in request.forward_paths
+            ),
+            revision=1,
+        )
+
+
+class World:
+    def __init__(self) -> None:
+        self.bus = FakeBus()
+        self.store = MemoryMailStore()
+        self.blobs = MemoryBlobStore()
+        self.ledger = MemoryLedger()
+        self.resolver = Resolver(Outcome.MAILBOX)
+        self.registry = CollectorRegistry()
+        self.worker = Worker(
+            bus=self.bus,
+            store=self.store,
+            blobs=self.blobs,
+            ledger=self.ledger,
+            resolver=self.resolver,
+            clock=SystemClock(),
+            settings=DeliverySettings(),
+            metrics=Metrics(self.registry),
+        )
+
+    async def deliver(self, *mails: MailAccepted, attempt: int = 1) -> list[FakeMailDelivery]:
+        deliveries = [FakeMailDelivery(encode_value(mail), n, attempt) for n, mail in enumerate(mails, 1)]
+        await self.worker.deliver(deliveries)
+        return deliveries
+
+    async def messages(self, mailbox: MailboxId) -> dict[str, int]:
+        return {f.name: f.messages for f in await self.store.list_folders(mailbox) if f.messages}
+
+
+@pytest.fixture
+async def world(monkeypatch: pytest.MonkeyPatch) -> World:
+    monkeypatch.setattr("postbusd.delivery.worker.AWAY_SECONDS", 0)
+    world = World()
+    for mailbox in (ALICE, BOB):
+        await world.store.ensure_mailbox(mailbox)
+    return world
+
+
+async def test_a_message_is_stored_accounted_told_and_acknowledged(world: World) -> None:
+    (delivery,) = await world.deliver(accepted_mail("Q1", forward_path("alice@demo.example", ALICE)))
+    assert delivery.acked
+    assert await world.messages(ALICE) == {"INBOX": 1}
+    entry = world.ledger.entries[1]
+    assert (entry.queue_id, entry.accounted, entry.placements[0].folder) == ("Q1", Accounted.FOLDER, "INBOX")
+    assert [subject for subject, _ in world.bus.wakes] == [f"folder.changed.{ALICE}", "index.wanted"]
+    assert [event.type for event in world.store.outbox] == [EventType.DELIVERED]
+
+
+async def test_the_prefix_starts_with_the_return_path(world: World) -> None:
+    await world.deliver(accepted_mail("Q1", forward_path("alice@demo.example", ALICE)))
+    (row,) = await world.store.pending(10)
+    assert row.message is not None
+    assert row.message.prefix.startswith(
+        b"Return-Path: <ann@elsewhere.example>\r\nDelivered-To: alice@demo.example\r\nReceived: "
+    )
+
+
+async def test_two_paths_to_one_mailbox_store_one_copy(world: World) -> None:
+    paths = (forward_path("alice@demo.example", ALICE), forward_path("info@demo.example", ALICE, BOB))
+    await world.deliver(accepted_mail("Q1", *paths))
+    assert await world.messages(ALICE) == {"INBOX": 1}
+    assert await world.messages(BOB) == {"INBOX": 1}
+
+
+async def test_a_redelivery_stores_nothing_and_is_acknowledged(world: World) -> None:
+    mail = accepted_mail("Q1", forward_path("alice@demo.example", ALICE))
+    await world.deliver(mail)
+    (again,) = await world.deliver(mail, attempt=2)
+    assert again.acked
+    assert await world.messages(ALICE) == {"INBOX": 1}
+    assert len(world.bus.wakes) == 2
+    assert world.registry.get_sample_value("postbus_delivery_redelivered_messages_total") == 1
+
+
+async def test_quarantine_goes_to_spam_for_those_whom_it_concerns(world: World) -> None:
+    verdict = CheckMessageReply(
+        verdict=Verdict.QUARANTINE,
+        score=9.0,
+        required=5.0,
+        recipients=(RecipientVerdict(forward_path="bob@demo.example", verdict=Verdict.ACCEPT, score=1.0),),
+    )
+    paths = (forward_path("alice@demo.example", ALICE), forward_path("bob@demo.example", BOB))
+    await world.deliver(accepted_mail("Q1", *paths, verdict=verdict))
+    assert await world.messages(ALICE) == {"Spam": 1}
+    assert await world.messages(BOB) == {"INBOX": 1}
+    assert [event.type for event in world.store.outbox] == [EventType.QUARANTINED, EventType.DELIVERED]
+
+
+@pytest.mark.parametrize("absent", ["store", "ledger"])
+async def test_an_absent_database_leaves_the_message_on_the_bus(world: World, absent: str) -> None:
+    mail = accepted_mail("Q1", forward_path("alice@demo.example", ALICE))
+    part = getattr(world, absent)
+    part.fail_with = MailError(ErrorKind.UNAVAILABLE, "database: away")
+    (delivery,) = await world.deliver(mail, attempt=99)
+    assert not delivery.acked
+    assert delivery.retries == [30.0]
+    part.fail_with = None
+    (delivery,) = await world.deliver(mail, attempt=100)
+    assert delivery.acked
+    assert await world.messages(ALICE) == {"INBOX": 1}
+    assert world.ledger.entries[1].accounted is Accounted.FOLDER
+
+
+async def test_an_undecodable_message_is_held(world: World) -> None:
+    delivery = FakeMailDelivery(b"\xff\xff", 5)
+    await world.worker.deliver([delivery])
+    assert delivery.acked
+    assert world.ledger.letters[5].payload == b"\xff\xff"
+    assert world.ledger.entries[5].accounted is Accounted.HELD
+
+
+async def test_a_message_that_fails_for_itself_is_held_and_harms_no_other(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = world.store.append
+
+    async def append(appends: Sequence[Append]) -> list[AppendResult]:
+        if any(append.operation_key == "POISON" for append in appends):
+            raise ZeroDivisionError
+        return await real(appends)
+
+    monkeypatch.setattr(world.store, "append", append)
+    path = forward_path("alice@demo.example", ALICE)
+    mails = [accepted_mail("Q1", path), accepted_mail("POISON", path), accepted_mail("Q3", path)]
+    first, poison, third = await world.deliver(*mails)
+    assert (first.acked, poison.acked, third.acked) == (True, False, True)
+    assert len(poison.retries) == 1
+    assert await world.messages(ALICE) == {"INBOX": 2}
+    again = FakeMailDelivery(encode_value(mails[1]), 2, attempt=5)
+    await world.worker.deliver([again])
+    assert again.acked
+    assert world.ledger.entries[2].accounted is Accounted.HELD
+
+
+async def test_a_vanished_mailbox_means_held_not_lost(world: World) -> None:
+    gone = MailboxId("0190a000-0000-7000-8000-00000000dead")
+    paths = (forward_path("alice@demo.example", ALICE), forward_path("gone@demo.example", gone))
+    (delivery,) = await world.deliver(accepted_mail("Q1", *paths))
+    assert delivery.acked
+    assert await world.messages(ALICE) == {"INBOX": 1}
+    assert world.ledger.letters[1].reason == "gone@demo.example: no_mailbox"
+    assert world.ledger.entries[1].accounted is Accounted.HELD
+
+
+async def test_a_message_that_leads_nowhere_is_held(world: World) -> None:
+    nowhere = ForwardPath(address="x@demo.example", resolution=Resolution(forward_path="x", outcome=Outcome.REJECT))
+    (delivery,) = await world.deliver(accepted_mail("Q1", nowhere), attempt=5)
+    assert delivery.acked
+    assert world.ledger.entries[1].accounted is Accounted.HELD
+
+
+async def test_what_could_not_be_resolved_then_is_resolved_now(world: World) -> None:
+    later = ForwardPath(
+        address="alice@demo.example", resolution=Resolution(forward_path="alice@demo.example", outcome=Outcome.LATER)
+    )
+    world.resolver.outcome = Outcome.LATER
+    (delivery,) = await world.deliver(accepted_mail("Q1", later), attempt=50)
+    assert not delivery.acked
+    world.resolver.outcome = Outcome.MAILBOX
+    (delivery,) = await world.deliver(accepted_mail("Q1", later), attempt=51)
+    assert delivery.acked
+    assert await world.messages(ALICE) == {"INBOX": 1}
+
+
+async def test_a_scan_that_did_not_travel_is_made_from_the_blob(world: World) -> None:
+    blob_id = await world.blobs.put(PLAIN)
+    mail = accepted_mail("Q1", forward_path("alice@demo.example", ALICE), blob_id=blob_id)
+    (delivery,) = await world.deliver(msgspec.structs.replace(mail, scan=b""))
+    assert delivery.acked
+    (row,) = await world.store.pending(10)
+    assert row.message is not None
+    assert row.message.octets == len(row.message.prefix) + len(PLAIN)
+
+
+async def test_the_loop_drains(world: World) -> None:
+    async with asyncio.TaskGroup() as group:
+        running = group.create_task(world.worker.run())
+        await world.bus.publish_mail(accepted_mail("Q1", forward_path("alice@demo.example", ALICE)))
+        while not world.ledger.entries:
+            await asyncio.sleep(0)
+        await world.worker.drain()
+        running.cancel()
+    assert QueueId("Q1") == world.ledger.entries[1].queue_id
