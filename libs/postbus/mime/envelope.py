@@ -54,7 +54,7 @@ def _addresses(content: Content, section: Section, name: str, defects: set[Defec
     if first is None:
         return _NO_ADDRESSES
     value = field_value(content, first)
-    if len(section.first) != len(section.fields):
+    if first.name in section.repeated:
         values = [field_value(content, field) for field in section.fields if field.name == name]
         if len(values) > 1:
             value = b", ".join(values)

@@ -4,6 +4,7 @@ Bare line feeds end lines as well as CRLF does. Lines that are no field are pass
 readers do. Linear in the section's length.
 """
 
+import itertools
 import mmap
 import re
 from typing import Final
@@ -15,6 +16,8 @@ Content = bytes | mmap.mmap
 """What is scanned: find() and slices, nothing is copied but what is kept."""
 
 _FIELD: Final = re.compile(rb"^([^\x00-\x20:\x7f]++)[ \t]*+:([^\n]*+(?:\n[ \t][^\n]*+)*+)\n?", re.MULTILINE)
+_ADDRESS_NAMES: Final = ("from", "sender", "reply-to", "to", "cc", "bcc")
+_NOTHING: Final[set[str]] = set()
 _MBOX_LINE: Final = (b"From ", b">From ")
 _COMMON_NAMES: Final = (
     "Return-Path Received Delivered-To X-Original-To Authentication-Results DKIM-Signature ARC-Seal "
@@ -31,13 +34,15 @@ _NAMES: Final[dict[bytes, str]] = {name.encode(): name.lower() for name in _COMM
 class Section:
     """One header section: fields in order, the first of each name, where the body starts."""
 
-    __slots__ = ("body_start", "defects", "fields", "first")
+    __slots__ = ("body_start", "defects", "fields", "first", "repeated")
 
     def __init__(self, fields: list[HeaderField], body_start: int, defects: list[Defect]) -> None:
         self.fields = fields
         self.body_start = body_start
         self.defects = defects
         self.first = {field.name: field for field in reversed(fields)}
+        names = [field.name for field in fields] if len(fields) != len(self.first) else []
+        self.repeated = {name for name in _ADDRESS_NAMES if names.count(name) > 1} if names else _NOTHING
 
 
 def read_section(content: Content, start: int, end: int) -> Section:
@@ -55,21 +60,19 @@ def read_section(content: Content, start: int, end: int) -> Section:
     names = _NAMES
     expected = start
     whole = True
-    for match in _FIELD.finditer(content, start, fields_end):
-        at, value_at, after = match.start(), match.start(2), match.end()
+    for match in itertools.islice(_FIELD.finditer(content, start, fields_end), MAX_HEADER_FIELDS):
+        at, after = match.span()
         if at != expected:
             whole = whole and _is_mbox_line(content, start, expected, at)
-        if len(fields) >= MAX_HEADER_FIELDS:
-            defects.append(Defect.HEADER_FIELD_LIMIT)
-            expected = fields_end
-            break
         raw = match[1]
         name = names.get(raw)
         if name is None:
             name = raw.decode("ascii", "replace").lower()
-        fields.append(HeaderField(name, at, value_at, after))
+        fields.append(HeaderField(name, at, match.start(2), after))
         expected = after
-    if not whole or expected < fields_end:
+    if len(fields) == MAX_HEADER_FIELDS and expected < fields_end:
+        defects.append(Defect.HEADER_FIELD_LIMIT)
+    elif not whole or expected < fields_end:
         defects.append(Defect.MALFORMED_HEADER)
     return Section(fields, body_start, defects)
 
