@@ -74,3 +74,13 @@ def to_ranges(uids: Iterable[int]) -> tuple[tuple[int, int], ...]:
         else:
             ranges.append((uid, uid))
     return tuple(ranges)
+
+
+def unpack_ranges(packed: bytes) -> tuple[tuple[int, int], ...]:
+    """Inclusive ranges from pairs of int64."""
+    return tuple(struct.iter_unpack(">qq", packed))
+
+
+def expand_ranges(ranges: Iterable[tuple[int, int]]) -> tuple[int, ...]:
+    """Every uid of inclusive ranges."""
+    return tuple(uid for first, last in ranges for uid in range(first, last + 1))

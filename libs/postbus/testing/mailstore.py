@@ -7,7 +7,7 @@ from postbus.core.clock import Clock, SystemClock
 from postbus.core.errors import ErrorKind, MailError
 from postbus.core.ids import EmailId, FolderId, MailboxId, ModSeq, Uid
 from postbus.mailstore.backoff import retry_delay_ms
-from postbus.mailstore.keywords import check_keywords, merge_keywords
+from postbus.mailstore.keywords import MAX_KEYWORDS, check_keywords, merge_keywords
 from postbus.mailstore.names import (
     INBOX,
     SEPARATOR,
@@ -55,7 +55,14 @@ class MemoryMailStore:
     async def append(self, appends: Sequence[Append]) -> list[AppendResult]:
         """Each fails alone."""
         self._check()
-        return [self._append(append) for append in appends]
+        return [self._checked_append(append) for append in appends]
+
+    def _checked_append(self, append: Append) -> AppendResult:
+        try:
+            check_keywords(append.keywords)
+            return self._append(append)
+        except MailError:
+            return AppendResult(outcome=AppendOutcome.INVALID)
 
     def _append(self, append: Append) -> AppendResult:
         box = self._mailboxes.get(append.mailbox_id)
@@ -75,7 +82,6 @@ class MemoryMailStore:
         return self._store(box, folder, append)
 
     def _store(self, box: MailboxRow, folder: FolderRow, append: Append) -> AppendResult:
-        check_keywords(append.keywords)
         entry = entry_of(append, folder, box.next_mod_seq(), self._clock.now_ms())
         box.add_message(append.message)
         box.add_entry(folder, entry)
@@ -189,13 +195,15 @@ class MemoryMailStore:
 
     async def fetch_messages(self, mailbox_id: MailboxId, email_ids: Sequence[EmailId]) -> dict[EmailId, StoredMessage]:
         """Rows of those that exist."""
-        box = self._box(mailbox_id)
-        rows = {email_id: box.show_message(email_id) for email_id in email_ids}
+        self._check()
+        box = self._mailboxes.get(mailbox_id)
+        rows = {email_id: box.show_message(email_id) for email_id in email_ids} if box else {}
         return {email_id: row for email_id, row in rows.items() if row}
 
     async def fetch_envelopes(self, mailbox_id: MailboxId, email_ids: Sequence[EmailId]) -> list[bytes]:
         """Wire-ready ENVELOPEs, empty for a missing message."""
-        box = self._box(mailbox_id)
+        self._check()
+        box = self._mailboxes.get(mailbox_id) or MailboxRow(mailbox_id=mailbox_id)
         rows = [box.messages.get(email_id) for email_id in email_ids]
         return [row.message.envelope if row else b"" for row in rows]
 
@@ -216,6 +224,8 @@ class MemoryMailStore:
             for flags, keywords in [_changed(entry, request)]
             if (flags, keywords) != (entry.flags, entry.keywords)
         ]
+        if any(len(keywords) > MAX_KEYWORDS for _, _, keywords in changes):
+            raise MailError(ErrorKind.LIMIT, f"more than {MAX_KEYWORDS} keywords")
         if changes:
             folder.touch(box.next_mod_seq(), self._clock.now_ms())
         for entry, flags, keywords in changes:
