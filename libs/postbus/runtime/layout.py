@@ -80,7 +80,7 @@ class Layout(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def connection_file(self) -> Path:
-        """Addresses, tokens and passwords for scripts and outside tests; mode 600, there while the platform is up."""
+        """Addresses, tokens and passwords for scripts and outside tests; mode 600, written when all is ready."""
         return self.root / "connection.json"
 
     @property
@@ -94,9 +94,9 @@ class Layout(msgspec.Struct, frozen=True, kw_only=True):
         return self.run / "state.json"
 
 
-def default_data_dir(uid: int, environment: Mapping[str, str]) -> Path:
+def default_data_dir(environment: Mapping[str, str]) -> Path:
     """/var/lib/postbus as root, else the XDG data folder."""
-    if uid == 0:
+    if os.geteuid() == 0:
         return Path("/var/lib/postbus")
     home = environment.get("XDG_DATA_HOME") or str(Path(environment.get("HOME") or "~").expanduser() / ".local/share")
     return Path(home) / "postbus"

@@ -8,10 +8,10 @@ from pathlib import Path
 _PSS = re.compile(rb"^Pss:\s+(\d+) kB", re.MULTILINE)
 
 
-def pss_octets(pid: int) -> int | None:
+def pss_octets(pid: int, *, with_children: bool = True) -> int | None:
     """PSS of a process and all its descendants, octets; None when it can't be read (gone, or another user's)."""
     total = None
-    for member in [pid, *_descendants(pid)]:
+    for member in [pid, *(_descendants(pid) if with_children else ())]:
         with contextlib.suppress(OSError):
             match = _PSS.search(Path(f"/proc/{member}/smaps_rollup").read_bytes())
             if match is not None:

@@ -75,9 +75,10 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Platform:
-    """A running installation. `tell` takes lines for people."""
+    """A running installation."""
 
     def __init__(self, plan: Plan, tell: Callable[[str], None]) -> None:
+        """`tell` is given a line about each step."""
         self._plan = plan
         self._tell = tell
         self._started = time.monotonic()
@@ -87,15 +88,21 @@ class Platform:
         self._all_ready: float | None = None
         self._supervisor = Supervisor(LogRouter(plan.layout.logs))
 
-    async def run(self, stop: asyncio.Event, on_ready: Callable[[], None]) -> None:
-        """Starts everything, calls `on_ready`, watches until `stop`, drains. Raises StartError."""
+    async def run(
+        self, stop: asyncio.Event, on_ready: Callable[[], None], on_watch: Callable[[State], None]
+    ) -> None:
+        """Starts everything, calls `on_ready`, watches until `stop`, drains. Raises StartError.
+
+        `on_watch` is given the state every few seconds.
+        """
         async with self._supervisor:
             try:
                 await _unless(stop, self._start())
                 if not stop.is_set():
                     on_ready()
-                    await self._watch(stop)
+                    await self._watch(stop, on_watch)
             finally:
+                self._tell("Finishing what is under way …" if stop.is_set() else "Stopping …")
                 await self._stop()
 
     def kill(self) -> None:
@@ -140,11 +147,13 @@ class Platform:
             (plan.postgres.program(), plan.postgres.is_ready),
             (plan.nats.program(), plan.nats.is_ready),
         )
+        self._tell("Starting Postgres and NATS …")
         for program, _ in servers:
             self._supervisor.start(program)
         for program, is_ready in servers:
             await self._wait_server(program.name, is_ready)
         await self._run_step("migrate", "the database can't be brought up to date")
+        self._tell("Starting the services …")
         for number, group in enumerate(plan.groups):
             self._supervisor.start(self._service_program(group, number), frozenset(group))
         await self._wait_services()
@@ -200,12 +209,14 @@ class Platform:
             self._ready_seconds[name] = round(time.monotonic() - child.started_at, 2)
         self._health[name] = (health, "")
 
-    async def _watch(self, stop: asyncio.Event) -> None:
+    async def _watch(self, stop: asyncio.Event, on_watch: Callable[[State], None]) -> None:
         """Looks after everything until `stop`; the children themselves are restarted by the supervisor."""
         expire_at = 0.0
         while not stop.is_set():
             await self._check_all()
-            write_state(self._plan.layout, self.state())
+            state = self.state()
+            write_state(self._plan.layout, state)
+            on_watch(state)
             if time.monotonic() >= expire_at:
                 self._supervisor.logs.expire(time.time())
                 expire_at = time.monotonic() + EXPIRE_SECONDS

@@ -42,7 +42,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
         parser.print_help()
         return 2
     args = parser.parse_args(words)
-    args.environment = dict(os.environ)  # noqa: TID251 (handed on to the services, read by nobody here)
     try:
         return int(args.handler(args))
     except KeyboardInterrupt:

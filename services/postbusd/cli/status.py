@@ -1,0 +1,62 @@
+"""`postbus status`: services, ports, health, time until ready, memory."""
+
+import argparse
+import sys
+
+import msgspec
+
+from postbus.runtime.layout import StartError
+from postbus.runtime.supervisor_memory import pss_octets
+from postbus.runtime.supervisor_state import READY, State, lock_holder, read_state
+from postbusd.cli.common import add_data_dir, fail, format_octets, format_table, layout_from
+
+
+def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    """Registers the command."""
+    parser = subparsers.add_parser("status", help="services, ports, health, memory", description=__doc__)
+    add_data_dir(parser)
+    parser.add_argument("--json", action="store_true", help="as JSON")
+    parser.set_defaults(handler=run_status)
+
+
+def run_status(args: argparse.Namespace) -> int:
+    """Prints the state: exit code 0 when everything is ready, 3 when not all of it, 1 when nothing runs."""
+    layout = layout_from(args)
+    try:
+        state = read_state(layout) if lock_holder(layout.lock_file) is not None else None
+    except (StartError, OSError) as error:
+        return fail("status", error)
+    if state is None:
+        return fail("status", f"Postbus is not up in {layout.root}")
+    state = measure(state)
+    if args.json:
+        sys.stdout.buffer.write(msgspec.json.format(msgspec.json.encode(state)) + b"\n")
+    else:
+        print(format_state(state))
+    return 0 if state.ready else 3
+
+
+def measure(state: State) -> State:
+    """The state with memory figures."""
+    memory = {part.process: pss_octets(part.pid) for part in state.parts if part.pid is not None}
+    own = pss_octets(state.pid, with_children=False)
+    parts = tuple(msgspec.structs.replace(part, pss_octets=memory.get(part.process)) for part in state.parts)
+    total = sum(octets or 0 for octets in memory.values()) + (own or 0)
+    return msgspec.structs.replace(state, parts=parts, pss_octets=total)
+
+
+def format_state(state: State) -> str:
+    """The table of `postbus status`; memory stands once for each process."""
+    rows: list[list[str]] = []
+    shown: set[str] = set()
+    for part in state.parts:
+        ports = " ".join(f"{name} {port}" for name, port in part.ports.items())
+        health = f"{part.health}: {part.detail}" if part.detail and part.health != READY else part.health
+        memory = format_octets(part.pss_octets) if part.process not in shown else "〃"
+        seconds = "–" if part.ready_seconds is None else f"{part.ready_seconds:.1f} s"
+        shown.add(part.process)
+        rows.append([part.name, ports or "–", health[:60], seconds, memory, part.process, str(part.restarts or "–")])
+    head = ["SERVICE", "PORTS", "HEALTH", "READY AFTER", "PSS", "PROCESS", "RESTARTS"]
+    table = format_table(head, rows, right=frozenset({3, 4}))
+    total = f"in all {format_octets(state.pss_octets)}" if state.pss_octets else ""
+    return f"{table}\n{state.host}, data in {state.data_dir}, {total}"

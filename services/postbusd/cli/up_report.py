@@ -1,0 +1,138 @@
+"""What `postbus up` shows: steps, the welcome text with commands to paste, a live table on a terminal."""
+
+import shlex
+import time
+from typing import TextIO
+
+import msgspec
+
+from postbus.runtime.layout import Layout
+from postbus.runtime.supervisor_connection import DEMO_DOMAIN, Connection
+from postbus.runtime.supervisor_ports import join
+from postbus.runtime.supervisor_state import READY, State
+from postbusd.cli.status import format_state, measure
+
+MEASURE_SECONDS = 10.0
+"""How often memory is measured: reading it is not free."""
+
+
+class LiveReport:
+    """Lines, and on a terminal the status table below them, drawn anew in its place."""
+
+    def __init__(self, output: TextIO) -> None:
+        self._output = output
+        self._is_terminal = output.isatty()
+        self._drawn = 0
+        self._measured_at = 0.0
+        self._memory: State | None = None
+        self._health: dict[str, str] = {}
+
+    def tell(self, text: str) -> None:
+        """A line, or several."""
+        self._erase()
+        print(text, file=self._output, flush=True)
+
+    def watch(self, state: State) -> None:
+        """The state of now: a table on a terminal, elsewhere a line when something changes."""
+        if self._is_terminal:
+            self._draw(self._with_memory(state))
+            return
+        for part in state.parts:
+            before = self._health.get(part.name, READY)
+            if part.health != before:
+                print(f"{part.name}: {part.health} {part.detail}".rstrip(), file=self._output, flush=True)
+            self._health[part.name] = part.health
+
+    def _with_memory(self, state: State) -> State:
+        now = time.monotonic()
+        if self._memory is None or now - self._measured_at > MEASURE_SECONDS:
+            self._memory, self._measured_at = measure(state), now
+        known = {part.name: part.pss_octets for part in self._memory.parts}
+        parts = tuple(msgspec.structs.replace(part, pss_octets=known.get(part.name)) for part in state.parts)
+        return msgspec.structs.replace(state, parts=parts, pss_octets=self._memory.pss_octets)
+
+    def _draw(self, state: State) -> None:
+        self._erase()
+        text = format_state(state)
+        print(text, file=self._output, flush=True)
+        self._drawn = text.count("\n") + 1
+
+    def _erase(self) -> None:
+        if self._drawn:
+            self._output.write(f"\x1b[{self._drawn}A\x1b[J")
+            self._drawn = 0
+
+
+def format_welcome(layout: Layout, connection: Connection, state: State) -> str:
+    """What a person needs to send and read the first message."""
+    parts = [
+        f"Postbus is ready after {state.ready_seconds:.1f} s.",
+        "",
+        format_state(measure(state)),
+        "",
+        *_mailbox_lines(connection),
+        "",
+        *_send_lines(connection),
+        "",
+        *_read_lines(connection),
+        "",
+        f"Administration: {connection.admin.url} with the token in {layout.secrets / 'admin-token'}",
+        f"Everything for scripts: {layout.connection_file}; settings: {layout.settings_file}; logs: {layout.logs}",
+        "Further commands: postbus status, logs, domain, mailbox, down",
+        "",
+    ]
+    return "\n".join(parts)
+
+
+def _mailbox_lines(connection: Connection) -> list[str]:
+    width = max(len(mailbox.address) for mailbox in connection.mailboxes)
+    lines = [f"  {mailbox.address:<{width}}  password {mailbox.password}" for mailbox in connection.mailboxes]
+    return [f"Domain {DEMO_DOMAIN} with two mailboxes:", *lines]
+
+
+def _send_lines(connection: Connection) -> list[str]:
+    first, second = connection.mailboxes[:2]
+    host, smtp = _client_host(connection.host), connection.ports["smtp"] or 0
+    submission = connection.ports["submissions"] or 0
+    text = rf"From: friend@example.org\r\nTo: {first.address}\r\nSubject: Hello\r\n\r\nA first message.\r\n"
+    answer = rf"From: {first.address}\r\nTo: {second.address}\r\nSubject: Hello\r\n\r\nFrom me.\r\n"
+    ca_file = shlex.quote(connection.tls.ca_file)
+    user = shlex.quote(f"{first.address}:{first.password}")
+    return [
+        "Send a message from outside:",
+        (
+            f"  swaks --server {join(host, smtp)} --from friend@example.org --to {first.address} "
+            "--header 'Subject: Hello' --body 'A first message.'"
+        ),
+        (
+            f"  printf '{text}' | curl --url smtp://{join(host, smtp)} --mail-from friend@example.org "
+            f"--mail-rcpt {first.address} --upload-file -"
+        ),
+        f"Send one as {first.address} (submission with TLS):",
+        (
+            f"  printf '{answer}' | curl --url smtps://{join(host, submission)} --cacert {ca_file} --user {user} "
+            f"--mail-from {first.address} --mail-rcpt {second.address} --upload-file -"
+        ),
+    ]
+
+
+def _read_lines(connection: Connection) -> list[str]:
+    first = connection.mailboxes[0]
+    host, imaps = _client_host(connection.host), connection.ports["imaps"] or 0
+    ca_file = shlex.quote(connection.tls.ca_file)
+    user = shlex.quote(f"{first.address}:{first.password}")
+    url = f"imaps://{join(host, imaps)}/INBOX"
+    return [
+        "Read it:",
+        f"  curl --cacert {ca_file} --user {user} '{url};MAILINDEX=1'",
+        f"  curl --cacert {ca_file} --user {user} {url} --request 'SEARCH TEXT first'",
+        (
+            f"In a mail program: IMAP server {host}, port {imaps}, TLS; SMTP server {host}, "
+            f"port {connection.ports['submissions']}, TLS; user {first.address}; trust {connection.tls.ca_file}"
+        ),
+    ]
+
+
+def _client_host(host: str) -> str:
+    """Where clients on this machine go: "any address" is no destination."""
+    return {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104 (compared, not bound)
