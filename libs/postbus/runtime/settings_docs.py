@@ -69,8 +69,8 @@ _HEAD = """\
 
 Generated from the settings of the services; do not edit. A setting is an environment variable, or a line of
 `postbus.env` in the data folder (`postbus up` reads it). `NAME_FILE=/path` reads the value of `NAME` from a file:
-use it for secrets. Lists are written with commas. Unknown names are refused; `postbus check-config` reports every problem at
-once. What administrators change at run time (domains, mailboxes, relays, quotas, rules) is data in directory.
+use it for secrets. Lists are written with commas. Unknown names are refused; `postbus check-config` reports every
+problem at once. What administrators change at run time (domains, mailboxes, quotas) is data in directory.
 """
 
 
