@@ -51,36 +51,59 @@ BEGIN
     RETURN v_folder;
 END $$;
 
--- Counts entries out of their messages; messages without any go, and the index learns of it.
+-- Counts entries out of their messages; messages without any go, and the index learns of it. Rows are found by arrays
+-- (x = ANY), never by joining sets: that stays an index look-up a row whatever the statistics say.
 CREATE FUNCTION mailstore.release_messages(p_mailbox_id uuid, p_email_ids uuid[], p_now_ms bigint) RETURNS void
-LANGUAGE sql
+LANGUAGE plpgsql
 SET search_path = pg_catalog, pg_temp
-SET enable_seqscan = off AS $$
-    WITH gone AS (
-        SELECT e AS email_id, count(*) AS n FROM unnest(p_email_ids) AS e GROUP BY e
-    ), kept AS (
-        UPDATE mailstore.message m SET entries = m.entries - g.n FROM gone g
-        WHERE m.mailbox_id = p_mailbox_id AND m.email_id = g.email_id AND m.entries > g.n
-    ), dead AS (
-        DELETE FROM mailstore.message m USING gone g
-        WHERE m.mailbox_id = p_mailbox_id AND m.email_id = g.email_id AND m.entries <= g.n
-        RETURNING m.email_id, m.thread_keys
-    ), dead_envelope AS (
-        DELETE FROM mailstore.envelope v USING dead d WHERE v.mailbox_id = p_mailbox_id AND v.email_id = d.email_id
-    ), unused AS (
-        SELECT k AS key_hash, count(*) AS n FROM dead d, unnest(d.thread_keys) AS k GROUP BY k
-    ), kept_key AS (
-        UPDATE mailstore.thread_key t SET uses = t.uses - u.n FROM unused u
-        WHERE t.mailbox_id = p_mailbox_id AND t.key_hash = u.key_hash AND t.uses > u.n
-    ), dead_key AS (
-        DELETE FROM mailstore.thread_key t USING unused u
-        WHERE t.mailbox_id = p_mailbox_id AND t.key_hash = u.key_hash AND t.uses <= u.n
-    )
-    INSERT INTO mailstore.index_pending AS p (mailbox_id, email_id, enqueue, enqueued_ms, due_ms)
-    SELECT p_mailbox_id, d.email_id, nextval('mailstore.index_enqueue'), p_now_ms, p_now_ms FROM dead d
-    ON CONFLICT (mailbox_id, email_id) DO UPDATE
-    SET enqueue = excluded.enqueue, enqueued_ms = excluded.enqueued_ms, due_ms = excluded.due_ms, attempt = 0
-$$;
+SET enable_seqscan = off
+SET plan_cache_mode = force_generic_plan AS $$
+DECLARE
+    v_group record;
+    v_dead uuid[];
+    v_keys bigint[];
+BEGIN
+    FOR v_group IN
+        SELECT g.n, array_agg(g.email_id) AS email_ids
+        FROM (SELECT e AS email_id, count(*) AS n FROM unnest(p_email_ids) AS e GROUP BY e) g GROUP BY g.n
+    LOOP
+        WITH dead AS (
+            DELETE FROM mailstore.message m
+            WHERE m.mailbox_id = p_mailbox_id AND m.email_id = ANY (v_group.email_ids) AND m.entries <= v_group.n
+            RETURNING m.email_id, m.thread_keys
+        )
+        SELECT array_agg(DISTINCT d.email_id), array_agg(k) INTO v_dead, v_keys
+        FROM dead d LEFT JOIN LATERAL unnest(d.thread_keys) AS k ON true;
+        IF cardinality(v_group.email_ids) > coalesce(cardinality(v_dead), 0) THEN
+            UPDATE mailstore.message m SET entries = m.entries - v_group.n
+            WHERE m.mailbox_id = p_mailbox_id AND m.email_id = ANY (v_group.email_ids) AND m.entries > v_group.n;
+        END IF;
+        CONTINUE WHEN v_dead IS NULL;
+        DELETE FROM mailstore.envelope v WHERE v.mailbox_id = p_mailbox_id AND v.email_id = ANY (v_dead);
+        PERFORM mailstore.release_thread_keys(p_mailbox_id, v_keys);
+        INSERT INTO mailstore.index_pending AS p (mailbox_id, email_id, enqueue, enqueued_ms, due_ms)
+        SELECT p_mailbox_id, d, nextval('mailstore.index_enqueue'), p_now_ms, p_now_ms FROM unnest(v_dead) AS d
+        ON CONFLICT (mailbox_id, email_id) DO UPDATE
+        SET enqueue = excluded.enqueue, enqueued_ms = excluded.enqueued_ms, due_ms = excluded.due_ms, attempt = 0;
+    END LOOP;
+END $$;
+
+CREATE FUNCTION mailstore.release_thread_keys(p_mailbox_id uuid, p_keys bigint[]) RETURNS void
+LANGUAGE plpgsql AS $$
+DECLARE
+    v_group record;
+BEGIN
+    FOR v_group IN
+        SELECT g.n, array_agg(g.key_hash) AS keys
+        FROM (SELECT k AS key_hash, count(*) AS n FROM unnest(p_keys) AS k WHERE k IS NOT NULL GROUP BY k) g
+        GROUP BY g.n
+    LOOP
+        DELETE FROM mailstore.thread_key t
+        WHERE t.mailbox_id = p_mailbox_id AND t.key_hash = ANY (v_group.keys) AND t.uses <= v_group.n;
+        UPDATE mailstore.thread_key t SET uses = t.uses - v_group.n
+        WHERE t.mailbox_id = p_mailbox_id AND t.key_hash = ANY (v_group.keys) AND t.uses > v_group.n;
+    END LOOP;
+END $$;
 
 -- Copies (p_move: moves) entries; the mailbox row is locked, p_mod_seq is allotted. Answers the source uids.
 CREATE FUNCTION mailstore.transfer_entries(
@@ -89,9 +112,11 @@ CREATE FUNCTION mailstore.transfer_entries(
 ) RETURNS int8multirange
 LANGUAGE plpgsql
 SET search_path = pg_catalog, pg_temp
-SET enable_seqscan = off AS $$
+SET enable_seqscan = off
+SET plan_cache_mode = force_generic_plan AS $$
 DECLARE
     v_sum record;
+    v_group record;
 BEGIN
     WITH copied AS (
         INSERT INTO mailstore.entry (mailbox_id, folder_id, uid, email_id, flags, keywords, mod_seq, save_date, octets,
@@ -102,8 +127,8 @@ BEGIN
         WHERE e.mailbox_id = p_mailbox_id AND e.folder_id = p_source AND e.uid = ANY (p_uids)
         RETURNING flags, octets, email_id
     )
-    SELECT count(*) AS n, coalesce(sum(c.octets), 0)::bigint AS octets, count(*) FILTER (WHERE c.flags & 1 = 0) AS unseen,
-           count(*) FILTER (WHERE c.flags & 8 <> 0) AS deleted, array_agg(c.email_id) AS email_ids
+    SELECT count(*) AS n, coalesce(sum(c.octets), 0)::bigint AS octets,
+           count(*) FILTER (WHERE c.flags & 1 = 0) AS unseen, count(*) FILTER (WHERE c.flags & 8 <> 0) AS deleted, array_agg(c.email_id) AS email_ids
     INTO v_sum FROM copied c;
     IF v_sum.n = 0 THEN
         RETURN int8multirange();
@@ -121,9 +146,13 @@ BEGIN
     IF p_move THEN
         RETURN mailstore.remove_entries(p_mailbox_id, p_source, p_uids, 0::smallint, false, p_mod_seq, p_now_ms);
     END IF;
-    UPDATE mailstore.message m SET entries = m.entries + g.n
-    FROM (SELECT e AS email_id, count(*) AS n FROM unnest(v_sum.email_ids) AS e GROUP BY e) g
-    WHERE m.mailbox_id = p_mailbox_id AND m.email_id = g.email_id;
+    FOR v_group IN
+        SELECT g.n, array_agg(g.email_id) AS email_ids
+        FROM (SELECT e AS email_id, count(*) AS n FROM unnest(v_sum.email_ids) AS e GROUP BY e) g GROUP BY g.n
+    LOOP
+        UPDATE mailstore.message m SET entries = m.entries + v_group.n
+        WHERE m.mailbox_id = p_mailbox_id AND m.email_id = ANY (v_group.email_ids);
+    END LOOP;
     RETURN (SELECT range_agg(int8range(e.uid, e.uid + 1)) FROM mailstore.entry e
             WHERE e.mailbox_id = p_mailbox_id AND e.folder_id = p_source AND e.uid = ANY (p_uids)
               AND e.uid < CASE WHEN p_source = p_target.folder_id THEN p_target.uid_next ELSE e.uid + 1 END);
@@ -137,7 +166,8 @@ CREATE FUNCTION mailstore.remove_entries(
 ) RETURNS int8multirange
 LANGUAGE plpgsql
 SET search_path = pg_catalog, pg_temp
-SET enable_seqscan = off AS $$
+SET enable_seqscan = off
+SET plan_cache_mode = force_generic_plan AS $$
 DECLARE
     v_sum record;
 BEGIN

@@ -1,4 +1,5 @@
 -- What folder views and FETCH read: no locks, one round trip each. All of a function sees one snapshot (STABLE).
+-- LATERAL … OFFSET 0 makes a look-up by the whole key of each row, whatever the statistics say.
 
 CREATE FUNCTION mailstore.heads_v1(p_mailbox_ids uuid[], p_folder_ids integer[]) RETURNS TABLE (
     r_mailbox_id uuid, r_folder_id integer, r_uid_validity bigint, r_uid_next bigint, r_highest_mod_seq bigint
@@ -8,7 +9,9 @@ SET search_path = pg_catalog, pg_temp
 SET enable_seqscan = off AS $$
     SELECT f.mailbox_id, f.folder_id, f.uid_validity, f.uid_next, f.highest_mod_seq
     FROM unnest(p_mailbox_ids, p_folder_ids) WITH ORDINALITY AS u(mailbox_id, folder_id, n)
-    JOIN mailstore.folder f ON f.mailbox_id = u.mailbox_id AND f.folder_id = u.folder_id
+    CROSS JOIN LATERAL (
+        SELECT * FROM mailstore.folder f WHERE f.mailbox_id = u.mailbox_id AND f.folder_id = u.folder_id OFFSET 0
+    ) f
     ORDER BY u.n
 $$;
 
@@ -91,9 +94,12 @@ BEGIN
                e.octets, e.internal_date, coalesce(e.sent_day, -2147483648) AS sent_day, e.save_date, e.email_id,
                e.keywords
         FROM unnest(v_changed) AS r
-        JOIN mailstore.entry e
-          ON e.mailbox_id = p_mailbox_id AND e.folder_id = p_folder_id AND e.uid >= lower(r) AND e.uid < upper(r)
-        WHERE e.mod_seq > p_since
+        CROSS JOIN LATERAL (
+            SELECT * FROM mailstore.entry e
+            WHERE e.mailbox_id = p_mailbox_id AND e.folder_id = p_folder_id AND e.uid >= lower(r) AND e.uid < upper(r)
+              AND e.mod_seq > p_since
+            OFFSET 0
+        ) e
         ORDER BY e.uid
     ) e;
 END $$;
@@ -120,9 +126,9 @@ SET enable_seqscan = off
 SET max_parallel_workers_per_gather = 0 AS $$
     SELECT string_agg(int4send(length(x.envelope)), ''::bytea), string_agg(x.envelope, ''::bytea)
     FROM (
-        SELECT coalesce(v.envelope, ''::bytea) AS envelope
+        SELECT coalesce((SELECT v.envelope FROM mailstore.envelope v
+                         WHERE v.mailbox_id = p_mailbox_id AND v.email_id = u.email_id), ''::bytea) AS envelope
         FROM unnest(p_email_ids) WITH ORDINALITY AS u(email_id, n)
-        LEFT JOIN mailstore.envelope v ON v.mailbox_id = p_mailbox_id AND v.email_id = u.email_id
         ORDER BY u.n
     ) x
 $$;

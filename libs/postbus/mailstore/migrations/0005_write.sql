@@ -21,6 +21,11 @@ LANGUAGE sql IMMUTABLE AS $$
         ELSE true END
 $$;
 
+CREATE FUNCTION mailstore.merge_flags(p_old smallint, p_new smallint, p_mode text) RETURNS smallint
+LANGUAGE sql IMMUTABLE AS $$
+    SELECT CASE p_mode WHEN 'replace' THEN p_new WHEN 'add' THEN p_old | p_new ELSE p_old & ~p_new END
+$$;
+
 -- p_mode: replace, add, remove. r_modified: uids left alone because of p_unchanged_since (RFC 7162 §3.1.3).
 CREATE FUNCTION mailstore.store_flags_v1(
     p_mailbox_id uuid, p_folder_id integer, p_uids bigint[], p_mode text, p_flags smallint, p_keywords text[],
@@ -45,32 +50,40 @@ BEGIN
               AND e.mod_seq > p_unchanged_since
             ORDER BY e.uid);
     END IF;
-    WITH wanted AS (
-        SELECT e.uid, e.flags AS old_flags, e.keywords AS old_keywords,
-               CASE p_mode WHEN 'replace' THEN p_flags WHEN 'add' THEN e.flags | p_flags ELSE e.flags & ~p_flags END
-                   AS new_flags,
+    -- What will change, counted before it does: the mailbox row is locked. Joining the rows to themselves to get both
+    -- would be at the mercy of the planner.
+    SELECT count(*) AS n, range_agg(int8range(w.uid, w.uid + 1)) AS uids, max(cardinality(w.new_keywords)) AS keywords,
+           coalesce(sum((w.new_flags & 1 = 0)::integer - (w.flags & 1 = 0)::integer), 0) AS unseen,
+           coalesce(sum((w.new_flags & 8 <> 0)::integer - (w.flags & 8 <> 0)::integer), 0) AS deleted,
+           bool_or(w.new_keywords IS DISTINCT FROM w.keywords) AS keywords_change
+    INTO v_sum
+    FROM (
+        SELECT e.uid, e.flags, e.keywords, mailstore.merge_flags(e.flags, p_flags, p_mode) AS new_flags,
                CASE WHEN v_same_keywords OR (e.keywords IS NULL AND cardinality(p_keywords) = 0) THEN e.keywords
                     ELSE mailstore.merge_keywords(e.keywords, p_keywords, p_mode) END AS new_keywords
         FROM mailstore.entry e
         WHERE e.mailbox_id = p_mailbox_id AND e.folder_id = p_folder_id AND e.uid = ANY (p_uids)
           AND (p_unchanged_since IS NULL OR e.mod_seq <= p_unchanged_since)
-    ), changed AS (
-        UPDATE mailstore.entry e
-        SET flags = w.new_flags, keywords = w.new_keywords, mod_seq = v_box.mod_seq + 1
-        FROM wanted w
-        WHERE e.mailbox_id = p_mailbox_id AND e.folder_id = p_folder_id AND e.uid = w.uid
-          AND (w.new_flags <> w.old_flags OR w.new_keywords IS DISTINCT FROM w.old_keywords)
-        RETURNING e.uid, w.old_flags, w.new_flags, w.new_keywords
-    )
-    SELECT count(*) AS n, range_agg(int8range(c.uid, c.uid + 1)) AS uids, max(cardinality(c.new_keywords)) AS keywords,
-           coalesce(sum((c.new_flags & 1 = 0)::integer - (c.old_flags & 1 = 0)::integer), 0) AS unseen,
-           coalesce(sum((c.new_flags & 8 <> 0)::integer - (c.old_flags & 8 <> 0)::integer), 0) AS deleted
-    INTO v_sum FROM changed c;
+        OFFSET 0
+    ) w
+    WHERE w.new_flags <> w.flags OR w.new_keywords IS DISTINCT FROM w.keywords;
     IF v_sum.keywords > p_max_keywords THEN
         RAISE EXCEPTION 'more than % keywords', p_max_keywords USING ERRCODE = 'PB429';
     END IF;
     IF v_sum.n > 0 THEN
         r_mod_seq := v_box.mod_seq + 1;
+        IF v_sum.keywords_change THEN
+            UPDATE mailstore.entry e
+            SET flags = mailstore.merge_flags(e.flags, p_flags, p_mode), mod_seq = r_mod_seq,
+                keywords = mailstore.merge_keywords(e.keywords, p_keywords, p_mode)
+            WHERE e.mailbox_id = p_mailbox_id AND e.folder_id = p_folder_id AND e.uid = ANY (p_uids)
+              AND e.uid <@ v_sum.uids;
+        ELSE
+            UPDATE mailstore.entry e
+            SET flags = mailstore.merge_flags(e.flags, p_flags, p_mode), mod_seq = r_mod_seq
+            WHERE e.mailbox_id = p_mailbox_id AND e.folder_id = p_folder_id AND e.uid = ANY (p_uids)
+              AND e.uid <@ v_sum.uids;
+        END IF;
         INSERT INTO mailstore.change (mailbox_id, folder_id, mod_seq, kind, at_ms, uids)
         VALUES (p_mailbox_id, p_folder_id, r_mod_seq, 2, p_now_ms, v_sum.uids);
         UPDATE mailstore.folder f

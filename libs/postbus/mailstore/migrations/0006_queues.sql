@@ -14,7 +14,9 @@ SET enable_seqscan = off AS $$
     FROM (
         SELECT * FROM mailstore.index_pending q WHERE q.due_ms <= p_now_ms ORDER BY q.due_ms, q.enqueue LIMIT p_limit
     ) p
-    LEFT JOIN mailstore.message m ON m.mailbox_id = p.mailbox_id AND m.email_id = p.email_id
+    LEFT JOIN LATERAL (
+        SELECT * FROM mailstore.message m WHERE m.mailbox_id = p.mailbox_id AND m.email_id = p.email_id OFFSET 0
+    ) m ON true
     ORDER BY p.due_ms, p.enqueue
 $$;
 
@@ -32,7 +34,9 @@ SET enable_seqscan = off AS $$
         SELECT * FROM mailstore.index_pending q WHERE q.mailbox_id = ANY (p_mailbox_ids)
         ORDER BY q.enqueue LIMIT p_limit
     ) p
-    LEFT JOIN mailstore.message m ON m.mailbox_id = p.mailbox_id AND m.email_id = p.email_id
+    LEFT JOIN LATERAL (
+        SELECT * FROM mailstore.message m WHERE m.mailbox_id = p.mailbox_id AND m.email_id = p.email_id OFFSET 0
+    ) m ON true
     ORDER BY p.enqueue
 $$;
 
@@ -41,15 +45,15 @@ CREATE FUNCTION mailstore.indexed_v1(p_mailbox_ids uuid[], p_email_ids uuid[], p
 LANGUAGE sql SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp
 SET enable_seqscan = off AS $$
-    WITH done AS (
-        SELECT p.mailbox_id, p.email_id
+    DELETE FROM mailstore.index_pending p
+    WHERE p.ctid = ANY (ARRAY(
+        SELECT d.ctid
         FROM unnest(p_mailbox_ids, p_email_ids, p_enqueues) AS u(mailbox_id, email_id, enqueue)
-        JOIN mailstore.index_pending p
-          ON p.mailbox_id = u.mailbox_id AND p.email_id = u.email_id AND p.enqueue = u.enqueue
-        FOR UPDATE OF p SKIP LOCKED
-    )
-    DELETE FROM mailstore.index_pending p USING done d
-    WHERE p.mailbox_id = d.mailbox_id AND p.email_id = d.email_id
+        CROSS JOIN LATERAL (
+            SELECT q.ctid FROM mailstore.index_pending q
+            WHERE q.mailbox_id = u.mailbox_id AND q.email_id = u.email_id AND q.enqueue = u.enqueue
+            FOR UPDATE SKIP LOCKED
+        ) d))
 $$;
 
 CREATE FUNCTION mailstore.index_failed_v1(
