@@ -9,6 +9,7 @@ import random
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
 
 from postbus.mime.codec import decode_scan, encode_scan
 from postbus.mime.scanner import scan_message
@@ -114,10 +115,10 @@ def main() -> None:
     ):
         scan = scan_message(message)
         packed = encode_scan(scan)
-        _rate(f"scan {name}", len(message), seconds, lambda message=message: scan_message(message))
-        _rate(f"text {name}", len(message), seconds, lambda message=message, scan=scan: extract_text(message, scan))
-        _rate(f"encode {name} ({len(packed)} octets)", len(packed), seconds / 4, lambda scan=scan: encode_scan(scan))
-        _rate(f"decode {name}", len(packed), seconds / 4, lambda packed=packed: decode_scan(packed))
+        _rate(f"scan {name}", len(message), seconds, partial(scan_message, message))
+        _rate(f"text {name}", len(message), seconds, partial(extract_text, message, scan))
+        _rate(f"encode {name} ({len(packed)} octets)", len(packed), seconds / 4, partial(encode_scan, scan))
+        _rate(f"decode {name}", len(packed), seconds / 4, partial(decode_scan, packed))
     for name, message in _hostile().items():
         started = time.process_time()
         scan = scan_message(message)

@@ -7,7 +7,7 @@ readers do. Linear in the section's length.
 import itertools
 import mmap
 import re
-from typing import Final
+from typing import Final, Protocol
 
 from postbus.mime.limits import MAX_HEADER_FIELDS, MAX_HEADER_OCTETS, Defect
 from postbus.mime.values import HeaderField
@@ -29,6 +29,14 @@ _COMMON_NAMES: Final = (
 )
 _NAMES: Final[dict[bytes, str]] = {name.encode(): name.lower() for name in _COMMON_NAMES.split()}
 """Spares decoding the usual spellings."""
+
+
+class Slices(Protocol):
+    """Anything that gives octets for a slice."""
+
+    def __getitem__(self, span: slice, /) -> bytes:
+        """The octets between two offsets."""
+        ...
 
 
 class Section:
@@ -99,6 +107,6 @@ def _is_mbox_line(content: Content, start: int, gap_start: int, gap_end: int) ->
     return line_end == gap_end and content[start : start + 6].startswith(_MBOX_LINE)
 
 
-def field_value(content: Content, field: HeaderField) -> bytes:
+def field_value(content: Slices, field: HeaderField) -> bytes:
     """The field's value, unfolded (RFC 5322 §2.2.3), without surrounding white space, NUL and bare CR."""
     return content[field.value_start : field.end].translate(None, b"\r\n\0").strip(b" \t")

@@ -4,13 +4,15 @@ Bounded output, nothing raises; wrong charsets and encodings are repaired as far
 text/* give their names only.
 """
 
+from collections.abc import Sequence
+
 import msgspec
 
 from postbus.mime.charsets import decode_bytes
 from postbus.mime.headers import decode_value
 from postbus.mime.hypertext import strip_html
 from postbus.mime.preview import charset_of, file_name
-from postbus.mime.sections import Content, field_value, read_section
+from postbus.mime.sections import Slices, field_value, read_section
 from postbus.mime.transfer import decode_transfer
 from postbus.mime.values import Envelope, HeaderField, Part, Scan
 
@@ -38,7 +40,38 @@ class MessageText(msgspec.Struct, frozen=True, kw_only=True):
     """(lower-case name, decoded value) of every field, those of the prefix first."""
 
 
-def extract_text(content: Content, scan: Scan, prefix: bytes = b"") -> MessageText:
+class TextSlices:
+    """The header section and the text parts of a message, without the octets between them (attachments)."""
+
+    def __init__(self, pieces: Sequence[tuple[int, bytes]]) -> None:
+        """`pieces`: (offset, octets), as `text_ranges` names them."""
+        self._pieces = pieces
+
+    def __getitem__(self, span: slice, /) -> bytes:
+        """The octets between two offsets of one piece; empty outside."""
+        start, end = span.start, span.stop
+        for offset, octets in self._pieces:
+            if offset <= start and end <= offset + len(octets):
+                return octets[start - offset : end - offset]
+        return b""
+
+
+def text_ranges(scan: Scan) -> list[tuple[int, int]]:
+    """What `extract_text` reads of a message: (start, end) offsets, enough for a `TextSlices`."""
+    found = [(0, scan.body_start)]
+    budget = MAX_BODY_CHARACTERS
+    waiting = [scan.root]
+    while waiting and budget > 0:
+        part = waiting.pop()
+        waiting.extend(reversed(part.children))
+        if not part.children and part.media_type == "text" and part.body_end > part.body_start:
+            end = min(part.body_end, part.body_start + MAX_PART_SOURCE_OCTETS)
+            found.append((part.body_start, end))
+            budget -= (end - part.body_start) // 16
+    return found
+
+
+def extract_text(content: Slices, scan: Scan, prefix: bytes = b"") -> MessageText:
     """The text of a scanned message; `prefix` holds header fields that stand before it (architecture §3.3)."""
     headers: list[tuple[str, str]] = []
     budget = MAX_HEADER_CHARACTERS
@@ -60,7 +93,7 @@ def extract_text(content: Content, scan: Scan, prefix: bytes = b"") -> MessageTe
 
 
 def _add_fields(
-    headers: list[tuple[str, str]], content: Content, fields: tuple[HeaderField, ...] | list[HeaderField], budget: int
+    headers: list[tuple[str, str]], content: Slices, fields: tuple[HeaderField, ...] | list[HeaderField], budget: int
 ) -> int:
     """Appends decoded fields as long as they fit; what is left of the budget."""
     for field in fields:
@@ -77,7 +110,7 @@ def _joined(headers: list[tuple[str, str]], name: str) -> str:
 class _Gatherer:
     """Walks the parts in order until the budget is spent."""
 
-    def __init__(self, content: Content) -> None:
+    def __init__(self, content: Slices) -> None:
         self.texts: list[str] = []
         self.names: list[str] = []
         self._content = content
@@ -102,7 +135,7 @@ class _Gatherer:
             self.texts.append(text)
 
 
-def part_text(content: Content, part: Part, limit: int = MAX_BODY_CHARACTERS) -> str:
+def part_text(content: Slices, part: Part, limit: int = MAX_BODY_CHARACTERS) -> str:
     """The text of a text/* part, markup of HTML removed, at most `limit` characters."""
     data = content[part.body_start : min(part.body_end, part.body_start + MAX_PART_SOURCE_OCTETS)]
     text = decode_bytes(decode_transfer(data, part.encoding), charset_of(part))

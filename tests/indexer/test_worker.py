@@ -1,0 +1,166 @@
+"""The queue: batches, deletions, failures, a lost index."""
+
+import asyncio
+import json
+from typing import TYPE_CHECKING
+
+import msgspec
+import pytest
+
+from postbus.core.errors import ErrorKind, MailError
+from postbus.core.ids import MailboxId
+from postbus.mailstore.values import Flag, StoreMode, StoreRequest
+
+if TYPE_CHECKING:
+    from conftest import World
+
+ALICE = MailboxId("0190a000-0000-7000-8000-000000000001")
+
+
+def message(word: str) -> bytes:
+    return f"From: a@b.example\r\nSubject: {word}\r\n\r\nText with {word} in it.\r\n".encode()
+
+
+async def rows(world: "World") -> int:
+    return len(await world.store.pending_of((ALICE,), 1_000))
+
+
+async def test_batches_until_the_queue_is_empty(world: "World") -> None:
+    ids = [await world.deliver(message(f"word{number}")) for number in range(25)]
+    assert await world.worker.index_due() == 10
+    await world.index_all()
+    assert await rows(world) == 0
+    assert await world.index.count_documents() == 25
+    assert await world.find("word7") == [ids[7]]
+
+
+async def test_a_message_enqueued_twice_is_one_document(world: "World") -> None:
+    await world.deliver(message("once"))
+    pending = await world.store.pending(10)
+    await world.worker.index_due()
+    documents = (await world.extractor.extract(pending))[0].document
+    assert documents is not None
+    await world.index.apply([documents], [])
+    assert await world.index.count_documents() == 1
+
+
+async def test_deleted_messages_leave_the_index(world: "World") -> None:
+    wanted = await world.deliver(message("secret"))
+    await world.index_all()
+    assert await world.find("secret") == [wanted]
+    inbox = (await world.store.list_folders(ALICE))[0]
+    uids = (1,)
+    await world.store.store_flags(
+        StoreRequest(mailbox_id=ALICE, folder_id=inbox.folder_id, uids=uids, mode=StoreMode.ADD, flags=Flag.DELETED)
+    )
+    await world.store.expunge(ALICE, inbox.folder_id, None)
+    await world.index_all()
+    assert await world.index.count_documents() == 0
+    assert await world.find("secret") == []
+    assert world.count("removed") == 1
+
+
+async def test_a_missing_blob_does_not_stop_the_queue(world: "World") -> None:
+    broken = await world.deliver(message("broken"))
+    world.blobs.blobs.clear()
+    good = await world.deliver(message("good"))
+    await world.worker.index_due()
+    assert await world.find("good") == [good]
+    assert await rows(world) == 1
+    for _ in range(4):
+        world.clock.now += 10 * 3600 * 1000
+        await world.worker.index_due()
+    assert await rows(world) == 0
+    assert world.count("failed") == 4
+    assert world.count("partial") == 1
+    assert set(await world.find("text with")) == {good, broken}
+
+
+async def test_an_absent_blob_store_is_no_failure_of_the_message(world: "World") -> None:
+    await world.deliver(message("later"))
+    world.blobs.fail_with = MailError(ErrorKind.UNAVAILABLE, "away")
+    with pytest.raises(MailError):
+        await world.worker.index_due()
+    world.blobs.fail_with = None
+    assert (await world.store.pending(1))[0].attempt == 0
+    assert await world.worker.index_due() == 1
+
+
+async def test_an_unreadable_structure_is_made_anew(world: "World") -> None:
+    wanted = await world.deliver(message("structure"))
+    row = (await world.store.pending(1))[0]
+    assert row.message is not None
+    damaged = msgspec.structs.replace(row, message=msgspec.structs.replace(row.message, structure=b"\xc1"))
+    document = (await world.extractor.extract([damaged]))[0].document
+    assert document is not None
+    await world.index.apply([document], [])
+    assert await world.find("structure") == [wanted]
+
+
+async def test_large_messages_are_read_without_their_attachments(world: "World") -> None:
+    head = b"Subject: big\r\nContent-Type: multipart/mixed; boundary=b\r\n\r\n--b\r\n\r\nneedle here\r\n"
+    attachment = b"--b\r\nContent-Type: application/zip; name=stack.zip\r\n\r\n" + b"hay " * 300_000
+    wanted = await world.deliver(head + attachment + b"\r\n--b\r\n\r\nanother pin\r\n--b--\r\n")
+    reads: list[int] = []
+    get = world.blobs.get
+
+    async def counted(blob_id: object, start: int = 0, length: int | None = None) -> bytes:
+        reads.append(length or 0)
+        return await get(blob_id, start, length)  # type: ignore[arg-type]
+
+    world.blobs.get = counted  # type: ignore[method-assign]
+    await world.index_all()
+    assert sum(reads) < 1_000
+    for value in ("needle", "another pin", "stack.zip", "big"):
+        assert await world.find(value) == [wanted], value
+    assert await world.find("hay") == []
+
+
+async def test_the_loop_indexes_when_woken_and_stops(world: "World") -> None:
+    async with asyncio.TaskGroup() as group:
+        group.create_task(world.worker.run())
+        wanted = await world.deliver(message("woken"))
+        await world.worker.wake()
+        while await rows(world):
+            await asyncio.sleep(0)
+        assert await world.find("woken") == [wanted]
+        await world.worker.stop()
+
+
+async def test_the_index_survives_closing_and_resting(world: "World") -> None:
+    wanted = await world.deliver(message("kept"))
+    await world.index_all()
+    await world.index.rest()
+    second = await world.deliver(message("kept"))
+    await world.index_all()
+    await world.index.close()
+    world.open()
+    assert not world.index.incomplete
+    assert set(await world.find("kept")) == {wanted, second}
+
+
+@pytest.mark.parametrize("damage", ["meta", "lost", "version", "segment"])
+async def test_a_broken_index_is_made_anew(world: "World", damage: str) -> None:
+    await world.deliver(message("old"))
+    await world.index_all()
+    await world.index.close()
+    files = world.folder / "index"
+    if damage == "meta":
+        (files / "meta.json").write_text("{ nonsense")
+    elif damage == "lost":
+        for file in files.iterdir():
+            file.unlink()
+    elif damage == "version":
+        (world.folder / "state.json").write_text(json.dumps({"schema": 0, "incomplete": False}))
+    else:
+        for file in files.glob("*.term"):
+            file.write_bytes(b"x")
+    world.open()
+    assert world.index.incomplete
+    assert (world.folder / "index.old").exists()
+    new = await world.deliver(message("new"))
+    await world.index_all()
+    assert await world.find("new") == [new]
+    await world.index.close()
+    world.open()
+    assert world.index.incomplete
