@@ -12,6 +12,7 @@ import os
 import signal
 import subprocess
 import time
+from collections.abc import Callable
 from types import TracebackType
 
 from postbus.runtime.embedded.program import Program
@@ -29,7 +30,14 @@ READ_OCTETS = 65536
 class Child:
     """One supervised program: at most one process at a time."""
 
-    def __init__(self, program: Program, logs: LogRouter, services: frozenset[str] = frozenset()) -> None:
+    def __init__(
+        self,
+        program: Program,
+        logs: LogRouter,
+        services: frozenset[str] = frozenset(),
+        on_change: Callable[[], None] | None = None,
+    ) -> None:
+        """`services` are those that its log lines may name; `on_change` is called at each start and end."""
         self.program = program
         self.services = services
         self.pid: int | None = None
@@ -41,6 +49,7 @@ class Child:
         self.last_line = ""
         """What it printed last: the reason, when it ended."""
         self._logs = logs
+        self._on_change = on_change
         self._process: subprocess.Popen[bytes] | None = None
         self._stopping = asyncio.Event()
         self._ended = asyncio.Event()
@@ -114,6 +123,7 @@ class Child:
             return
         self._process, self.pid = process, process.pid
         log.info("supervisor.child.started", extra={"child": self.name, "child_pid": process.pid})
+        self._tell_change()
         if self._stopping.is_set():
             self._signal(self.program.stop_signal)
         try:
@@ -123,6 +133,7 @@ class Child:
             self._kill()
             self.last_exit = process.returncode
             self._process = self.pid = None
+            self._tell_change()
 
     async def _read_output(self, process: subprocess.Popen[bytes]) -> None:
         """Reads until the pipe closes or the process ends (a grandchild may keep the pipe open)."""
@@ -140,6 +151,10 @@ class Child:
                 ending.cancel()
         finally:
             transport.close()
+
+    def _tell_change(self) -> None:
+        if self._on_change is not None:
+            self._on_change()
 
     def _take(self, lines: list[bytes]) -> None:
         for line in lines:
@@ -165,8 +180,10 @@ class Child:
 class Supervisor:
     """A set of children with one life: `async with Supervisor(logs) as supervisor`."""
 
-    def __init__(self, logs: LogRouter) -> None:
+    def __init__(self, logs: LogRouter, on_change: Callable[[], None] | None = None) -> None:
+        """`on_change` is called whenever a child starts or ends."""
         self.logs = logs
+        self._on_change = on_change
         self.children: dict[str, Child] = {}
         self._tasks = asyncio.TaskGroup()
 
@@ -184,7 +201,7 @@ class Supervisor:
 
     def start(self, program: Program, services: frozenset[str] = frozenset()) -> Child:
         """Starts a program and keeps it running; `services` are those that its log lines may name."""
-        child = Child(program, self.logs, services)
+        child = Child(program, self.logs, services, self._on_change)
         self.children[program.name] = child
         self._tasks.create_task(child.run(), name=f"child-{program.name}")
         return child

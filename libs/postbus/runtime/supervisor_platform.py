@@ -5,6 +5,7 @@ Order of an end: services that face the outside first, what they need later, Pos
 """
 
 import asyncio
+import contextlib
 import os
 import signal
 import sys
@@ -40,12 +41,13 @@ STOP_STAGES = (
 START_SECONDS = 90.0
 POLL_SECONDS = 0.05
 WATCH_SECONDS = 2.0
+UNREADY_SECONDS = 0.25
 STOP_SECONDS = 25.0
 """How long a service process may drain: more than RuntimeSettings.drain_seconds."""
 EXPIRE_SECONDS = 6 * 3600.0
 MAX_EXITS_AT_START = 3
-EXIT_SETTINGS = 2
-"""A service process that ends with this has wrong settings: starting it again won't help."""
+EXIT_SETTINGS = frozenset({2, 78})
+"""A service process that ends with one of these (sysexits' EX_CONFIG) has wrong settings: repeating won't help."""
 
 
 class Plan(msgspec.Struct, frozen=True, kw_only=True):
@@ -86,11 +88,10 @@ class Platform:
         self._health: dict[str, tuple[str, str]] = {}
         self._ready_seconds: dict[str, float] = {}
         self._all_ready: float | None = None
-        self._supervisor = Supervisor(LogRouter(plan.layout.logs))
+        self._changed = asyncio.Event()
+        self._supervisor = Supervisor(LogRouter(plan.layout.logs), self._changed.set)
 
-    async def run(
-        self, stop: asyncio.Event, on_ready: Callable[[], None], on_watch: Callable[[State], None]
-    ) -> None:
+    async def run(self, stop: asyncio.Event, on_ready: Callable[[], None], on_watch: Callable[[State], None]) -> None:
         """Starts everything, calls `on_ready`, watches until `stop`, drains. Raises StartError.
 
         `on_watch` is given the state every few seconds.
@@ -100,7 +101,7 @@ class Platform:
                 await _unless(stop, self._start())
                 if not stop.is_set():
                     on_ready()
-                    await self._watch(stop, on_watch)
+                    await _unless(stop, self._watch(on_watch))
             finally:
                 self._tell("Finishing what is under way …" if stop.is_set() else "Stopping …")
                 await self._stop()
@@ -179,7 +180,7 @@ class Platform:
                 if self._health[service][0] == READY:
                     waiting.remove(service)
             for child in self._supervisor.children.values():
-                if child.exits >= MAX_EXITS_AT_START or (child.exits and child.last_exit == EXIT_SETTINGS):
+                if child.exits >= MAX_EXITS_AT_START or (child.exits and child.last_exit in EXIT_SETTINGS):
                     raise StartError(f"{_names(child)} can't start: {child.reason} (see {self._plan.layout.logs})")
             if waiting:
                 self._check_time(waiting[0])
@@ -209,10 +210,11 @@ class Platform:
             self._ready_seconds[name] = round(time.monotonic() - child.started_at, 2)
         self._health[name] = (health, "")
 
-    async def _watch(self, stop: asyncio.Event, on_watch: Callable[[State], None]) -> None:
-        """Looks after everything until `stop`; the children themselves are restarted by the supervisor."""
+    async def _watch(self, on_watch: Callable[[State], None]) -> None:
+        """Looks after everything until cancelled; the children themselves are restarted by the supervisor."""
         expire_at = 0.0
-        while not stop.is_set():
+        while True:
+            self._changed.clear()
             await self._check_all()
             state = self.state()
             write_state(self._plan.layout, state)
@@ -220,11 +222,9 @@ class Platform:
             if time.monotonic() >= expire_at:
                 self._supervisor.logs.expire(time.time())
                 expire_at = time.monotonic() + EXPIRE_SECONDS
-            try:
-                async with asyncio.timeout(WATCH_SECONDS):
-                    await stop.wait()
-            except TimeoutError:
-                continue
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(WATCH_SECONDS if state.ready else UNREADY_SECONDS):
+                    await self._changed.wait()
 
     async def _check_all(self) -> None:
         for name, is_ready in (("postgres", self._plan.postgres.is_ready), ("nats", self._plan.nats.is_ready)):

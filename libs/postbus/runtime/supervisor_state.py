@@ -44,8 +44,14 @@ class State(msgspec.Struct, frozen=True, kw_only=True):
     ready: bool
     ready_seconds: float | None = None
     parts: tuple[Part, ...] = ()
+    supervisor_octets: int | None = None
+    """The supervisor's own PSS; filled in by whoever shows it."""
     pss_octets: int | None = None
     """Of everything, the supervisor included; filled in by whoever shows it."""
+
+
+class _Health(msgspec.Struct):
+    checks: dict[str, str] = {}
 
 
 def read_state(layout: Layout) -> State | None:
@@ -128,4 +134,12 @@ async def is_healthy(port: int, service: str) -> tuple[bool, str]:
     head, _, body = answer.partition(b"\r\n\r\n")
     if head.startswith((b"HTTP/1.1 200", b"HTTP/1.0 200")):
         return True, ""
-    return False, " ".join(body.decode("utf-8", "replace").split())[:200]
+    return False, _first_trouble(body)
+
+
+def _first_trouble(body: bytes) -> str:
+    try:
+        checks = msgspec.json.decode(body, type=_Health).checks
+    except msgspec.DecodeError:
+        return "its answer is malformed"
+    return next((f"{name}: {text}" for name, text in checks.items() if text != "ok"), "")

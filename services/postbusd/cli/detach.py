@@ -5,10 +5,14 @@ standard error until then, so that a failure is told where people look; afterwar
 """
 
 import contextlib
+import logging
 import os
 import signal
 import sys
+import traceback
 from collections.abc import Callable
+
+log = logging.getLogger(__name__)
 
 EXIT_FAILED = 1
 
@@ -28,7 +32,11 @@ def run_detached(serve: Serve) -> int:
     try:
         os.close(reading)
         code = _serve_detached(serve, writing)
+    except Exception:
+        log.exception("cli.detached.failed")
+        traceback.print_exc()
     finally:
+        sys.stdout.flush()
         sys.stderr.flush()
         os._exit(code)
 

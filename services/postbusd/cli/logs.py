@@ -1,7 +1,6 @@
 """`postbus logs [SERVICE] [-f]`: what the services wrote, in order of time; -f goes on as it comes."""
 
 import argparse
-import heapq
 import os
 import re
 import sys
@@ -43,7 +42,7 @@ def run_logs(args: argparse.Namespace) -> int:
     try:
         tails = {name: Tail(path) for name, path in paths.items()}
         lines = [(_time_of(line), name, line) for name, tail in tails.items() for line in tail.last(args.lines)]
-        for _, name, line in heapq.nlargest(args.lines, lines, key=lambda found: found[0])[::-1]:
+        for _, name, line in sorted(lines, key=lambda found: found[0])[-args.lines :]:
             print(line if args.json else format_line(name, line))
         while args.follow:
             sys.stdout.flush()

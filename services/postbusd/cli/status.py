@@ -42,7 +42,7 @@ def measure(state: State) -> State:
     own = pss_octets(state.pid, with_children=False)
     parts = tuple(msgspec.structs.replace(part, pss_octets=memory.get(part.process)) for part in state.parts)
     total = sum(octets or 0 for octets in memory.values()) + (own or 0)
-    return msgspec.structs.replace(state, parts=parts, pss_octets=total)
+    return msgspec.structs.replace(state, parts=parts, supervisor_octets=own, pss_octets=total)
 
 
 def format_state(state: State) -> str:
@@ -56,6 +56,8 @@ def format_state(state: State) -> str:
         seconds = "–" if part.ready_seconds is None else f"{part.ready_seconds:.1f} s"
         shown.add(part.process)
         rows.append([part.name, ports or "–", health[:60], seconds, memory, part.process, str(part.restarts or "–")])
+    if state.supervisor_octets is not None:
+        rows.append(["supervisor", "–", READY, "–", format_octets(state.supervisor_octets), "–", "–"])
     head = ["SERVICE", "PORTS", "HEALTH", "READY AFTER", "PSS", "PROCESS", "RESTARTS"]
     table = format_table(head, rows, right=frozenset({3, 4}))
     total = f"in all {format_octets(state.pss_octets)}" if state.pss_octets else ""

@@ -49,7 +49,12 @@ class LiveReport:
             self._memory, self._measured_at = measure(state), now
         known = {part.name: part.pss_octets for part in self._memory.parts}
         parts = tuple(msgspec.structs.replace(part, pss_octets=known.get(part.name)) for part in state.parts)
-        return msgspec.structs.replace(state, parts=parts, pss_octets=self._memory.pss_octets)
+        return msgspec.structs.replace(
+            state,
+            parts=parts,
+            supervisor_octets=self._memory.supervisor_octets,
+            pss_octets=self._memory.pss_octets,
+        )
 
     def _draw(self, state: State) -> None:
         self._erase()
