@@ -1,0 +1,117 @@
+"""`postbus test [unit|integration|style]`: what a checkout must pass; all three by default (house-style §10).
+
+As root, foreign clients that the integration tests use are installed first; otherwise those tests skip by name. With
+CI=true a test that skips without being marked `shared` or `compose` fails (`postbusd.cli.skips`).
+"""
+
+import argparse
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+import postbus
+from postbus.runtime.settings import process_environment
+from postbusd.cli.common import fail
+
+PHASES = ("style", "unit", "integration")
+PYTHON_FOLDERS = ("libs", "services", "tests", "integration", "benchmarks")
+FOREIGN_CLIENTS = {"curl": "curl", "swaks": "swaks"}
+"""Program → Debian package."""
+GENERATED = Path("libs/postbus/rpc/gen")
+
+
+def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    """Registers the command."""
+    parser = subparsers.add_parser("test", help="run the tests of this checkout", description=__doc__)
+    parser.add_argument("phase", nargs="?", choices=PHASES, help="only this one")
+    parser.add_argument("pytest_arguments", nargs=argparse.REMAINDER, help="further arguments for pytest")
+    parser.set_defaults(handler=run_test)
+
+
+def run_test(args: argparse.Namespace) -> int:
+    """Runs the phases in order, all of them; 0 when all passed."""
+    root = Path(postbus.__path__[0]).parent.parent
+    if not (root / "tests").is_dir():
+        return fail("test", "this is an installed copy: the tests are in the source checkout")
+    phases = (args.phase,) if args.phase else PHASES
+    failed = [phase for phase in phases if not _run_phase(phase, root, args.pytest_arguments)]
+    sys.stdout.flush()
+    return fail("test", f"failed: {', '.join(failed)}") if failed else 0
+
+
+def _run_phase(phase: str, root: Path, pytest_arguments: Sequence[str]) -> bool:
+    print(f"== {phase}", flush=True)
+    if phase == "style":
+        return run_style(root)
+    if phase == "integration":
+        _install_clients()
+    folder = "tests" if phase == "unit" else "integration"
+    return _run(root, ("-m", "pytest", "-p", "postbusd.cli.skips", folder, *pytest_arguments))
+
+
+def run_style(root: Path) -> bool:
+    """All style checks, each reported; whether all passed."""
+    folders = [folder for folder in PYTHON_FOLDERS if any((root / folder).rglob("*.py"))]
+    checks = (
+        ("-m", "ruff", "format", "--check", "--quiet", *folders),
+        ("-m", "ruff", "check", "--quiet", *folders),
+        ("-m", "mypy", *(folder for folder in folders if folder != "benchmarks")),
+        ("-c", "from importlinter.cli import lint_imports_command; lint_imports_command()"),
+    )
+    passed = [_run(root, check) for check in checks]
+    return all((*passed, _is_generated_code_in_step(root)))
+
+
+def _is_generated_code_in_step(root: Path) -> bool:
+    """Generates anew and compares; the checkout is left as it was."""
+    with tempfile.TemporaryDirectory() as folder:
+        copy = Path(folder) / "checkout"
+        for part in ("proto", GENERATED):
+            shutil.copytree(root / part, copy / part)
+        done = subprocess.run(
+            ["sh", str(copy / "proto/generate.sh")],
+            env={**process_environment(), "PYTHON": sys.executable},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        if done.returncode:
+            print(done.stdout + done.stderr, flush=True)
+            return False
+        return _same_files(root / GENERATED, copy / GENERATED)
+
+
+def _same_files(ours: Path, generated: Path) -> bool:
+    names = {path.name for folder in (ours, generated) for path in folder.glob("*.py*")}
+    different = sorted(name for name in names if _content(ours / name) != _content(generated / name))
+    for name in different:
+        print(f"{GENERATED / name} is not what proto/ says: run `make proto`", flush=True)
+    return not different
+
+
+def _content(path: Path) -> bytes | None:
+    return path.read_bytes() if path.exists() else None
+
+
+def _install_clients() -> None:
+    missing = [package for program, package in FOREIGN_CLIENTS.items() if shutil.which(program) is None]
+    if not missing or os.geteuid() != 0 or shutil.which("apt-get") is None:
+        return
+    print(f"installing {' '.join(missing)}", flush=True)
+    environment = {**process_environment(), "DEBIAN_FRONTEND": "noninteractive"}
+    install = ["apt-get", "-o", "DPkg::Lock::Timeout=300", "install", "-y", "-q", "--no-install-recommends", *missing]
+    for command in (install, ["apt-get", "update", "-q"], install):
+        done = subprocess.run(command, env=environment, capture_output=True, check=False)
+        if command is install and done.returncode == 0:
+            return
+
+
+def _run(root: Path, arguments: Sequence[str]) -> bool:
+    environment = process_environment()
+    environment["PYTHONPATH"] = os.pathsep.join((str(root / "libs"), str(root / "services")))
+    sys.stdout.flush()
+    return subprocess.run([sys.executable, *arguments], cwd=root, env=environment, check=False).returncode == 0
