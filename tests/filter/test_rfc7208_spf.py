@@ -22,7 +22,7 @@ async def check(zone: FakeResolver, client_address: str, helo: str, reverse_path
         return request.result
     clock = SystemClock()
     with ThreadPoolExecutor(1) as executor:
-        return await PyspfEvaluator(zone, executor, clock, "mail.example.org").evaluate(request, clock.monotonic() + 5)
+        return await PyspfEvaluator(zone, executor, clock, "mail.example.org").evaluate(request, 5)
 
 
 @pytest.mark.parametrize(
@@ -68,7 +68,7 @@ async def test_a_blocked_thread_ends_at_the_deadline() -> None:
     request = make_request("192.0.2.1", "x", "anna@example.com")
     assert isinstance(request, SpfRequest)
     with ThreadPoolExecutor(1) as executor:
-        late = PyspfEvaluator(zone, executor, clock, "r").evaluate(request, clock.monotonic() - 1)
+        late = PyspfEvaluator(zone, executor, clock, "r").evaluate(request, -1)
         assert await late is SpfResult.TEMPERROR
 
 

@@ -10,6 +10,7 @@ import asyncio
 import concurrent.futures
 import enum
 import ipaddress
+import logging
 import socket
 from collections import OrderedDict
 from collections.abc import Callable
@@ -27,6 +28,8 @@ import msgspec
 
 from postbus.core.clock import Clock, SystemClock
 from postbus.core.errors import ErrorKind, MailError
+
+log = logging.getLogger(__name__)
 
 MAX_NAME_OCTETS: Final = 253  # RFC 1035 §2.3.4, as text without the final dot
 MAX_LABEL_OCTETS: Final = 63  # RFC 1035 §2.3.4
@@ -177,6 +180,8 @@ class DnsServer:
 
     async def ask(self, name: str, record_type: RecordType) -> DnsAnswer | None:
         """One query with its retries; None when no server answers."""
+        if self._stub is None:
+            return None
         key = (name, record_type)
         try:
             qname = dns.name.from_text(_escape(name))
@@ -314,7 +319,8 @@ class BlockingResolver:
             raise MailError(ErrorKind.UNAVAILABLE, "dns: deadline reached") from error
 
 
-def _make_stub(server: str, timeout_seconds: float) -> dns.asyncresolver.Resolver:
+def _make_stub(server: str, timeout_seconds: float) -> dns.asyncresolver.Resolver | None:
+    """None: the system names no server; then every query fails, as with a server that is away."""
     if server:
         stub = dns.asyncresolver.Resolver(configure=False)
         host, port = _parse_server(server)
@@ -323,8 +329,9 @@ def _make_stub(server: str, timeout_seconds: float) -> dns.asyncresolver.Resolve
     else:
         try:
             stub = dns.asyncresolver.Resolver(configure=True)
-        except dns.resolver.NoResolverConfiguration as error:
-            raise MailError(ErrorKind.INVALID, "resolver: the system names no DNS server") from error
+        except dns.resolver.NoResolverConfiguration:
+            log.warning("dns.no_server")
+            return None
     stub.timeout = min(2.0, timeout_seconds)
     stub.flags = dns.flags.RD | dns.flags.AD
     stub.use_edns(0, 0, EDNS_PAYLOAD_OCTETS)

@@ -69,19 +69,19 @@ def judge(
 
 
 def check_authentication(view: MessageView) -> Iterator[Finding]:
-    """SPF, DKIM and DMARC results as tests."""
+    """SPF, DKIM and DMARC results as tests; a check that could not be finished weighs nothing (promise 4)."""
     if view.submitted:
         yield Finding("ALL_TRUSTED")
         return
-    for missing in view.unavailable:
-        yield Finding(f"{missing.value.upper()}_UNAVAILABLE")
     found = view.authentication
     if found.spf is not None:
-        yield Finding(f"SPF_{found.spf.upper()}")
+        yield Finding("SPF_UNAVAILABLE" if found.spf == "temperror" else f"SPF_{found.spf.upper()}")
     yield from _find_dkim(view)
     if found.dmarc == "fail":
         yield Finding(f"DMARC_FAIL_{found.dmarc_policy.upper()}")
-    elif found.dmarc in {"pass", "temperror", "permerror"}:
+    elif found.dmarc == "temperror":
+        yield Finding("DMARC_UNAVAILABLE")
+    elif found.dmarc in {"pass", "permerror"}:
         yield Finding(f"DMARC_{found.dmarc.upper()}")
 
 
@@ -92,7 +92,7 @@ def _find_dkim(view: MessageView) -> Iterator[Finding]:
         if found.dkim_author:
             yield Finding("DKIM_VALID_AU")
     elif found.dkim == "temperror":
-        yield Finding("DKIM_TEMPERROR")
+        yield Finding("DKIM_UNAVAILABLE")
     elif found.dkim not in {None, "none"}:
         yield Finding("DKIM_INVALID")
 
@@ -102,7 +102,7 @@ def check_client(view: MessageView) -> Iterator[Finding]:
     if view.submitted:
         return
     if not view.client_confirmed:
-        yield Finding("RDNS_NONE")
+        yield Finding("RDNS_UNAVAILABLE" if view.client_confirmed is None else "RDNS_NONE")
     if "." not in view.helo and not view.helo.startswith("["):
         yield Finding("HELO_NO_DOMAIN")
 

@@ -1,17 +1,6 @@
 """What the tests look at: a message as the filter knows it, without its octets. Built once a message by the service."""
 
-import enum
-
 import msgspec
-
-
-class Check(enum.StrEnum):
-    """The look-ups that precede the tests and can be away (promise 4)."""
-
-    SPF = "spf"
-    DKIM = "dkim"
-    DMARC = "dmarc"
-    RDNS = "rdns"
 
 
 class AuthorAddress(msgspec.Struct, frozen=True, kw_only=True):
@@ -25,7 +14,7 @@ class AuthorAddress(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Authentication(msgspec.Struct, frozen=True, kw_only=True):
-    """Results of RFC 8601 §2.7; None: the check was not asked for."""
+    """Results of RFC 8601 §2.7; None: the check was not asked for, `temperror`: it could not be finished."""
 
     spf: str | None = None
     dkim: str | None = None
@@ -46,13 +35,12 @@ class MessageView(msgspec.Struct, frozen=True, kw_only=True):
     text: bytes = b""
     """The text parts, transfer encoding undone, up to a limit."""
     authentication: Authentication = Authentication()
-    unavailable: tuple[Check, ...] = ()
     forged_results: bool = False
     """An Authentication-Results field claims to be ours (RFC 8601 §5)."""
     submitted: bool = False
     """Handed in by someone who logged in."""
-    client_confirmed: bool = True
-    """The client's address has a forward-confirmed name (FCrDNS)."""
+    client_confirmed: bool | None = True
+    """The client's address has a forward-confirmed name (FCrDNS); None: the check could not be finished."""
     helo: str = ""
     sent_ms: int | None = None
     received_ms: int = 0

@@ -50,8 +50,8 @@ class SpfOutcome(msgspec.Struct, frozen=True, kw_only=True):
 class SpfEvaluator(Protocol):
     """check_host() of RFC 7208 §4."""
 
-    async def evaluate(self, request: SpfRequest, deadline: float) -> SpfResult:
-        """The result; TEMPERROR at `deadline` (of the service's clock)."""
+    async def evaluate(self, request: SpfRequest, seconds: float) -> SpfResult:
+        """The result; TEMPERROR when a look-up fails or `seconds` have passed in one."""
         ...
 
 

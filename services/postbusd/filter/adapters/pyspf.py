@@ -93,10 +93,10 @@ class PyspfEvaluator:
         self._clock = clock
         self._receiver = receiver
 
-    async def evaluate(self, request: SpfRequest, deadline: float) -> SpfResult:
-        """The result; TEMPERROR when a look-up fails or the deadline is reached in one."""
+    async def evaluate(self, request: SpfRequest, seconds: float) -> SpfResult:
+        """The result; TEMPERROR when a look-up fails or `seconds` have passed in one."""
         loop = asyncio.get_running_loop()
-        resolver = BlockingResolver(self._resolver, loop, deadline, self._clock)
+        resolver = BlockingResolver(self._resolver, loop, self._clock.monotonic() + seconds, self._clock)
         return await loop.run_in_executor(self._executor, self._run, request, resolver)
 
     def _run(self, request: SpfRequest, resolver: BlockingResolver) -> SpfResult:
