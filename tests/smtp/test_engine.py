@@ -178,7 +178,8 @@ LINES = st.lists(
     st.sampled_from(
         [
             b"EHLO x\r\n", b"MAIL FROM:<a@b>\r\n", b"RCPT TO:<c@d>\r\n", b"DATA\r\n", b"text\r\n", b".\r\n",
-            b"RSET\r\n",             b"NOOP\n", b"AUTH PLAIN\r\n", b"*\r\n", b"\r", b"\n", b"\r\n", b"..x\r\n", b"STARTTLS\r\n", b"\0\xff",
+            b"RSET\r\n",
+            b"NOOP\n", b"AUTH PLAIN\r\n", b"*\r\n", b"\r", b"\n", b"\r\n", b"..x\r\n", b"STARTTLS\r\n", b"\0\xff",
             b"MAIL FROM:<> SIZE=9\r\n", b"a" * 2100, b"HELO y\r\n", b"AUTH " + b"b" * 3000 + b"\r\n",
         ]
     ),

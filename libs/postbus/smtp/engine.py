@@ -89,6 +89,11 @@ class ServerEngine:
         """Whether octets wait that no event has consumed."""
         return bool(self._buffer)
 
+    @property
+    def owes_reply(self) -> bool:
+        """Whether the last event still wants its reply."""
+        return self._awaiting is not None
+
     def receive_data(self, data: bytes) -> None:
         """Takes octets of the connection."""
         self._buffer += data

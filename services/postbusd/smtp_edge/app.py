@@ -1,0 +1,96 @@
+"""smtp-edge's composition root."""
+
+import asyncio
+import logging
+
+from postbus.bus.subjects import SUBJECT_DIRECTORY_CHANGED
+from postbus.contracts.events import DirectoryChanged
+from postbus.core.errors import MailError
+from postbus.runtime.service import Context, ServiceSpec
+from postbus.runtime.tls import ServerTls
+from postbusd.smtp_edge.adapters.listeners import Listeners
+from postbusd.smtp_edge.conversation import ListenerKind, Site
+from postbusd.smtp_edge.counters import EdgeCounters
+from postbusd.smtp_edge.event_log import EventLog
+from postbusd.smtp_edge.networks import ConnectionChecks, SessionLimits
+from postbusd.smtp_edge.recipients import Recipients
+from postbusd.smtp_edge.settings import SmtpEdgeSettings
+from postbusd.smtp_edge.spool import remove_leftovers
+
+log = logging.getLogger(__name__)
+
+LAST_EVENTS_SECONDS = 2.0
+
+
+class SmtpEdgeService:
+    """The running service."""
+
+    def __init__(self, context: Context, settings: SmtpEdgeSettings, tls: ServerTls) -> None:
+        self._context = context
+        self._settings = settings
+        self._tls = tls
+        self._counters = EdgeCounters(context.instance_id, context.clock.now_ms(), context.registry)
+        self._events = EventLog(context.bus, context.clock, context.service, self._counters.events_dropped)
+        self._recipients = Recipients(context.rpc.directory, context.clock, settings.resolve_cache_seconds)
+        self._listeners = Listeners(self._make_site(), lambda: tls.context)
+
+    @property
+    def port(self) -> EdgeCounters:
+        """smtp-edge's contract."""
+        return self._counters
+
+    async def start(self) -> None:
+        """Opens the doors that are set."""
+        context, settings = self._context, self._settings
+        spooled = await asyncio.to_thread(remove_leftovers, context.data_dir, 2 * settings.data_seconds)
+        if spooled:
+            log.info("smtp.spool.cleaned", extra={"files": spooled})
+        await context.bus.listen(SUBJECT_DIRECTORY_CHANGED, DirectoryChanged, self._recipients.on_changed)
+        context.bus.on_reconnect(self._recipients.on_reconnect)
+        await self._tls.start()
+        context.spawn("events", self._events.run)
+        context.add_check("blobs", context.blobs.check_writable)
+        for kind, listen in (
+            (ListenerKind.SMTP, settings.smtp_listen),
+            (ListenerKind.SUBMISSION, settings.submission_listen),
+            (ListenerKind.SUBMISSIONS, settings.submissions_listen),
+        ):
+            if listen:
+                await self._listeners.open(kind, listen)
+
+    async def drain(self) -> None:
+        """421 to idle sessions, open transactions to their end, then the last events."""
+        await self._listeners.drain()
+        try:
+            async with asyncio.timeout(LAST_EVENTS_SECONDS):
+                await self._events.flush()
+        except (MailError, TimeoutError) as error:
+            log.warning("smtp.events.lost", extra={"reason": str(error)})
+
+    def _make_site(self) -> Site:
+        context, settings = self._context, self._settings
+        return Site(
+            settings=settings,
+            mail_host=context.runtime.mail_host,
+            spool_dir=str(context.data_dir),
+            clock=context.clock,
+            tls=self._tls,
+            recipients=self._recipients,
+            checks=ConnectionChecks(context.rpc.filter, context.clock, settings.connection_cache_seconds),
+            limits=SessionLimits(settings.max_sessions, settings.max_sessions_per_address),
+            authenticator=context.rpc.directory,
+            message_filter=context.rpc.filter,
+            prechecker=context.rpc.delivery,
+            blobs=context.blobs,
+            bus=context.bus,
+            events=self._events,
+            counters=self._counters,
+        )
+
+
+async def build(context: Context, settings: SmtpEdgeSettings) -> SmtpEdgeService:
+    """Puts the service together; listens to nothing yet."""
+    return SmtpEdgeService(context, settings, ServerTls(context))
+
+
+SPEC = ServiceSpec(name="smtp-edge", settings=SmtpEdgeSettings, build=build)

@@ -1,0 +1,126 @@
+"""What a session knows, and what all sessions share."""
+
+import asyncio
+import enum
+
+import msgspec
+
+from postbus.blobs.ports import BlobStore
+from postbus.bus.ports import MailPublisher
+from postbus.contracts.delivery import Prechecker
+from postbus.contracts.directory import Authenticator, Resolution
+from postbus.contracts.filter import MessageFilter
+from postbus.core.clock import Clock
+from postbus.core.errors import MailError
+from postbus.core.ids import MailboxId, QueueId
+from postbus.core.trace import TraceContext
+from postbus.smtp.commands import Hello, Mail, Rcpt
+from postbus.smtp.sasl import SaslExchange
+from postbusd.smtp_edge.counters import EdgeCounters
+from postbusd.smtp_edge.event_log import EventLog
+from postbusd.smtp_edge.networks import ConnectionChecks, ConnectionVerdict, SessionLimits
+from postbusd.smtp_edge.ports import TlsOffer
+from postbusd.smtp_edge.recipients import Recipients
+from postbusd.smtp_edge.settings import SmtpEdgeSettings
+from postbusd.smtp_edge.spool import Spool
+
+
+class ListenerKind(enum.StrEnum):
+    """The three doors."""
+
+    SMTP = "smtp"
+    """25: mail from other servers, no login."""
+    SUBMISSION = "submission"
+    """587: STARTTLS, then login."""
+    SUBMISSIONS = "submissions"
+    """465: within TLS, then login."""
+
+
+class Site(msgspec.Struct, frozen=True, kw_only=True):
+    """What all sessions of a process share."""
+
+    settings: SmtpEdgeSettings
+    mail_host: str
+    spool_dir: str
+    clock: Clock
+    tls: TlsOffer
+    recipients: Recipients
+    checks: ConnectionChecks
+    limits: SessionLimits
+    authenticator: Authenticator
+    message_filter: MessageFilter
+    prechecker: Prechecker
+    blobs: BlobStore
+    bus: MailPublisher
+    events: EventLog
+    counters: EdgeCounters
+
+
+class Login(msgspec.Struct, frozen=True, kw_only=True):
+    """Who logged in."""
+
+    mailbox_id: MailboxId
+    address: str
+
+
+class Recipient(msgspec.Struct, frozen=True, kw_only=True):
+    """An accepted RCPT."""
+
+    command: Rcpt
+    resolution: Resolution
+
+
+class Transaction:
+    """From MAIL to the end of DATA or RSET."""
+
+    def __init__(self, mail: Mail, queue_id: QueueId, trace: TraceContext) -> None:
+        self.mail = mail
+        self.queue_id = queue_id
+        self.trace = trace
+        self.recipients: list[Recipient] = []
+        self.resolved: dict[str, Resolution] = {}
+        """Answers to RCPT commands that were pipelined behind the current one."""
+        self.spool: Spool | None = None
+        self.spool_fault: MailError | None = None
+        self.deadline = 0.0
+        """Monotonic time by which DATA must end."""
+
+    @property
+    def reverse_path(self) -> str:
+        """Empty: the null path."""
+        return "" if self.mail.reverse_path is None else self.mail.reverse_path.format()
+
+
+class Conversation:
+    """One session's memory; the session alone changes it."""
+
+    def __init__(self, site: Site, kind: ListenerKind, client_address: str) -> None:
+        self.site = site
+        self.kind = kind
+        self.client_address = client_address
+        self.tls = ""
+        self.hello: Hello | None = None
+        self.login: Login | None = None
+        self.transaction: Transaction | None = None
+        self.exchange: SaslExchange | None = None
+        self.connection: ConnectionVerdict | None = None
+        self.connection_task: asyncio.Task[ConnectionVerdict] | None = None
+        self.errors = 0
+        self.refused_recipients = 0
+
+    @property
+    def takes_logins(self) -> bool:
+        """Whether this door is for submission."""
+        return self.kind is not ListenerKind.SMTP
+
+    async def connection_verdict(self) -> ConnectionVerdict:
+        """filter's word on the client, which was asked for in the background; ACCEPT on submission doors."""
+        if self.connection is None and self.connection_task is not None:
+            self.connection = await self.connection_task
+        return self.connection or ConnectionVerdict()
+
+    def end_transaction(self) -> None:
+        """Forgets the envelope and what was spooled."""
+        if self.transaction is not None and self.transaction.spool is not None:
+            self.transaction.spool.discard()
+        self.transaction = None

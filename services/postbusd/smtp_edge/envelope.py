@@ -1,0 +1,158 @@
+"""MAIL and RCPT (RFC 5321 §4.1.1.2, §4.1.1.3): who may send, who receives (architecture §3.2)."""
+
+import logging
+from pathlib import Path
+
+from postbus.contracts.directory import Outcome, Resolution
+from postbus.contracts.events import EventType
+from postbus.contracts.filter import Verdict
+from postbus.core.errors import ErrorKind, MailError
+from postbus.core.ids import new_queue_id
+from postbus.core.trace import new_trace, use_trace
+from postbus.smtp import replies
+from postbus.smtp.commands import Mail, Rcpt
+from postbus.smtp.replies import Reply, make_reply
+from postbusd.smtp_edge.conversation import Conversation, Login, Recipient, Transaction
+from postbusd.smtp_edge.refusals import judge_recipient, refuse_error
+from postbusd.smtp_edge.spool import Spool
+
+log = logging.getLogger(__name__)
+
+
+async def answer_mail(conversation: Conversation, command: Mail) -> Reply:
+    """Opens a transaction with a queue_id and a trace of its own."""
+    site = conversation.site
+    transaction = Transaction(command, new_queue_id(site.clock.now_ms()), new_trace())
+    with use_trace(transaction.trace):
+        reply = await _judge_reverse_path(conversation, transaction)
+        if reply.is_positive:
+            conversation.transaction = transaction
+        else:
+            log.info("smtp.mail.refused", extra=_facts(conversation, transaction, reply))
+    return reply
+
+
+async def _judge_reverse_path(conversation: Conversation, transaction: Transaction) -> Reply:
+    site, command = conversation.site, transaction.mail
+    if conversation.takes_logins and conversation.login is None:
+        return replies.AUTH_REQUIRED if conversation.tls else replies.TLS_REQUIRED
+    if command.size is not None and command.size > site.settings.max_message_octets:
+        return replies.MESSAGE_TOO_BIG
+    try:
+        await site.blobs.check_writable()
+        login = conversation.login if command.reverse_path is not None else None
+        if login is not None and not await _owns(conversation, login, transaction.reverse_path):
+            return replies.NOT_YOUR_ADDRESS
+    except MailError as error:
+        return refuse_error(error)
+    return replies.REVERSE_PATH_OK
+
+
+async def _owns(conversation: Conversation, login: Login, address: str) -> bool:
+    """Whether the address leads to the mailbox that logged in; a no is confirmed past the caches (promise 4)."""
+    recipients = conversation.site.recipients
+    answers = await recipients.resolve((address,))
+    return _leads_to(answers[address], login) or _leads_to(await recipients.confirm(address), login)
+
+
+def _leads_to(resolution: Resolution, login: Login) -> bool:
+    if resolution.outcome is Outcome.LATER:
+        raise MailError(ErrorKind.UNAVAILABLE, resolution.reason)
+    return resolution.outcome is Outcome.MAILBOX and any(
+        target.mailbox_id == login.mailbox_id for target in resolution.targets
+    )
+
+
+async def answer_rcpt(conversation: Conversation, command: Rcpt, upcoming: list[Rcpt]) -> Reply:
+    """Adds a recipient; `upcoming` are pipelined behind this one and resolved with it."""
+    transaction = conversation.transaction
+    if transaction is None:
+        return replies.NEED_MAIL
+    if len(transaction.recipients) >= conversation.site.settings.max_recipients:
+        return replies.TOO_MANY_RECIPIENTS
+    try:
+        reply = await _judge_recipient(conversation, transaction, command, upcoming)
+    except MailError as error:
+        reply = refuse_error(error)
+    conversation.site.counters.recipient(reply)
+    if not reply.is_positive:
+        _note_refusal(conversation, transaction, command, reply)
+    return reply
+
+
+async def _judge_recipient(
+    conversation: Conversation, transaction: Transaction, command: Rcpt, upcoming: list[Rcpt]
+) -> Reply:
+    if command.forward_path is not None and command.forward_path.is_literal:
+        return replies.LITERAL_REFUSED
+    refusal = await _refuse_client(conversation, command)
+    if refusal is not None:
+        return refusal
+    logged_in = conversation.login is not None
+    resolution = await _resolve(conversation, transaction, command, upcoming)
+    reply = judge_recipient(resolution, logged_in)
+    if reply.is_permanent:
+        resolution = await conversation.site.recipients.confirm(command.address)
+        reply = judge_recipient(resolution, logged_in)
+    known = any(recipient.command.address == command.address for recipient in transaction.recipients)
+    if reply.is_positive and not known:
+        transaction.recipients.append(Recipient(command=command, resolution=resolution))
+    return reply
+
+
+async def _refuse_client(conversation: Conversation, command: Rcpt) -> Reply | None:
+    """filter's word on the client; postmaster hears everybody (RFC 5321 §4.5.1)."""
+    if command.is_postmaster:
+        return None
+    word = await conversation.connection_verdict()
+    if word.verdict is Verdict.REJECT:
+        return make_reply(550, "5.7.1", word.reply_text) if word.reply_text else replies.CLIENT_REJECTED
+    if word.verdict is Verdict.DEFER:
+        return make_reply(451, "4.7.1", word.reply_text) if word.reply_text else replies.CONTENT_DEFERRED
+    return None
+
+
+async def _resolve(
+    conversation: Conversation, transaction: Transaction, command: Rcpt, upcoming: list[Rcpt]
+) -> Resolution:
+    known = transaction.resolved.pop(command.address, None)
+    if known is not None:
+        return known
+    addresses = [command.address, *(each.address for each in upcoming)]
+    transaction.resolved = await conversation.site.recipients.resolve(addresses)
+    return transaction.resolved.pop(command.address)
+
+
+def start_data(conversation: Conversation) -> Reply:
+    """354: from now on the message is spooled."""
+    transaction, site = conversation.transaction, conversation.site
+    if transaction is None or not transaction.recipients:
+        return replies.NO_RECIPIENTS
+    transaction.spool = Spool(Path(site.spool_dir) / transaction.queue_id, site.settings.memory_octets)
+    transaction.deadline = site.clock.monotonic() + site.settings.data_seconds
+    return replies.START_MAIL_INPUT
+
+
+def _note_refusal(conversation: Conversation, transaction: Transaction, command: Rcpt, reply: Reply) -> None:
+    facts = _facts(conversation, transaction, reply) | {"forward_path": command.address}
+    log.info("smtp.rcpt.rejected" if reply.is_permanent else "smtp.rcpt.deferred", extra=facts)
+    if reply.is_permanent:
+        conversation.refused_recipients += 1
+        conversation.site.events.note(
+            EventType.DENIED,
+            "recipient refused",
+            queue_id=transaction.queue_id,
+            reverse_path=transaction.reverse_path,
+            forward_path=command.address,
+            client_address=conversation.client_address,
+            detail=f"{reply.code} {reply.enhanced} {reply.text}",
+        )
+
+
+def _facts(conversation: Conversation, transaction: Transaction, reply: Reply) -> dict[str, str]:
+    return {
+        "queue_id": transaction.queue_id,
+        "reverse_path": transaction.reverse_path,
+        "client_address": conversation.client_address,
+        "reply": f"{reply.code} {reply.enhanced} {reply.text}",
+    }

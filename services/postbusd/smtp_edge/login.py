@@ -1,0 +1,97 @@
+"""AUTH PLAIN and LOGIN (RFC 4954), only on submission doors and only within TLS."""
+
+import logging
+
+from postbus.contracts.directory import Access, AuthenticateRequest
+from postbus.contracts.events import EventType
+from postbus.core.errors import MailError
+from postbus.smtp import replies
+from postbus.smtp.commands import Auth
+from postbus.smtp.replies import CommandError, Reply
+from postbus.smtp.sasl import MECHANISMS, Challenge, Credentials, SaslExchange, Step
+from postbusd.smtp_edge.conversation import Conversation, Login
+from postbusd.smtp_edge.refusals import LOGIN_REFUSALS
+
+log = logging.getLogger(__name__)
+
+MAX_NAME_CHARACTERS = 320
+"""Of a user name in logs and events."""
+
+
+async def answer_auth(conversation: Conversation, command: Auth) -> Reply:
+    """Starts an exchange, and ends it at once when the initial response suffices."""
+    refusal = _refusal(conversation, command)
+    if refusal is not None:
+        return refusal
+    exchange = SaslExchange(command.mechanism)
+    try:
+        step = exchange.start(command.initial)
+    except CommandError as error:
+        return error.reply
+    return await _take(conversation, exchange, step)
+
+
+async def answer_response(conversation: Conversation, line: bytes) -> Reply:
+    """Takes a line of the exchange."""
+    exchange, conversation.exchange = conversation.exchange, None
+    if exchange is None:
+        return replies.BAD_SEQUENCE
+    try:
+        step = exchange.respond(line)
+    except CommandError as error:
+        return error.reply
+    return await _take(conversation, exchange, step)
+
+
+def _refusal(conversation: Conversation, command: Auth) -> Reply | None:
+    if not conversation.takes_logins:
+        return replies.NOT_IMPLEMENTED
+    if not conversation.tls:
+        return replies.AUTH_NEEDS_TLS
+    if conversation.login is not None:
+        return replies.AUTH_TWICE
+    if command.mechanism not in MECHANISMS:
+        return replies.AUTH_UNKNOWN_MECHANISM
+    return None
+
+
+async def _take(conversation: Conversation, exchange: SaslExchange, step: Step) -> Reply:
+    if isinstance(step, Challenge):
+        conversation.exchange = exchange
+        return step.reply()
+    reply = await _authenticate(conversation, step)
+    conversation.site.counters.login(reply)
+    return reply
+
+
+async def _authenticate(conversation: Conversation, credentials: Credentials) -> Reply:
+    name = credentials.username[:MAX_NAME_CHARACTERS]
+    request = AuthenticateRequest(
+        username=credentials.username,
+        password=credentials.password,
+        access=Access.SMTP,
+        client_address=conversation.client_address,
+    )
+    events = conversation.site.events
+    try:
+        reply = await conversation.site.authenticator.authenticate(request)
+    except MailError as error:
+        refusal = LOGIN_REFUSALS[error.kind]
+        facts = {"username": name, "client_address": conversation.client_address, "reason": str(error)}
+        log.info("smtp.login.failed", extra=facts)
+        if refusal.is_permanent:
+            events.note(
+                EventType.LOGIN_FAILED,
+                "login failed",
+                mailbox=name,
+                client_address=conversation.client_address,
+                detail=error.kind.value,
+            )
+        return refusal
+    conversation.login = Login(mailbox_id=reply.mailbox_id, address=reply.address)
+    log.info(
+        "smtp.login.succeeded",
+        extra={"mailbox_id": reply.mailbox_id, "client_address": conversation.client_address},
+    )
+    events.note(EventType.LOGIN, "login", mailbox=reply.address, client_address=conversation.client_address)
+    return replies.AUTH_SUCCEEDED

@@ -1,0 +1,109 @@
+"""filter's word on a client's network, kept for a while, and how many sessions a network holds."""
+
+import ipaddress
+import logging
+from collections import Counter
+
+import msgspec
+
+from postbus.contracts.filter import CheckConnectionRequest, ConnectionFilter, Verdict
+from postbus.core.clock import Clock
+from postbus.core.errors import MailError
+
+log = logging.getLogger(__name__)
+
+MAX_CACHED = 50_000
+REJECT_CACHE_SECONDS = 60.0
+"""A refusal is asked for again soon."""
+
+
+class ConnectionVerdict(msgspec.Struct, frozen=True, kw_only=True):
+    """What holds for a connection."""
+
+    verdict: Verdict = Verdict.ACCEPT
+    reply_text: str = ""
+    client_name: str = ""
+    """Forward-confirmed; empty: none, or known for a neighbour only."""
+
+
+class _Entry(msgspec.Struct, frozen=True):
+    expires: float
+    address: str
+    verdict: ConnectionVerdict
+
+
+def network_of(address: str) -> str:
+    """The address, or the /64 of an IPv6 one: what one customer has."""
+    try:
+        parsed = ipaddress.ip_address(address.partition("%")[0])
+    except ValueError:
+        return address
+    if isinstance(parsed, ipaddress.IPv6Address):
+        if parsed.ipv4_mapped is not None:
+            return str(parsed.ipv4_mapped)
+        return str(ipaddress.IPv6Network((int(parsed) >> 64 << 64, 64)))
+    return address
+
+
+class ConnectionChecks:
+    """Asks filter once a network."""
+
+    def __init__(self, connection_filter: ConnectionFilter, clock: Clock, cache_seconds: float) -> None:
+        self._filter = connection_filter
+        self._clock = clock
+        self._cache_seconds = cache_seconds
+        self._cache: dict[str, _Entry] = {}
+
+    def cached(self, address: str) -> ConnectionVerdict | None:
+        """What is known already: no call (architecture §7)."""
+        entry = self._cache.get(network_of(address))
+        if entry is None or entry.expires <= self._clock.monotonic():
+            return None
+        if entry.address == address:
+            return entry.verdict
+        return msgspec.structs.replace(entry.verdict, client_name="")
+
+    async def check(self, address: str) -> ConnectionVerdict:
+        """Asks; filter being away refuses nobody (it will be asked again at end of DATA)."""
+        try:
+            reply = await self._filter.check_connection(CheckConnectionRequest(client_address=address))
+        except MailError as error:
+            log.warning("smtp.connection.unchecked", extra={"client_address": address, "reason": str(error)})
+            return ConnectionVerdict()
+        verdict = ConnectionVerdict(verdict=reply.verdict, reply_text=reply.reply_text, client_name=reply.client_name)
+        good = reply.verdict is Verdict.ACCEPT
+        seconds = self._cache_seconds if good else min(self._cache_seconds, REJECT_CACHE_SECONDS)
+        self._cache.pop(network_of(address), None)
+        self._cache[network_of(address)] = _Entry(self._clock.monotonic() + seconds, address, verdict)
+        while len(self._cache) > MAX_CACHED:
+            del self._cache[next(iter(self._cache))]
+        return verdict
+
+
+class SessionLimits:
+    """Counts sessions, overall and per network."""
+
+    def __init__(self, max_sessions: int, max_per_network: int) -> None:
+        self.open = 0
+        self._max_sessions = max_sessions
+        self._max_per_network = max_per_network
+        self._networks: Counter[str] = Counter()
+
+    def enter(self, address: str) -> str:
+        """Takes a place: empty, or which limit (`total`, `address`) leaves none."""
+        network = network_of(address)
+        if self.open >= self._max_sessions:
+            return "total"
+        if self._networks[network] >= self._max_per_network:
+            return "address"
+        self.open += 1
+        self._networks[network] += 1
+        return ""
+
+    def leave(self, address: str) -> None:
+        """Gives the place back."""
+        network = network_of(address)
+        self.open -= 1
+        self._networks[network] -= 1
+        if not self._networks[network]:
+            del self._networks[network]

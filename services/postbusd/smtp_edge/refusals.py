@@ -1,0 +1,72 @@
+"""The one table that renders an error kind as an SMTP reply (house-style §5), and the one for logins."""
+
+from typing import Final
+
+from postbus.contracts.directory import Outcome, Resolution
+from postbus.core.errors import ErrorKind, MailError
+from postbus.smtp import replies
+from postbus.smtp.replies import Reply, make_reply
+
+_TRY_LATER: Final = (451, "4.3.0", "temporary failure, try again later")
+
+REFUSALS: Final[dict[ErrorKind, tuple[int, str, str]]] = {
+    ErrorKind.INVALID: (553, "5.1.3", "address is not valid"),
+    ErrorKind.NOT_FOUND: (550, "5.1.1", "no such mailbox here"),
+    ErrorKind.ALREADY_EXISTS: _TRY_LATER,
+    ErrorKind.CONFLICT: _TRY_LATER,
+    ErrorKind.UNAUTHENTICATED: (530, "5.7.0", "authentication required"),
+    ErrorKind.FORBIDDEN: (550, "5.7.1", "not allowed"),
+    ErrorKind.INACTIVE: (550, "5.2.1", "mailbox is not active"),
+    ErrorKind.OVER_QUOTA: (552, "5.2.2", "mailbox is full"),
+    ErrorKind.TOO_LARGE: (552, "5.3.4", "message is too big"),
+    ErrorKind.LIMIT: (452, "4.3.1", "insufficient system storage, try again later"),
+    ErrorKind.RATE_LIMITED: (450, "4.7.1", "too much mail, try again later"),
+    ErrorKind.REJECTED_POLICY: (550, "5.7.1", "refused by policy"),
+    ErrorKind.UNAVAILABLE: _TRY_LATER,
+    ErrorKind.INTERNAL: _TRY_LATER,
+}
+
+LOGIN_REFUSALS: Final[dict[ErrorKind, Reply]] = {
+    ErrorKind.INVALID: replies.AUTH_FAILED,
+    ErrorKind.NOT_FOUND: replies.AUTH_FAILED,
+    ErrorKind.ALREADY_EXISTS: replies.AUTH_UNAVAILABLE,
+    ErrorKind.CONFLICT: replies.AUTH_UNAVAILABLE,
+    ErrorKind.UNAUTHENTICATED: replies.AUTH_FAILED,
+    ErrorKind.FORBIDDEN: replies.AUTH_FAILED,
+    ErrorKind.INACTIVE: replies.AUTH_FAILED,
+    ErrorKind.OVER_QUOTA: replies.AUTH_UNAVAILABLE,
+    ErrorKind.TOO_LARGE: replies.AUTH_FAILED,
+    ErrorKind.LIMIT: replies.AUTH_UNAVAILABLE,
+    ErrorKind.RATE_LIMITED: replies.AUTH_UNAVAILABLE,
+    ErrorKind.REJECTED_POLICY: replies.AUTH_FAILED,
+    ErrorKind.UNAVAILABLE: replies.AUTH_UNAVAILABLE,
+    ErrorKind.INTERNAL: replies.AUTH_UNAVAILABLE,
+}
+
+
+def refuse(kind: ErrorKind, reason: str = "") -> Reply:
+    """The reply to a kind. The reason of a temporary failure stays inside: it is about us, not about the mail."""
+    code, enhanced, text = REFUSALS[kind]
+    return make_reply(code, enhanced, reason if reason and code >= 500 else text)
+
+
+def refuse_error(error: MailError) -> Reply:
+    """The reply to a failed step: what broke is in the log, not in the reply."""
+    return refuse(error.kind)
+
+
+def judge_recipient(resolution: Resolution, logged_in: bool) -> Reply:
+    """The reply to RCPT (architecture §3.2, promise 3); what we do not understand is `later` (promise 9)."""
+    match resolution.outcome:
+        case Outcome.MAILBOX:
+            if resolution.targets and all(target.over_quota for target in resolution.targets):
+                return refuse(ErrorKind.OVER_QUOTA, resolution.reason)
+            return replies.FORWARD_PATH_OK
+        case Outcome.LIST | Outcome.FORWARD:
+            return replies.FORWARD_PATH_OK
+        case Outcome.REMOTE:
+            return replies.REMOTE_NOT_YET if logged_in else replies.RELAY_DENIED
+        case Outcome.REJECT:
+            return refuse(resolution.kind or ErrorKind.REJECTED_POLICY, resolution.reason)
+        case _:
+            return replies.TRY_LATER
