@@ -26,7 +26,8 @@ from postbusd.directory.login import PasswordAuthenticator
 from postbusd.directory.ports import DirectoryRepository
 from postbusd.directory.resolution import CachedResolver
 
-RELAY_BATCH = 100
+RELAY_BATCH = 1
+"""One event a bus message: the bus knows a repeated batch by its first event, so a batch must never grow."""
 RELAY_SECONDS = 30.0
 """How often the outbox is looked at without a reason: events of a process that died after its commit."""
 RETRY_SECONDS = 5.0

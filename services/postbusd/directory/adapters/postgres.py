@@ -6,6 +6,7 @@ revision last: its row lock is held until the commit, so that revision order is 
 
 import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from typing import TYPE_CHECKING
 
 import asyncpg
 import msgspec
@@ -14,6 +15,7 @@ from postbus.contracts.directory import Domain, Mailbox
 from postbus.contracts.events import Event
 from postbus.core.errors import ErrorKind, MailError
 from postbus.core.ids import MailboxId
+from postbus.runtime.database import connection
 from postbusd.directory.ports import Publish
 from postbusd.directory.values import (
     DomainPage,
@@ -26,7 +28,8 @@ from postbusd.directory.values import (
     MailboxWritten,
 )
 
-Connection = asyncpg.pool.PoolConnectionProxy
+if TYPE_CHECKING:
+    from postbus.runtime.database import Session
 
 _FIND = """
 SELECT r.revision, w.position, d.name, d.incoming, m.mailbox_id, m.local_part, m.domain, m.active, m.quota_octets
@@ -79,17 +82,6 @@ ORDER BY (local_part || '@' || domain) COLLATE "C" LIMIT $3
 """
 _CLAIM_OUTBOX = "SELECT outbox_id, event FROM directory.outbox ORDER BY outbox_id LIMIT $1 FOR UPDATE SKIP LOCKED"
 
-_CLIENT_FAULTS = (asyncpg.DataError, asyncpg.exceptions.CharacterNotInRepertoireError)
-_AWAY = (
-    asyncpg.PostgresConnectionError,
-    asyncpg.InterfaceError,
-    asyncpg.exceptions.OperatorInterventionError,
-    asyncpg.exceptions.InsufficientResourcesError,
-    asyncpg.exceptions.TransactionRollbackError,
-    OSError,
-    TimeoutError,
-)
-
 
 class PostgresDirectory:
     """The DirectoryRepository of directory; `pool` gives the pool of the service's own role."""
@@ -99,8 +91,8 @@ class PostgresDirectory:
 
     async def find(self, keys: Sequence[Key]) -> tuple[int, dict[Key, Found]]:
         """Revision and answers of one snapshot, in one query."""
-        async with self._connection() as connection:
-            rows = await connection.fetch(
+        async with self._connection() as session:
+            rows = await session.fetch(
                 _FIND, [key.local_part for key in keys], [key.domain for key in keys], [key.system for key in keys]
             )
         found = {
@@ -114,76 +106,76 @@ class PostgresDirectory:
 
     async def load_login(self, local_part: str, domain: str) -> Login | None:
         """A mailbox with its password by its folded name."""
-        async with self._connection() as connection:
-            row = await connection.fetchrow(_LOAD_LOGIN, domain, local_part)
+        async with self._connection() as session:
+            row = await session.fetchrow(_LOAD_LOGIN, domain, local_part)
         if row is None:
             return None
         return Login(mailbox=_mailbox(row), password_hash=row["secret_hash"] or "", revision=row["revision"])
 
     async def revision(self) -> int:
         """The number of the last committed change."""
-        async with self._connection() as connection:
-            value: int = await connection.fetchval("SELECT revision FROM directory.revision")
+        async with self._connection() as session:
+            value: int = await session.fetchval("SELECT revision FROM directory.revision")
         return value
 
     async def put_domain(self, domain: Domain, event: Event) -> DomainWritten:
         """Creates or replaces a domain."""
-        async with self._connection() as connection, connection.transaction():
-            changed = await connection.fetchval(_PUT_DOMAIN, domain.name, domain.incoming) is not None
-            revision = await _close_write(connection, event, changed=changed)
+        async with self._connection() as session, session.transaction():
+            changed = await session.fetchval(_PUT_DOMAIN, domain.name, domain.incoming) is not None
+            revision = await _close_write(session, event, changed=changed)
         return DomainWritten(changed=changed, revision=revision, domain=domain)
 
     async def put_mailbox(self, change: MailboxChange, event: Event) -> MailboxWritten:
         """Creates or changes the mailbox of that name."""
-        async with self._connection() as connection, connection.transaction():
-            if await connection.fetchval("SELECT 1 FROM directory.domain WHERE name = $1", change.domain) is None:
+        async with self._connection() as session, session.transaction():
+            if await session.fetchval("SELECT 1 FROM directory.domain WHERE name = $1", change.domain) is None:
                 raise MailError(ErrorKind.NOT_FOUND, f"address: there is no domain {change.domain} here")
-            row, created, changed = await _write_mailbox(connection, change)
+            row, created, changed = await _write_mailbox(session, change)
             if change.password_hash is not None:
-                await connection.execute(_PUT_CREDENTIAL, row["mailbox_id"], change.password_hash)
+                await session.execute(_PUT_CREDENTIAL, row["mailbox_id"], change.password_hash)
                 changed = True
-            revision = await _close_write(connection, event, changed=changed)
+            revision = await _close_write(session, event, changed=changed)
         return MailboxWritten(changed=changed, revision=revision, mailbox=_mailbox(row), created=created)
 
     async def list_domains(self, after: str, limit: int) -> DomainPage:
         """Domains with a name above `after`, in octet order."""
-        async with self._connection() as connection:
-            rows = await connection.fetch(_LIST_DOMAINS, after, limit + 1)
+        async with self._connection() as session:
+            rows = await session.fetch(_LIST_DOMAINS, after, limit + 1)
         domains = tuple(Domain(name=row["name"], incoming=row["incoming"]) for row in rows[:limit])
         return DomainPage(domains=domains, more=len(rows) > limit)
 
     async def list_mailboxes(self, domain: str, after: str, limit: int) -> MailboxPage:
         """Mailboxes with an address above `after`, in octet order."""
-        async with self._connection() as connection:
-            rows = await connection.fetch(_LIST_MAILBOXES, after, domain, limit + 1)
+        async with self._connection() as session:
+            rows = await session.fetch(_LIST_MAILBOXES, after, domain, limit + 1)
         return MailboxPage(mailboxes=tuple(_mailbox(row) for row in rows[:limit]), more=len(rows) > limit)
 
     async def relay_outbox(self, limit: int, publish: Publish) -> int:
         """Claims up to `limit` events, hands them to `publish`, deletes them."""
-        async with self._connection() as connection, connection.transaction():
-            rows = await connection.fetch(_CLAIM_OUTBOX, limit)
+        async with self._connection() as session, session.transaction():
+            rows = await session.fetch(_CLAIM_OUTBOX, limit)
             if rows:
                 await publish([msgspec.msgpack.decode(row["event"], type=Event) for row in rows])
-                await connection.execute(
+                await session.execute(
                     "DELETE FROM directory.outbox WHERE outbox_id = ANY($1)", [row["outbox_id"] for row in rows]
                 )
         return len(rows)
 
     @contextlib.asynccontextmanager
-    async def _connection(self) -> AsyncIterator[Connection]:
+    async def _connection(self) -> AsyncIterator["Session"]:
         """A connection whose failures are MailErrors."""
         try:
-            async with (await self._pool()).acquire() as connection:
-                yield connection
-        except _CLIENT_FAULTS as error:
+            async with connection(await self._pool()) as session:
+                yield session
+        except asyncpg.DataError as error:
             raise MailError(ErrorKind.INVALID, "the request has characters that no name has") from error
-        except _AWAY as error:
-            raise MailError(ErrorKind.UNAVAILABLE, "the directory's database is not available") from error
+        except asyncpg.exceptions.TransactionRollbackError as error:
+            raise MailError(ErrorKind.UNAVAILABLE, f"database: {type(error).__name__}") from error
 
 
-async def _write_mailbox(connection: Connection, change: MailboxChange) -> tuple[asyncpg.Record, bool, bool]:
+async def _write_mailbox(session: "Session", change: MailboxChange) -> tuple[asyncpg.Record, bool, bool]:
     """The row as it is now, whether it was created, whether it differs from before."""
-    row = await connection.fetchrow(
+    row = await session.fetchrow(
         _INSERT_MAILBOX, change.mailbox_id, change.local_part, change.domain, change.active, change.quota_octets
     )
     if row is not None:
@@ -192,24 +184,20 @@ async def _write_mailbox(connection: Connection, change: MailboxChange) -> tuple
         return row, True, True
     if change.create_only:
         raise MailError(ErrorKind.ALREADY_EXISTS, "address: there is a mailbox of this name")
-    before = await connection.fetchrow(_SELECT_MAILBOX, change.domain, change.local_part)
-    now = await connection.fetchrow(
-        _UPDATE_MAILBOX, change.domain, change.local_part, change.active, change.quota_octets
-    )
+    before = await session.fetchrow(_SELECT_MAILBOX, change.domain, change.local_part)
+    now = await session.fetchrow(_UPDATE_MAILBOX, change.domain, change.local_part, change.active, change.quota_octets)
     if before is None or now is None:
         raise MailError(ErrorKind.CONFLICT, "address: the mailbox is being deleted")
     return now, False, tuple(before) != tuple(now)
 
 
-async def _close_write(connection: Connection, event: Event, *, changed: bool) -> int:
+async def _close_write(session: "Session", event: Event, *, changed: bool) -> int:
     """The last statements of a writing transaction: the event, then the revision."""
     if not changed:
-        unchanged: int = await connection.fetchval("SELECT revision FROM directory.revision")
+        unchanged: int = await session.fetchval("SELECT revision FROM directory.revision")
         return unchanged
-    await connection.execute("INSERT INTO directory.outbox (event) VALUES ($1)", msgspec.msgpack.encode(event))
-    revision: int = await connection.fetchval(
-        "UPDATE directory.revision SET revision = revision + 1 RETURNING revision"
-    )
+    await session.execute("INSERT INTO directory.outbox (event) VALUES ($1)", msgspec.msgpack.encode(event))
+    revision: int = await session.fetchval("UPDATE directory.revision SET revision = revision + 1 RETURNING revision")
     return revision
 
 

@@ -1,0 +1,116 @@
+"""admin-api's own store in memory, and what every AdminStore must do (a subclass gives a fixture `store`, empty)."""
+
+from collections.abc import Sequence
+
+from postbus.contracts.events import Event, EventType
+from postbus.core.errors import ErrorKind, MailError
+from postbus.core.ids import new_queue_id, new_uuid7
+from postbusd.admin_api.ports import AdminStore, EventQuery, LoggedEvents, Token
+
+
+class MemoryAdminStore:
+    """The AdminStore; `away` makes every call UNAVAILABLE."""
+
+    def __init__(self) -> None:
+        self.away = False
+        self.tokens: dict[str, tuple[bytes, Token]] = {}
+        self._events: dict[str, Event] = {}
+
+    async def check(self) -> None:
+        """Raises MailError when away."""
+        if self.away:
+            raise MailError(ErrorKind.UNAVAILABLE, "database: away")
+
+    async def find_token(self, token_hash: bytes) -> Token | None:
+        """The token with this SHA-256."""
+        await self.check()
+        return next((token for known, token in self.tokens.values() if known == token_hash), None)
+
+    async def put_token(self, token_id: str, token_hash: bytes, token: Token) -> None:
+        """Creates or replaces."""
+        await self.check()
+        if all(known != token_hash for other, (known, _) in self.tokens.items() if other != token_id):
+            self.tokens[token_id] = (token_hash, token)
+
+    async def add_events(self, events: Sequence[Event]) -> int:
+        """Writes what is not there yet."""
+        await self.check()
+        before = len(self._events)
+        for event in events:
+            self._events.setdefault(event.event_id, event)
+        return len(self._events) - before
+
+    async def list_events(self, query: EventQuery) -> LoggedEvents:
+        """Up to `limit` events."""
+        await self.check()
+        rows = [
+            (sequence, event)
+            for sequence, event in enumerate(self._events.values(), 1)
+            if sequence > (query.after or 0)
+            and query.type in (None, event.type)
+            and query.queue_id in ("", event.queue_id)
+        ]
+        page = rows[-query.limit :] if query.after is None else rows[: query.limit]
+        return LoggedEvents(events=tuple(event for _, event in page), last=page[-1][0] if page else query.after or 0)
+
+
+def make_event(number: int, kind: EventType = EventType.RECEIVED) -> Event:
+    """An event of a message of its own."""
+    return Event(
+        event_id=new_uuid7(number),
+        type=kind,
+        at_ms=number,
+        service="smtp-edge",
+        summary=f"event {number}",
+        queue_id=new_queue_id(number),
+        domain="demo.example",
+    )
+
+
+class AdminStoreContract:
+    """The rules of `postbusd.admin_api.ports`."""
+
+    async def test_a_token_is_found_by_its_hash_only(self, store: AdminStore) -> None:
+        """put_token, find_token."""
+        token = Token(actor="admin", scopes=("admin",), expires_ms=1_790_000_000_000)
+        await store.put_token("one", b"1" * 32, token)
+        assert await store.find_token(b"1" * 32) == token
+        assert await store.find_token(b"2" * 32) is None
+
+    async def test_a_replaced_token_is_gone_and_a_hash_has_one_owner(self, store: AdminStore) -> None:
+        """put_token again."""
+        token = Token(actor="admin", scopes=("admin",))
+        await store.put_token("one", b"1" * 32, token)
+        await store.put_token("one", b"2" * 32, token)
+        assert await store.find_token(b"1" * 32) is None
+        await store.put_token("two", b"2" * 32, Token(actor="other", scopes=()))
+        assert await store.find_token(b"2" * 32) == token
+
+    async def test_an_event_is_written_once(self, store: AdminStore) -> None:
+        """add_events: redelivered batches, doubles within a batch."""
+        events = [make_event(number) for number in range(3)]
+        assert await store.add_events(events[:2]) == 2
+        assert await store.add_events([*events, events[2]]) == 1
+        logged = await store.list_events(EventQuery(after=None, limit=10))
+        assert list(logged.events) == events
+
+    async def test_the_log_can_be_followed(self, store: AdminStore) -> None:
+        """list_events: the latest, then what comes later."""
+        events = [make_event(number) for number in range(5)]
+        await store.add_events(events[:3])
+        latest = await store.list_events(EventQuery(after=None, limit=2))
+        assert list(latest.events) == events[1:3]
+        nothing = await store.list_events(EventQuery(after=latest.last, limit=2))
+        assert (nothing.events, nothing.last) == ((), latest.last)
+        await store.add_events(events[3:])
+        later = await store.list_events(EventQuery(after=latest.last, limit=1))
+        rest = await store.list_events(EventQuery(after=later.last, limit=10))
+        assert [*later.events, *rest.events] == events[3:]
+
+    async def test_events_are_chosen_by_type_and_message(self, store: AdminStore) -> None:
+        """list_events: filters."""
+        first, second = make_event(1), make_event(2, EventType.LOGIN)
+        await store.add_events([first, second])
+        by_type = await store.list_events(EventQuery(after=None, limit=10, type=EventType.LOGIN))
+        by_message = await store.list_events(EventQuery(after=0, limit=10, queue_id=first.queue_id))
+        assert (by_type.events, by_message.events) == ((second,), (first,))

@@ -1,0 +1,126 @@
+"""Schema `admin` in Postgres: all SQL of this service."""
+
+import contextlib
+import datetime
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from typing import TYPE_CHECKING
+
+import asyncpg
+
+from postbus.contracts.events import Event, EventType
+from postbus.core.errors import ErrorKind, MailError
+from postbus.runtime.database import connection
+from postbusd.admin_api.ports import EventQuery, LoggedEvents, Token
+
+if TYPE_CHECKING:
+    from postbus.runtime.database import Session
+
+_EVENT_LOCK = 0x706F7374_61646D69  # "postadmi": one writer at a time, so that sequence order is commit order
+_TEXTS = (
+    "event_id",
+    "type",
+    "service",
+    "summary",
+    "queue_id",
+    "message_id",
+    "domain",
+    "mailbox",
+    "reverse_path",
+    "forward_path",
+    "client_address",
+    "detail",
+    "traceparent",
+)
+_ADD_EVENTS = f"""
+INSERT INTO admin.event (at_ms, {", ".join(_TEXTS)})
+SELECT * FROM unnest($1::bigint[], {", ".join(f"${number}::text[]" for number in range(2, len(_TEXTS) + 2))})
+ON CONFLICT (event_id) DO NOTHING
+RETURNING 1
+"""  # noqa: S608 (names from the tuple above)
+_LIST_AFTER = """
+SELECT * FROM admin.event
+WHERE sequence > $1 AND ($2 = '' OR type = $2) AND ($3 = '' OR queue_id = $3)
+ORDER BY sequence LIMIT $4
+"""
+_LIST_LATEST = """
+SELECT * FROM (
+    SELECT * FROM admin.event
+    WHERE ($1 = '' OR type = $1) AND ($2 = '' OR queue_id = $2)
+    ORDER BY sequence DESC LIMIT $3
+) latest ORDER BY sequence
+"""
+_FIND_BY_HASH = """
+SELECT actor, scopes, extract(epoch FROM expires) * 1000 AS expires_ms FROM admin.token WHERE token_hash = $1
+"""
+_SAVE = """
+INSERT INTO admin.token (token_id, token_hash, actor, scopes, expires)
+SELECT $1, $2, $3, $4, $5
+WHERE NOT EXISTS (SELECT 1 FROM admin.token WHERE token_hash = $2 AND token_id <> $1)
+ON CONFLICT (token_id) DO UPDATE
+SET token_hash = excluded.token_hash, actor = excluded.actor, scopes = excluded.scopes, expires = excluded.expires
+"""
+_KNOWN_TYPES = frozenset(EventType)
+
+
+class PostgresAdminStore:
+    """The AdminStore; `pool` gives the pool of the service's own role."""
+
+    def __init__(self, pool: Callable[[], Awaitable[asyncpg.Pool]]) -> None:
+        self._pool = pool
+
+    async def check(self) -> None:
+        """Raises MailError when the database is away."""
+        async with self._connection() as session:
+            await session.fetchval("SELECT 1 FROM admin.token LIMIT 1")
+
+    async def find_token(self, token_hash: bytes) -> Token | None:
+        """The token with this SHA-256."""
+        async with self._connection() as session:
+            row = await session.fetchrow(_FIND_BY_HASH, token_hash)
+        if row is None:
+            return None
+        expires_ms = int(row["expires_ms"]) if row["expires_ms"] is not None else None
+        return Token(actor=row["actor"], scopes=tuple(row["scopes"]), expires_ms=expires_ms)
+
+    async def put_token(self, token_id: str, token_hash: bytes, token: Token) -> None:
+        """Creates or replaces."""
+        expires = None
+        if token.expires_ms is not None:
+            expires = datetime.datetime.fromtimestamp(token.expires_ms / 1000, datetime.UTC)
+        async with self._connection() as session:
+            await session.execute(_SAVE, token_id, token_hash, token.actor, list(token.scopes), expires)
+
+    async def add_events(self, events: Sequence[Event]) -> int:
+        """Writes what is not there yet, in one transaction."""
+        columns = [[str(getattr(event, name)) for event in events] for name in _TEXTS]
+        async with self._connection() as session, session.transaction():
+            await session.execute("SELECT pg_advisory_xact_lock($1)", _EVENT_LOCK)
+            rows = await session.fetch(_ADD_EVENTS, [event.at_ms for event in events], *columns)
+        return len(rows)
+
+    async def list_events(self, query: EventQuery) -> LoggedEvents:
+        """Up to `limit` events."""
+        kind = query.type.value if query.type is not None else ""
+        async with self._connection() as session:
+            if query.after is None:
+                rows = await session.fetch(_LIST_LATEST, kind, query.queue_id, query.limit)
+            else:
+                rows = await session.fetch(_LIST_AFTER, query.after, kind, query.queue_id, query.limit)
+        last = rows[-1]["sequence"] if rows else query.after or 0
+        return LoggedEvents(events=tuple(_event(row) for row in rows if row["type"] in _KNOWN_TYPES), last=last)
+
+    @contextlib.asynccontextmanager
+    async def _connection(self) -> AsyncIterator["Session"]:
+        """A connection whose failures are MailErrors."""
+        try:
+            async with connection(await self._pool()) as session:
+                yield session
+        except asyncpg.DataError as error:
+            raise MailError(ErrorKind.INVALID, "the request has characters that no name has") from error
+        except asyncpg.exceptions.TransactionRollbackError as error:
+            raise MailError(ErrorKind.UNAVAILABLE, f"database: {type(error).__name__}") from error
+
+
+def _event(row: asyncpg.Record) -> Event:
+    texts = {name: row[name] for name in _TEXTS if name != "type"}
+    return Event(type=EventType(row["type"]), at_ms=row["at_ms"], **texts)

@@ -1,0 +1,112 @@
+"""Composition root of admin-api. The web framework is imported by `build`, not by commands that only read SPEC."""
+
+import asyncio
+import logging
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import postbus
+from postbus.core.errors import ErrorKind, MailError
+from postbus.runtime.service import Context, ServiceSpec
+from postbus.runtime.tls import ServerTls
+from postbusd.admin_api.adapters.postgres import PostgresAdminStore
+from postbusd.admin_api.event_log import EventLog
+from postbusd.admin_api.settings import AdminApiSettings
+from postbusd.admin_api.status import Checkable, Probe, StatusProbes, service_probes
+from postbusd.admin_api.tokens import Tokens
+
+if TYPE_CHECKING:
+    from postbusd.admin_api.adapters.http_server import HttpServer
+
+BOOTSTRAP_FILE = "admin-token"
+
+log = logging.getLogger(__name__)
+
+
+class RunningAdminApi:
+    """What the process holds."""
+
+    def __init__(
+        self, context: Context, settings: AdminApiSettings, *, tokens: Tokens, events: EventLog, server: "HttpServer"
+    ) -> None:
+        self._context = context
+        self._settings = settings
+        self._tokens = tokens
+        self._events = events
+        self._server = server
+
+    @property
+    def port(self) -> Tokens:
+        """The implementation of the contract."""
+        return self._tokens
+
+    async def start(self) -> None:
+        """Opens the listener and follows the events."""
+        await self._bootstrap()
+        self._context.spawn("events", lambda: self._context.bus.consume_events(self._events.handle_events))
+        if not self._settings.listen:
+            return
+        host, port = split_listen(self._settings.listen)
+        taken = self._server.bind(host, port)
+        self._context.spawn("api", self._serve)
+        log.info("admin_api.listening", extra={"host": host, "port": taken})
+
+    async def drain(self) -> None:
+        """Takes no more requests, finishes those under way."""
+        await self._server.stop()
+
+    async def _bootstrap(self) -> None:
+        """The first try; later ones are the readiness check's and every token check's."""
+        try:
+            await self._tokens.bootstrap()
+        except MailError as error:
+            log.warning("admin_api.bootstrap.waiting", extra={"reason": str(error)})
+
+    async def _serve(self) -> None:
+        """The listener's loop; its end by `drain` is no fault."""
+        await self._server.serve()
+        await asyncio.Event().wait()
+
+
+def split_listen(listen: str) -> tuple[str, int]:
+    """HOST and PORT of a listen setting. Raises MailError: INVALID."""
+    host, _, port = listen.rpartition(":")
+    if not host or not port.isdigit() or int(port) > 65_535:
+        raise MailError(ErrorKind.INVALID, "listen: must be HOST:PORT")
+    return host.strip("[]"), int(port)
+
+
+async def build(context: Context, settings: AdminApiSettings) -> RunningAdminApi:
+    """Puts the service together."""
+    from postbusd.admin_api.adapters.http_server import HttpServer
+    from postbusd.admin_api.rest.application import create_application
+    from postbusd.admin_api.rest.backend import Backend
+
+    store = PostgresAdminStore(context.postgres)
+    tokens = Tokens(store, context.clock, Path(context.runtime.secrets_dir) / BOOTSTRAP_FILE)
+    own = [Probe(name="database", ask=store.check)]
+    if isinstance(context.bus, Checkable):
+        own.append(Probe(name="bus", ask=context.bus.check))
+    backend = Backend(
+        directory=context.rpc.directory,
+        messages=context.rpc.delivery,
+        certificates=context.rpc.dns_provisioner,
+        events=store,
+        tokens=tokens,
+        status=StatusProbes([*own, *service_probes(context.rpc)], context.clock, settings.probe_seconds),
+        version=postbus.__version__,
+        mail_host=context.runtime.mail_host,
+    )
+    tls = ServerTls(context)
+    server = HttpServer(
+        create_application(backend, settings.max_body_octets),
+        tls.context,
+        max_connections=settings.max_connections,
+        request_seconds=settings.request_seconds,
+    )
+    context.add_check("database", store.check)
+    context.add_check("token", tokens.bootstrap)
+    return RunningAdminApi(context, settings, tokens=tokens, events=EventLog(store, context.registry), server=server)
+
+
+SPEC = ServiceSpec(name="admin-api", settings=AdminApiSettings, build=build)

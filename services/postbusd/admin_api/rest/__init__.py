@@ -1,0 +1,1 @@
+"""The REST interface: resources, routes and how errors look outside."""

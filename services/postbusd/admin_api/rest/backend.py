@@ -1,0 +1,83 @@
+"""What the routes work with."""
+
+from typing import Any
+
+import msgspec
+from litestar import Request
+from litestar.connection import ASGIConnection
+from litestar.datastructures import State
+from litestar.exceptions import HTTPException
+from litestar.handlers import BaseRouteHandler
+
+from postbus.contracts.admin_api import VerifyTokenRequest
+from postbus.contracts.delivery import MessageTracker
+from postbus.contracts.directory import DirectoryAdmin
+from postbus.contracts.dns_provisioner import CertificateSource
+from postbus.core.errors import ErrorKind, MailError
+from postbusd.admin_api.ports import EventStore
+from postbusd.admin_api.rest.problems import explain_decoding
+from postbusd.admin_api.status import StatusProbes
+from postbusd.admin_api.tokens import SCOPE_ADMIN, Tokens
+
+ApiRequest = Request[Any, Any, State]
+JSON = "application/json"
+MAX_PAGE = 1000
+DEFAULT_PAGE = 100
+
+
+class Backend(msgspec.Struct, frozen=True, kw_only=True):
+    """The ports behind the API."""
+
+    directory: DirectoryAdmin
+    messages: MessageTracker
+    certificates: CertificateSource
+    events: EventStore
+    tokens: Tokens
+    status: StatusProbes
+    version: str
+    mail_host: str
+
+
+def backend_of(request: ApiRequest) -> Backend:
+    """The application's backend."""
+    backend: Backend = request.app.state.backend
+    return backend
+
+
+def actor_of(request: ApiRequest) -> str:
+    """Whom the request's token speaks for."""
+    actor: str = request.state.actor
+    return actor
+
+
+async def require_token(connection: ASGIConnection[Any, Any, Any, State], handler: BaseRouteHandler) -> None:
+    """Guard of every route: a bearer token (RFC 6750 §2.1), unless the route says `public`."""
+    if handler.opt.get("public"):
+        return
+    scheme, _, token = connection.headers.get("authorization", "").partition(" ")
+    if scheme.lower() != "bearer" or not token.strip():
+        raise MailError(ErrorKind.UNAUTHENTICATED, "send the header Authorization: Bearer <token>")
+    backend: Backend = connection.app.state.backend
+    reply = await backend.tokens.verify_token(VerifyTokenRequest(token=token.strip()))
+    if SCOPE_ADMIN not in reply.scopes:
+        raise MailError(ErrorKind.FORBIDDEN, "this token's scopes do not reach here")
+    connection.state.actor = reply.actor
+
+
+async def check_body(request: ApiRequest) -> None:
+    """Before any operation with a body: it is strictly what the operation takes, nothing is converted or ignored."""
+    wanted = request.route_handler.parsed_data_field
+    if wanted is None:
+        return
+    content_type = request.headers.get("content-type", JSON).partition(";")[0].strip().lower()
+    if content_type != JSON:
+        raise HTTPException(f"send the body as {JSON}", status_code=415)
+    body = await request.body()
+    if not body:
+        raise MailError(ErrorKind.INVALID, "send a JSON object")
+    try:
+        msgspec.json.decode(body, type=wanted.annotation)
+    except msgspec.ValidationError as error:
+        raise MailError(ErrorKind.INVALID, explain_decoding(str(error))) from error
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise MailError(ErrorKind.INVALID, "the body is not well-formed JSON") from error
