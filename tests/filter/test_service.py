@@ -1,0 +1,259 @@
+"""The filter's port, on a DNS and a blob store in memory."""
+
+import asyncio
+import re
+import time
+from collections.abc import AsyncIterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import msgspec
+import pytest
+from prometheus_client import CollectorRegistry
+
+from postbus.contracts.filter import CheckConnectionRequest, CheckMessageReply, CheckMessageRequest, Verdict
+from postbus.core.clock import SystemClock
+from postbus.core.errors import ErrorKind, MailError
+from postbus.core.ids import BlobId, QueueId
+from postbus.mime.codec import encode_scan
+from postbus.mime.scanner import scan_message
+from postbus.runtime.dns import DnsAnswer, RecordType, Resolver
+from postbus.testing.blobs import MemoryBlobStore
+from postbus.testing.dns import FakeResolver
+from postbusd.filter.adapters.pyspf import PyspfEvaluator
+from postbusd.filter.checks import MessageChecks
+from postbusd.filter.connection import ConnectionChecker
+from postbusd.filter.dkim import DkimVerifier
+from postbusd.filter.metrics import FilterMetrics
+from postbusd.filter.reader import MessageReader
+from postbusd.filter.service import FilterService
+from postbusd.filter.settings import FilterSettings
+
+DEFAULTS = FilterSettings()
+NOW_MS = 1_795_348_800_000
+GTUBE_LINE = b"XJS*C4JDBQADN1.NSBN3*2IDNEN*GTUBE-STANDARD-ANTI-UBE-TEST-EMAIL*C.34X\r\n"
+MESSAGE = (
+    b"From: Anna <anna@example.com>\r\nTo: ben@demo.example\r\nSubject: Lunch\r\n"
+    b"Date: Sun, 22 Nov 2026 12:00:00 +0000\r\nMessage-ID: <1@example.com>\r\n\r\nAt noon?\r\n"
+)
+
+
+class NovemberClock(SystemClock):
+    def now_ms(self) -> int:
+        return NOW_MS
+
+
+class SilentResolver:
+    """A server that never answers."""
+
+    async def resolve(self, name: str, record_type: RecordType) -> DnsAnswer:
+        await asyncio.Event().wait()
+        raise AssertionError
+
+    def cached(self, name: str, record_type: RecordType) -> DnsAnswer | None:
+        return None
+
+
+class Bench:
+    """A filter with its surroundings."""
+
+    def __init__(self, executor: ThreadPoolExecutor) -> None:
+        self.executor = executor
+        self.zone = FakeResolver()
+        self.blobs = MemoryBlobStore()
+        self.registry = CollectorRegistry()
+        self.metrics = FilterMetrics(self.registry)
+        self.zone.add_names("1.2.0.192.in-addr.arpa", RecordType.PTR, "out.example.com")
+        self.zone.add_address("out.example.com", "192.0.2.1")
+        self.zone.add_txt("example.com", "v=spf1 ip4:192.0.2.1 -all")
+
+    def service(self, settings: FilterSettings = DEFAULTS, resolver: Resolver | None = None) -> FilterService:
+        resolver = resolver or self.zone
+        clock = NovemberClock()
+        metrics = self.metrics
+        checks = MessageChecks(
+            resolver=resolver,
+            spf=PyspfEvaluator(resolver, self.executor, clock, "mail.demo.example"),
+            dkim=DkimVerifier(resolver, self.executor, clock, settings.max_signatures),
+            metrics=metrics,
+            deadline_seconds=settings.check_seconds,
+        )
+        return FilterService(
+            settings=settings,
+            mail_host="mail.demo.example",
+            reader=MessageReader(self.blobs, self.executor, clock),
+            checks=checks,
+            connections=ConnectionChecker(resolver, metrics, settings.connection_seconds),
+            metrics=metrics,
+        )
+
+    async def check(
+        self, content: bytes = MESSAGE, settings: FilterSettings = DEFAULTS, **changes: object
+    ) -> CheckMessageReply:
+        return await self.service(settings).check_message(request(content, **changes))
+
+
+def request(content: bytes = MESSAGE, **changes: object) -> CheckMessageRequest:
+    asked = CheckMessageRequest(
+        queue_id=QueueId("0" * 26),
+        client_address="192.0.2.1",
+        helo="out.example.com",
+        reverse_path="anna@example.com",
+        recipients=(),
+        content=content,
+        size_octets=len(content),
+    )
+    return msgspec.structs.replace(asked, **changes)
+
+
+def names(reply: CheckMessageReply) -> set[str]:
+    return {hit.name for hit in reply.tests}
+
+
+@pytest.fixture
+async def bench() -> AsyncIterator[Bench]:
+    with ThreadPoolExecutor(2) as executor:
+        yield Bench(executor)
+
+
+async def test_good_mail_is_accepted_with_its_results(bench: Bench) -> None:
+    bench.zone.add_txt("_dmarc.example.com", "v=DMARC1; p=reject")
+    reply = await bench.check()
+    assert (reply.verdict, reply.spf, reply.dkim, reply.dmarc) == (Verdict.ACCEPT, "pass", "none", "pass")
+    assert reply.author_domain == "example.com"
+    assert names(reply) == {"SPF_PASS", "DMARC_PASS"}
+    assert reply.prefix == (
+        b"Authentication-Results: mail.demo.example;\r\n\tspf=pass smtp.mailfrom=anna@example.com;\r\n"
+        b"\tdkim=none;\r\n\tdmarc=pass header.from=example.com\r\n"
+        b"X-Spam-Status: No, score=-0.3 required=5.0 tests=DMARC_PASS,SPF_PASS\r\n"
+    )
+    assert bench.registry.get_sample_value("postbus_filter_messages_total", {"verdict": "accept"}) == 1
+    assert bench.registry.get_sample_value("postbus_filter_checks_total", {"check": "spf", "result": "pass"}) == 1
+
+
+@pytest.mark.parametrize(
+    ("record", "setting", "verdict", "enhanced"),
+    [
+        ("p=reject", "reject", Verdict.REJECT, "5.7.1"),
+        ("p=reject", "quarantine", Verdict.QUARANTINE, ""),
+        ("p=quarantine", "reject", Verdict.QUARANTINE, ""),
+        ("p=none", "reject", Verdict.ACCEPT, ""),
+        ("p=reject; t=y", "reject", Verdict.QUARANTINE, ""),
+    ],
+)
+async def test_dmarc_policies(bench: Bench, record: str, setting: str, verdict: Verdict, enhanced: str) -> None:
+    bench.zone.add_txt("_dmarc.example.com", f"v=DMARC1; {record}")
+    settings = msgspec.convert({"dmarc_reject": setting}, FilterSettings)
+    reply = await bench.check(settings=settings, reverse_path="eve@example.net")
+    assert (reply.verdict, reply.reply_enhanced, reply.dmarc) == (verdict, enhanced, "fail")
+    assert ("example.com" in reply.reply_text) is (verdict is Verdict.REJECT)
+    assert reply.reply_text.isascii()
+
+
+async def test_submissions_skip_the_checks(bench: Bench) -> None:
+    bench.zone.add_txt("_dmarc.example.com", "v=DMARC1; p=reject")
+    reply = await bench.check(authenticated_as="alice@demo.example", reverse_path="alice@demo.example")
+    assert (reply.verdict, reply.spf, reply.dmarc) == (Verdict.ACCEPT, "none", "none")
+    assert bench.zone.queries == []
+    assert reply.prefix.startswith(b"Authentication-Results: mail.demo.example;\r\n\tauth=pass\r\nX-Spam-Status: No,")
+    shown = await bench.check(settings=FilterSettings(show_login=True), authenticated_as="alice@demo.example")
+    assert b"auth=pass smtp.auth=alice@demo.example\r\n" in shown.prefix
+
+
+async def test_the_generic_test_message_is_quarantined(bench: Bench) -> None:
+    reply = await bench.check(MESSAGE + GTUBE_LINE)
+    assert reply.verdict is Verdict.QUARANTINE
+    assert reply.score > 990
+    assert b"X-Spam-Flag: YES\r\n" in reply.prefix
+    encoded = MESSAGE.replace(b"\r\n\r\n", b"\r\nContent-Transfer-Encoding: base64\r\n\r\n").removesuffix(
+        b"At noon?\r\n"
+    )
+    encoded += b"WEpTKkM0SkRCUUFETjEuTlNCTjMqMklETkVOKkdUVUJFLVNUQU5EQVJELUFOVEktVUJFLVRF\r\nU1QtRU1BSUwqQy4zNFg=\r\n"
+    assert "GTUBE" in names(await bench.check(encoded))
+
+
+async def test_a_silent_dns_delays_but_never_refuses(bench: Bench) -> None:
+    settings = FilterSettings(check_seconds=0.05, connection_seconds=0.05)
+    service = bench.service(settings, SilentResolver())
+    started = time.monotonic()
+    reply = await service.check_message(request())
+    assert time.monotonic() - started < 1
+    assert (reply.verdict, reply.spf, reply.dmarc) == (Verdict.ACCEPT, "temperror", "temperror")
+    assert names(reply) == {"SPF_UNAVAILABLE", "DMARC_UNAVAILABLE", "RDNS_UNAVAILABLE"}
+    assert reply.score == 0.0
+    connection = await service.check_connection(CheckConnectionRequest(client_address="192.0.2.1"))
+    assert [hit.name for hit in connection.tests] == ["RDNS_UNAVAILABLE"]
+
+
+async def test_a_failing_dns_is_not_held_against_the_author(bench: Bench) -> None:
+    bench.zone.add_txt("_dmarc.example.com", "v=DMARC1; p=reject").fail("example.com", RecordType.TXT)
+    reply = await bench.check()
+    assert (reply.verdict, reply.spf, reply.dmarc) == (Verdict.ACCEPT, "temperror", "temperror")
+
+
+async def test_missing_and_doubtful_fields_are_told(bench: Bench) -> None:
+    forged = b"Authentication-Results: mail.demo.example; dmarc=pass\r\nFrom: a@example.com, b@example.org\r\n\r\nx\r\n"
+    reply = await bench.check(forged, reverse_path="", helo="localhost", client_address="192.0.2.9")
+    assert {"FORGED_AUTH_RESULTS", "MULTIPLE_AUTHOR_DOMAINS", "MISSING_DATE", "RDNS_NONE", "HELO_NO_DOMAIN"} <= names(
+        reply
+    )
+    assert (reply.dmarc, reply.author_domain, reply.spf) == ("permerror", "", "none")
+    assert reply.verdict is Verdict.QUARANTINE
+
+
+async def test_messages_may_come_by_blob_id_with_their_scan(bench: Bench) -> None:
+    blob_id = await bench.blobs.put(MESSAGE)
+    scan = encode_scan(scan_message(MESSAGE))
+    reply = await bench.check(b"", blob_id=blob_id, scan=scan)
+    assert (reply.spf, reply.author_domain) == ("pass", "example.com")
+    with pytest.raises(MailError) as caught:
+        await bench.check(b"x", scan=scan)
+    assert caught.value.kind is ErrorKind.INVALID
+    with pytest.raises(MailError):
+        await bench.check(b"", blob_id=BlobId("20261122-" + "0" * 64))
+
+
+async def test_a_large_message_is_scanned_off_the_loop(bench: Bench) -> None:
+    reply = await bench.check(MESSAGE + b"0123456789\r\n" * 40_000 + GTUBE_LINE)
+    assert reply.verdict is Verdict.ACCEPT
+
+
+async def test_connections_get_a_confirmed_name(bench: Bench) -> None:
+    bench.zone.add_names("2.2.0.192.in-addr.arpa", RecordType.PTR, "out.example.com", "liar.example.net")
+    service = bench.service()
+    good = await service.check_connection(CheckConnectionRequest(client_address="::ffff:192.0.2.1"))
+    assert (good.verdict, good.client_name, good.tests) == (Verdict.ACCEPT, "out.example.com", ())
+    for address in ("192.0.2.2", "2001:db8::1"):
+        bad = await service.check_connection(CheckConnectionRequest(client_address=address))
+        assert (bad.client_name, [hit.name for hit in bad.tests]) == ("", ["RDNS_NONE"])
+    for address in ("127.0.0.1", "::1", "unix", ""):
+        local = await service.check_connection(CheckConnectionRequest(client_address=address))
+        assert (local.client_name, local.tests) == ("", ())
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"\r\n", b"From", b"From: \r\n\r\n", b"\xff" * 300, b"From: <@>\r\nDate: x\r\n\r\n\0"]
+)
+async def test_any_octets_get_a_verdict(bench: Bench, content: bytes) -> None:
+    reply = await bench.check(content, helo="", reverse_path="<>@@\r\n\u00fc")
+    assert reply.verdict in {Verdict.ACCEPT, Verdict.QUARANTINE}
+    assert re.fullmatch(rb"(?:[A-Za-z-]+: [\x20-\x7e]+\r\n(?:\t[\x20-\x7e]+\r\n)*)+", reply.prefix)
+
+
+@pytest.mark.shared
+async def test_the_published_samples_of_the_generic_test(bench: Bench, suites: Path) -> None:
+    folder = suites / "spamassassin"
+    for path in (folder / "data/spam/gtube.eml", folder / "sample-spam.txt"):
+        assert "GTUBE" in names(await bench.check(path.read_bytes()))
+    for path in (folder / "data/nice/not_gtube.eml", folder / "sample-nonspam.txt"):
+        reply = await bench.check(path.read_bytes())
+        assert "GTUBE" not in names(reply)
+        assert reply.verdict is Verdict.ACCEPT
+
+
+@pytest.mark.shared
+async def test_every_published_sample_gets_a_verdict(bench: Bench, suites: Path) -> None:
+    for path in sorted((suites / "spamassassin/data").rglob("*")):
+        if path.is_file():
+            reply = await bench.check(re.sub(rb"\r?\n", b"\r\n", path.read_bytes()))
+            assert reply.verdict in {Verdict.ACCEPT, Verdict.QUARANTINE}
