@@ -109,6 +109,8 @@ class _Parser:
         """Set after an `@` outside angle brackets."""
         self._domain: list[bytes] = []
         self._in_group = False
+        self._after_angle = False
+        """What follows up to the comma belongs to the address just found: a comment or words may be its name."""
 
     def parse(self, tokens: list[_Token]) -> list[Address]:
         """All addresses."""
@@ -152,7 +154,7 @@ class _Parser:
             at += 1
             if kind == _SPECIAL and data == b">":
                 break
-            if kind == _SPECIAL and data == b":" and not route:
+            if kind == _SPECIAL and data == b":" and spec[:1] == [b"@"] and not route:
                 route, spec = spec, []
             elif kind == _SPECIAL and data == b"," and b"@" not in spec[:1]:
                 at -= 1
@@ -166,6 +168,7 @@ class _Parser:
             self._domain.clear()
         name = b" ".join(self._words) or self._comment
         self._add(Address(name or None, b"".join(route) or None, local, domain))
+        self._after_angle = True
         return at
 
     def _end_address(self) -> None:
@@ -173,9 +176,16 @@ class _Parser:
         if self._local is not None:
             name = b" ".join(self._words) or self._comment
             self._add(Address(name or None, None, self._local, b"".join(self._domain)))
+        elif self._after_angle:
+            name = b" ".join(self._words) or self._comment
+            last = self._found[-1]
+            if name and last.name is None:
+                self._found[-1] = Address(name, last.route, last.mailbox, last.host)
         elif self._words:
             self._add(Address(self._comment or None, None, b" ".join(self._words), b""))
+        self._words.clear()
         self._comment = None
+        self._after_angle = False
 
     def _end_group(self) -> None:
         if self._in_group:
@@ -188,6 +198,7 @@ class _Parser:
         self._domain.clear()
         self._local = None
         self._comment = None
+        self._after_angle = False
 
 
 def _take_dotted(words: list[bytes]) -> bytes:

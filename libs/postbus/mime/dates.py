@@ -4,6 +4,8 @@ import datetime
 import re
 from typing import Final, NamedTuple
 
+from postbus.mime.parameters import strip_comments
+
 _DATE: Final = re.compile(
     rb"\s*(?:[A-Za-z]{2,9}\.?\s*,?\s*)?(\d{1,2})[\s.-]{1,3}([A-Za-z]{3})[A-Za-z]{0,6}[\s.,-]{1,3}(\d{2,4})"
     rb"(?:[\s,]{1,3}(\d{1,2})[:.](\d{2})(?:[:.](\d{2})(?:[.,]\d{1,9})?)?\s*([AaPp][Mm]\b)?"
@@ -12,7 +14,6 @@ _DATE: Final = re.compile(
 _ASCTIME: Final = re.compile(
     rb"\s*[A-Za-z]{3},?\s+([A-Za-z]{3})\s+(\d{1,2})\s+(\d{1,2}):(\d{2})(?::(\d{2}))?\s+(?:[A-Z]{3,5}\s+)?(\d{4})"
 )
-_COMMENT: Final = re.compile(rb"\([^()]*+\)")
 _MONTHS: Final = {
     name: number
     for number, name in enumerate(
@@ -36,7 +37,8 @@ def parse_date(value: bytes) -> SentDate | None:
     """The date of an unfolded Date: value; None when it can't be read."""
     value = value[:_MAX_DATE_OCTETS]
     if b"(" in value:
-        value = _COMMENT.sub(b" ", value)
+        value = strip_comments(value)
+    value = b" ".join(value.split())
     match = _DATE.match(value)
     if match is None:
         return _parse_asctime(value)

@@ -9,10 +9,14 @@ from postbus.mime.charsets import decode_bytes, decode_raw
 from postbus.mime.limits import MAX_PARAMETER_OCTETS, MAX_PARAMETERS, Defect
 
 _PARAMETER: Final = re.compile(
-    rb'[;\s]*+([^\x00-\x20=;"]++)\s*+=\s*+(?:"((?:[^"\\]++|\\.)*+)"?[^;]*+|([^;"]*+)[^;]*+)|[;\s]*+[^;]++|[;\s]++',
+    rb'[;\s]*+([^\x00-\x20=;"]++)\s*+=\s*+'
+    rb'(?:"((?:[^"\\]++|\\.)*+)"?|((?:[^;"\s]++|\s++(?![^\x00-\x20=;"]++\s*+=))*+))|[;\s]*+[^;]++|[;\s]++',
     re.DOTALL,
 )
-_TYPE: Final = re.compile(rb"\s*+([^\x00-\x20/;()<>@,:\\\"\[\]?=]++)\s*+(?:/\s*+([^\x00-\x20/;()<>@,\\\"\[\]?=]++))?")
+"""A parameter, or something between two semicolons that is none. A missing semicolon before a `name=` is borne."""
+_TYPE: Final = re.compile(
+    rb"\s*+([^\x00-\x20/;()<>@,:\\\"\[\]?=\x7f-\xff]++)\s*+(?:/\s*+([^\x00-\x20/;()<>@,\\\"\[\]?=\x7f-\xff]++))?"
+)
 _SECTION: Final = re.compile(r"([^*]+)\*(?:(\d{1,3})(\*)?)?\Z")
 _ESCAPE: Final = re.compile(rb"\\(.)", re.DOTALL)
 _MARK: Final = re.compile(rb'"(?:[^"\\]++|\\.)*+"|\\.|[()]', re.DOTALL)
@@ -105,7 +109,10 @@ def parse_parameters(value: bytes, at: int) -> tuple[Parameters, bytes, bool]:
     params: list[tuple[str, str]] = []
     for name in dict.fromkeys(order):
         text = _join_sections(sections[name]) if name in sections else None
-        params.append((name, decode_raw(plain[name]) if text is None and name in plain else text or ""))
+        if text is None and name in plain:
+            text = decode_raw(plain[name])
+        if text is not None:
+            params.append((name, text))
     boundary = plain.get("boundary")
     if boundary is None and "boundary" in sections:
         boundary = b"".join(data for data, _ in _in_order(sections["boundary"]))

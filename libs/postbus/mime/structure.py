@@ -78,6 +78,8 @@ class StructureScanner:
         """The part that a header section describes; the body begins where the section ends."""
         self._parts += 1
         kind = self._content_type(section, default)
+        if kind.boundary and Defect.MALFORMED_HEADER in section.defects:
+            section = self._cut_section(section, start, kind.boundary)
         body_start = section.body_start
         encoding = self._token(section, "content-transfer-encoding") or "7bit"
         children: tuple[Part, ...] = ()
@@ -114,6 +116,11 @@ class StructureScanner:
             children,
             envelope,
         )
+
+    def _cut_section(self, section: Section, start: int, boundary: bytes) -> Section:
+        """Without an empty line, a header section ends at the first delimiter line of its own boundary."""
+        at = self._content.find(b"\n--" + boundary, start, section.body_start)
+        return section if at < 0 else read_section(self._content, start, at + 1)
 
     def _scan_multipart(self, kind: ContentType, body_start: int, depth: int) -> tuple[tuple[Part, ...], int]:
         """Children and end of the body."""
