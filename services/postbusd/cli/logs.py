@@ -39,8 +39,9 @@ def run_logs(args: argparse.Namespace) -> int:
         paths = {args.service: paths[args.service]}
     elif not paths:
         return fail("logs", f"no logs in {folder}")
+    tails: dict[str, Tail] = {}
     try:
-        tails = {name: Tail(path) for name, path in paths.items()}
+        tails |= {name: Tail(path) for name, path in paths.items()}
         lines = [(_time_of(line), name, line) for name, tail in tails.items() for line in tail.last(args.lines)]
         for _, name, line in sorted(lines, key=lambda found: found[0])[-args.lines :]:
             print(line if args.json else format_line(name, line))
@@ -52,6 +53,9 @@ def run_logs(args: argparse.Namespace) -> int:
                     print(line if args.json else format_line(name, line))
     except OSError as error:
         return fail("logs", f"{error.filename}: {error.strerror}")
+    finally:
+        for tail in tails.values():
+            tail.close()
     return 0
 
 
@@ -62,6 +66,10 @@ class Tail:
         self._path = path
         self._file = path.open("rb")
         self._rest = b""
+
+    def close(self) -> None:
+        """Closes the file."""
+        self._file.close()
 
     def last(self, count: int) -> list[str]:
         """The last lines, of the old file too when the present one has too few."""
