@@ -114,7 +114,7 @@ class Framer:
             literal = _LITERAL_AT_END.search(line[-_LITERAL_TAIL:])
             self._keep(line)
             if literal is None:
-                return self._finish()
+                return self._finish(2 if line.endswith(b"\r\n") else 1)
             wanted = self._announce(int(literal[1]), literal[2] == b"+")
             if wanted is not None:
                 return wanted
@@ -183,11 +183,10 @@ class Framer:
             self._overlong = Overlong(head=head, reason=reason, message=message)
             self._command.clear()
 
-    def _finish(self) -> Frame | Overlong:
+    def _finish(self, line_break: int) -> Frame | Overlong:
         if self._overlong is not None:
             return self._finish_overlong()
-        end = len(self._command) - (2 if self._command.endswith(b"\r\n") else 1)
-        data = bytes(memoryview(self._command)[:end])
+        data = bytes(memoryview(self._command)[:-line_break])
         self._reset()
         return Frame(data=data)
 

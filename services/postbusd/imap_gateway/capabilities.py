@@ -1,0 +1,27 @@
+"""What we announce: only what wholly works (RFC 9051 §6.1.1)."""
+
+BASE = (b"IMAP4rev1", b"SASL-IR", b"LITERAL+", b"ID", b"ENABLE")
+AFTER_LOGIN = (
+    b"IDLE",
+    b"NAMESPACE",
+    b"CHILDREN",
+    b"SPECIAL-USE",
+    b"UNSELECT",
+    b"UIDPLUS",
+    b"MOVE",
+    b"ESEARCH",
+    b"STATUS=SIZE",
+)
+MECHANISMS = (b"AUTH=PLAIN", b"AUTH=LOGIN")
+
+
+def list_capabilities(*, logged_in: bool, secure: bool, tls_offered: bool) -> list[bytes]:
+    """Passwords are welcome on TLS only: before it STARTTLS and LOGINDISABLED (RFC 9051 §6.2.1, §6.2.3)."""
+    names = list(BASE)
+    if logged_in:
+        names.extend(AFTER_LOGIN)
+    elif secure:
+        names.extend(MECHANISMS)
+    else:
+        names.extend((b"STARTTLS", b"LOGINDISABLED") if tls_offered else (b"LOGINDISABLED",))
+    return names

@@ -1,0 +1,1 @@
+"""What each command does, one family a file; `postbusd.imap_gateway.dispatch` has the table."""

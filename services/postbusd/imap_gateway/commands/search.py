@@ -1,0 +1,47 @@
+"""SEARCH and UID SEARCH: text by indexer in one call, all else from the folder view (RFC 9051 §6.4.4, RFC 4731)."""
+
+from postbus.contracts.indexer import SearchRequest, TextField, TextTerm
+from postbus.imap.commands.search import Search
+from postbus.imap.responses import format_esearch_response, format_search_response
+from postbus.imap.search_keys import TextKey, TextKind
+from postbusd.imap_gateway import searching
+from postbusd.imap_gateway.errors import Reply, refuse
+from postbusd.imap_gateway.state import SessionState
+
+MAX_TEXT_TERMS = 50
+"""Text criteria of one search: each is a query of its own."""
+
+FIELDS = {
+    TextKind.BCC: TextField.BCC,
+    TextKind.BODY: TextField.BODY,
+    TextKind.CC: TextField.CC,
+    TextKind.FROM: TextField.FROM,
+    TextKind.HEADER: TextField.HEADER,
+    TextKind.SUBJECT: TextField.SUBJECT,
+    TextKind.TEXT: TextField.TEXT,
+    TextKind.TO: TextField.TO,
+}
+
+
+async def handle_search(session: SessionState, command: Search) -> Reply:
+    """Indexer away: NO [UNAVAILABLE], never a wrong answer."""
+    selected = session.require_selected()
+    texts = searching.collect_texts(command.key)
+    if len(texts) > MAX_TEXT_TERMS:
+        return refuse("Too many texts in one search", b"LIMIT")
+    hits = await _ask_indexer(session, texts)
+    uids = searching.Search(selected, hits).find(command.key)
+    numbers = uids if command.uid else [number for uid in uids if (number := selected.sequence_number(uid))]
+    if command.results is None:
+        session.write(format_search_response(numbers))
+    else:
+        session.write(format_esearch_response(command.tag, command.uid, numbers, command.results))
+    return Reply(text="Done")
+
+
+async def _ask_indexer(session: SessionState, texts: list[TextKey]) -> searching.Hits:
+    if not texts:
+        return {}
+    terms = tuple(TextTerm(field=FIELDS[text.kind], value=text.value, header_name=text.header_name) for text in texts)
+    reply = await session.deps.indexer.search(SearchRequest(mailbox_ids=(session.mailbox_id,), terms=terms))
+    return searching.join_hits(texts, (hit.email_ids for hit in reply.hits))

@@ -1,0 +1,140 @@
+"""STORE, EXPUNGE, COPY, MOVE and their UID forms (RFC 9051 §6.4.3, §6.4.6-6.4.9; COPYUID: RFC 4315 §3)."""
+
+from postbus.core.ids import new_uuid7
+from postbus.imap.commands.store import Copy, Expunge, Move, Store, StoreAction
+from postbus.imap.responses import format_untagged
+from postbus.imap.wire import format_set
+from postbus.mailstore.values import CopyRequest, CopyResult, StoreMode, StoreRequest
+from postbusd.imap_gateway.commands.folders import TRY_CREATE, find_folder
+from postbusd.imap_gateway.errors import Reply, refuse, reject
+from postbusd.imap_gateway.flags import format_view_flags, split_flags
+from postbusd.imap_gateway.selected import SelectedFolder
+from postbusd.imap_gateway.state import SessionState
+
+NO_SUCH_NUMBER = reject("There is no message of that number")
+READ_ONLY = refuse("The folder is open for reading only", b"READ-ONLY")
+
+_MODES = {
+    StoreAction.REPLACE: StoreMode.REPLACE,
+    StoreAction.ADD: StoreMode.ADD,
+    StoreAction.REMOVE: StoreMode.REMOVE,
+}
+
+
+async def handle_store(session: SessionState, command: Store) -> Reply:
+    """One write for all messages, then their flags unless .SILENT."""
+    selected = session.require_selected()
+    uids = selected.resolve(command.numbers, command.uid)
+    if uids is None:
+        return NO_SUCH_NUMBER
+    if selected.read_only:
+        return READ_ONLY
+    if not uids:
+        return Reply(text="Done")
+    flags, keywords = split_flags(command.flags)
+    view = selected.view
+    before = view.mod_seq
+    result = await session.deps.store.store_flags(
+        StoreRequest(
+            mailbox_id=session.mailbox_id,
+            folder_id=view.folder_id,
+            uids=tuple(uids),
+            mode=_MODES[command.action],
+            flags=flags,
+            keywords=keywords,
+        )
+    )
+    if result.mod_seq > before:
+        await session.announce(result.mod_seq, view.folder_id)
+    if command.silent:
+        own = {uid for uid in uids if (row := view.row_of(uid)) >= 0 and view.mod_seqs[row] == result.mod_seq}
+        selected.note_told(own)
+    else:
+        _tell_flags(session, selected, uids, command.uid)
+    return Reply(text="Done")
+
+
+def _tell_flags(session: SessionState, selected: SelectedFolder, uids: list[int], with_uid: bool) -> None:
+    view = selected.view
+    for uid in uids:
+        row = view.row_of(uid)
+        if row >= 0:
+            label = b"UID %d " % uid if with_uid else b""
+            number = selected.sequence_number(uid)
+            session.write(b"* %d FETCH (%bFLAGS %b)\r\n" % (number, label, format_view_flags(view, row)))
+    selected.note_told(uids)
+
+
+async def handle_expunge(session: SessionState, command: Expunge) -> Reply:
+    r"""Removes \Deleted messages; their EXPUNGE responses are the news after the command."""
+    selected = session.require_selected()
+    if selected.read_only:
+        return READ_ONLY
+    uids = selected.resolve(command.numbers, uid=True) if command.numbers is not None else None
+    folder_id = selected.view.folder_id
+    gone, mod_seq = await session.deps.store.expunge(session.mailbox_id, folder_id, uids)
+    if gone:
+        await session.announce(mod_seq, folder_id)
+    return Reply(text="Done")
+
+
+async def handle_copy(session: SessionState, command: Copy) -> Reply:
+    """All or nothing, in one operation with a key."""
+    selected = session.require_selected()
+    uids = selected.resolve(command.numbers, command.uid)
+    if uids is None:
+        return NO_SUCH_NUMBER
+    result = await _transfer(session, selected, uids, command)
+    if result is None:
+        return TRY_CREATE
+    return Reply(text="Done", code=_copy_code(result))
+
+
+async def handle_move(session: SessionState, command: Move) -> Reply:
+    """COPYUID stands in an untagged OK before the EXPUNGE responses (RFC 6851 §4.3)."""
+    selected = session.require_selected()
+    if selected.read_only:
+        return READ_ONLY
+    uids = selected.resolve(command.numbers, command.uid)
+    if uids is None:
+        return NO_SUCH_NUMBER
+    result = await _transfer(session, selected, uids, command)
+    if result is None:
+        return TRY_CREATE
+    if result.pairs:
+        session.write(format_untagged(b"OK", "Moved", _copy_code(result)))
+    return Reply(text="Done")
+
+
+async def _transfer(
+    session: SessionState, selected: SelectedFolder, uids: list[int], command: Copy | Move
+) -> CopyResult | None:
+    """None: the target is not there."""
+    target = await find_folder(session, command.folder)
+    if target is None:
+        return None
+    if not uids:
+        return CopyResult(uid_validity=target.uid_validity, pairs=(), mod_seq=target.highest_mod_seq)
+    source = selected.view.folder_id
+    result = await session.deps.store.copy(
+        CopyRequest(
+            mailbox_id=session.mailbox_id,
+            source=source,
+            uids=tuple(uids),
+            target=target.folder_id,
+            operation_key=new_uuid7(session.deps.clock.now_ms()),
+            move=isinstance(command, Move),
+            quota_octets=session.require_account().quota_octets,
+        )
+    )
+    if result.pairs:
+        await session.announce(result.mod_seq, source, target.folder_id)
+    return result
+
+
+def _copy_code(result: CopyResult) -> bytes:
+    if not result.pairs:
+        return b""
+    sources = format_set(source for source, _ in result.pairs)
+    targets = format_set(target for _, target in result.pairs)
+    return b"COPYUID %d %b %b" % (result.uid_validity, sources, targets)

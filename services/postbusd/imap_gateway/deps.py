@@ -1,0 +1,32 @@
+"""What all sessions of a process share."""
+
+import msgspec
+
+from postbus.blobs.ports import BlobStore
+from postbus.bus.ports import WakeUps
+from postbus.contracts.directory import Authenticator
+from postbus.contracts.indexer import Indexer
+from postbus.core.clock import Clock
+from postbusd.imap_gateway.login_events import LoginEvents
+from postbusd.imap_gateway.metrics import GatewayMetrics
+from postbusd.imap_gateway.ports import GatewayStore
+from postbusd.imap_gateway.settings import ImapGatewaySettings
+from postbusd.imap_gateway.view_registry import ViewRegistry
+
+
+class Deps(msgspec.Struct, frozen=True, kw_only=True):
+    """Ports and settings."""
+
+    store: GatewayStore
+    blobs: BlobStore
+    bus: WakeUps
+    authenticator: Authenticator
+    indexer: Indexer
+    clock: Clock
+    views: ViewRegistry
+    events: LoginEvents
+    metrics: GatewayMetrics
+    settings: ImapGatewaySettings
+    mail_host: str
+    tls_offered: bool
+    """STARTTLS can be done on plain connections."""

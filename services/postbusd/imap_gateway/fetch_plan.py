@@ -1,0 +1,158 @@
+"""What a FETCH needs, and how its lines are made from it: pure, so that it can be tested without a store."""
+
+from collections.abc import Callable, Sequence
+
+import msgspec
+
+from postbus.imap.bodystructure import format_body
+from postbus.imap.commands.fetch import BodyItem, FetchItem, Item
+from postbus.imap.dates import format_date_time
+from postbus.imap.sections import Range, SectionText, locate_section, select_fields
+from postbus.imap.wire import NIL, format_literal
+from postbus.mime.values import Scan
+from postbusd.imap_gateway.flags import format_view_flags
+from postbusd.imap_gateway.views import FolderView
+
+LIGHT_CHUNK = 1_000
+"""Messages whose items come from the view, or ENVELOPEs, between two looks at the peer."""
+STRUCTURE_CHUNK = 200
+BODY_CHUNK = 200
+BODY_CHUNK_OCTETS = 4_194_304
+"""Bodies in memory at once, unless one alone is larger."""
+
+
+class FetchPlan(msgspec.Struct, frozen=True, kw_only=True):
+    """The items sorted by where their data come from."""
+
+    light: tuple[FetchItem, ...]
+    envelope: bool
+    structures: tuple[FetchItem, ...]
+    bodies: tuple[BodyItem, ...]
+
+    @property
+    def needs_messages(self) -> bool:
+        """Whether rows of the store are needed beyond ENVELOPEs."""
+        return bool(self.structures or self.bodies)
+
+    @property
+    def sets_seen(self) -> bool:
+        r"""Whether the command sets \Seen (RFC 9051 §6.4.5)."""
+        return any(not item.peek for item in self.bodies)
+
+    def split(self, view: FolderView, uids: Sequence[int]) -> list[Sequence[int]]:
+        """Uids in chunks that bound what is held in memory."""
+        if self.bodies:
+            return _split_by_octets(view, uids)
+        size = STRUCTURE_CHUNK if self.structures else LIGHT_CHUNK
+        return [uids[start : start + size] for start in range(0, len(uids), size)]
+
+
+_STRUCTURES = (FetchItem.BODY, FetchItem.BODYSTRUCTURE)
+
+
+def make_plan(items: Sequence[Item]) -> FetchPlan:
+    """Sorts the items."""
+    simple = [item for item in items if isinstance(item, FetchItem)]
+    return FetchPlan(
+        light=tuple(item for item in simple if item in LIGHT_FORMATTERS),
+        envelope=FetchItem.ENVELOPE in simple,
+        structures=tuple(item for item in simple if item in _STRUCTURES),
+        bodies=tuple(item for item in items if isinstance(item, BodyItem)),
+    )
+
+
+def _split_by_octets(view: FolderView, uids: Sequence[int]) -> list[Sequence[int]]:
+    chunks: list[Sequence[int]] = []
+    start = octets = 0
+    for index, uid in enumerate(uids):
+        row = view.row_of(uid)
+        octets += view.octets[row] if row >= 0 else 0
+        if index > start and (octets > BODY_CHUNK_OCTETS or index - start >= BODY_CHUNK):
+            chunks.append(uids[start:index])
+            start = index
+            octets = view.octets[row] if row >= 0 else 0
+    chunks.append(uids[start:])
+    return chunks
+
+
+def _format_uid(view: FolderView, row: int) -> bytes:
+    return b"UID %d" % view.uids[row]
+
+
+def _format_flags(view: FolderView, row: int) -> bytes:
+    return b"FLAGS " + format_view_flags(view, row)
+
+
+def _format_date(view: FolderView, row: int) -> bytes:
+    return b"INTERNALDATE " + format_date_time(view.internal_dates[row])
+
+
+def _format_size(view: FolderView, row: int) -> bytes:
+    return b"RFC822.SIZE %d" % view.octets[row]
+
+
+LIGHT_FORMATTERS: dict[FetchItem, Callable[[FolderView, int], bytes]] = {
+    FetchItem.UID: _format_uid,
+    FetchItem.FLAGS: _format_flags,
+    FetchItem.INTERNALDATE: _format_date,
+    FetchItem.SIZE: _format_size,
+}
+
+
+def format_structure(item: FetchItem, scan: Scan) -> bytes:
+    """BODY or BODYSTRUCTURE."""
+    return item.value + b" " + format_body(scan.root, extended=item is FetchItem.BODYSTRUCTURE)
+
+
+class Cut(msgspec.Struct, frozen=True, kw_only=True):
+    """Octets for one BodyItem: some of the prefix, then `start`..`end` of the blob. None of both: NIL."""
+
+    item: BodyItem
+    head: bytes = b""
+    start: int = 0
+    end: int = 0
+    missing: bool = False
+
+
+def cut_item(item: BodyItem, scan: Scan, prefix: bytes) -> Cut:
+    """Which octets the item needs; a partial narrows them unless fields are chosen from them (RFC 9051 §6.4.5)."""
+    found = locate_section(scan, item.section)
+    if found is None:
+        return Cut(item=item, missing=True)
+    head = prefix if found.with_prefix else b""
+    if item.partial is None or _chooses_fields(item):
+        return Cut(item=item, head=head, start=found.start, end=found.end)
+    return _narrow(item, head, found, item.partial)
+
+
+def _narrow(item: BodyItem, head: bytes, found: Range, partial: tuple[int, int]) -> Cut:
+    first, count = partial
+    start = min(found.end, found.start + max(0, first - len(head)))
+    end = min(found.end, found.start + max(0, first + count - len(head)))
+    return Cut(item=item, head=head[first : first + count], start=start, end=max(start, end))
+
+
+def _chooses_fields(item: BodyItem) -> bool:
+    return item.section.text in (SectionText.HEADER_FIELDS, SectionText.HEADER_FIELDS_NOT)
+
+
+def span_of(cuts: Sequence[Cut]) -> tuple[int, int]:
+    """The octets of the blob that all cuts need together; empty: (0, 0)."""
+    wanted = [cut for cut in cuts if cut.start < cut.end]
+    if not wanted:
+        return 0, 0
+    return min(cut.start for cut in wanted), max(cut.end for cut in wanted)
+
+
+def format_cut(cut: Cut, content: bytes, offset: int) -> bytes:
+    """The item with its octets; `content` is the blob from `offset` on."""
+    label = cut.item.format_label()
+    if cut.missing:
+        return label + b" " + NIL
+    octets = cut.head + content[cut.start - offset : cut.end - offset]
+    if _chooses_fields(cut.item):
+        octets = select_fields(octets, cut.item.section.names, cut.item.section.text is SectionText.HEADER_FIELDS)
+        if cut.item.partial is not None:
+            first, count = cut.item.partial
+            octets = octets[first : first + count]
+    return label + b" " + format_literal(octets)

@@ -1,0 +1,194 @@
+"""One IMAP session: feeds the engine, runs commands one after the other, writes what they say.
+
+What a command may say about other messages it says at its end: flags and new messages always, EXPUNGE never in FETCH,
+STORE and SEARCH by sequence number (RFC 9051 §7.5.1). A failure of one command is its own: the session goes on.
+"""
+
+import asyncio
+import contextlib
+import logging
+import os
+
+from postbus.contracts.imap_gateway import Session as SessionInfo
+from postbus.core.errors import MailError, RemoteProtocolError
+from postbus.core.trace import use_trace
+from postbus.imap.command import Command
+from postbus.imap.commands.fetch import Fetch
+from postbus.imap.commands.login import Authenticate, Login, StartTls
+from postbus.imap.commands.search import Search
+from postbus.imap.commands.session import Idle
+from postbus.imap.commands.store import Store
+from postbus.imap.engine import CommandRefused, Engine, Line, NeedData
+from postbus.imap.framer import LiteralWanted
+from postbus.imap.responses import CONTINUE, format_capability, format_tagged, format_untagged
+from postbus.imap.transitions import State
+from postbusd.imap_gateway.capabilities import list_capabilities
+from postbusd.imap_gateway.deps import Deps
+from postbusd.imap_gateway.dispatch import run_command
+from postbusd.imap_gateway.errors import Reply, render_error, render_incident
+from postbusd.imap_gateway.ports import Wire
+from postbusd.imap_gateway.state import Goodbye, SessionState
+
+log = logging.getLogger(__name__)
+
+CLEAN_UP_SECONDS = 5.0
+GOING_DOWN = "Server is going down, come back in a moment"
+
+
+class Session(SessionState):
+    """Runs one connection from greeting to end."""
+
+    def __init__(self, wire: Wire, deps: Deps) -> None:
+        super().__init__(wire, deps, Engine(deps.settings.max_append_octets))
+        self._draining = False
+        self._running = False
+
+    def drain_soon(self) -> None:
+        """Says BYE after the command that is under way, or at once."""
+        self._draining = True
+        self.wire.bell.set()
+
+    def describe(self) -> SessionInfo:
+        """For `list_sessions`."""
+        return SessionInfo(
+            session_id=self.session_id,
+            mailbox_id=self.account.mailbox_id if self.account is not None else None,
+            address=self.account.address if self.account is not None else "",
+            protocol="imap",
+            client_address=self.wire.peer_address,
+            started_ms=self.started_ms,
+            folder=self.selected.name if self.selected is not None else "",
+            state=self.engine.state.value,
+        )
+
+    async def run(self) -> None:
+        """Until LOGOUT, BYE or the peer's end; never raises but for cancellation."""
+        try:
+            with use_trace(None):
+                await self._converse()
+        except Goodbye as goodbye:
+            self.write(format_untagged(b"BYE", goodbye.text, goodbye.code))
+        except ConnectionError:
+            log.debug("imap.session.lost", extra={"session_id": self.session_id})
+        except Exception:
+            incident = self._count_incident()
+            log.exception("imap.session.failed", extra={"incident": incident, "session_id": self.session_id})
+            self.write(format_untagged(b"BYE", f"Internal error, incident {incident}"))
+        finally:
+            await asyncio.shield(self._clean_up())
+
+    async def _clean_up(self) -> None:
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(CLEAN_UP_SECONDS):
+                await self.close()
+
+    async def _converse(self) -> None:
+        self.write(format_untagged(b"OK", f"{self.deps.mail_host} ready", self.capability_code()))
+        while self.engine.state is not State.LOGOUT:
+            try:
+                event = self.engine.next_event()
+            except RemoteProtocolError as error:
+                raise Goodbye(str(error)) from error
+            match event:
+                case NeedData():
+                    await self.flush()
+                    if not await self.wait_input():
+                        continue
+                case LiteralWanted():
+                    self.write(CONTINUE)
+                case CommandRefused():
+                    self._refuse(event)
+                case Line():
+                    raise Goodbye("Unexpected line")  # only a running command takes lines, and it takes them itself
+                case _:
+                    await self._run(event)
+        await self.flush()
+
+    def _refuse(self, refused: CommandRefused) -> None:
+        self.deps.metrics.commands.labels("unknown", "bad").inc()
+        if refused.tag is None:
+            self.write(format_untagged(refused.status, refused.text, refused.code))
+        else:
+            self.write(format_tagged(refused.tag, refused.status, refused.text, refused.code))
+
+    async def _run(self, command: Command) -> None:
+        name = type(command).__name__.lower()
+        started = self.deps.clock.monotonic()
+        reply = await self._attempt(command, name)
+        self.engine.complete(reply.ok)
+        self._tell_news(command)
+        code = reply.code
+        if reply.ok and isinstance(command, Login | Authenticate):
+            code = self.capability_code()  # saves the client a CAPABILITY (RFC 9051 §7.1)
+        self.write(format_tagged(command.tag, reply.status, reply.text, code))
+        self.deps.metrics.commands.labels(name, reply.status.decode("ascii").lower()).inc()
+        if not isinstance(command, Idle):
+            self.deps.metrics.command_seconds.labels(name).observe(self.deps.clock.monotonic() - started)
+        if isinstance(command, StartTls) and reply.ok:
+            await self.flush()
+            self.engine.discard_input()
+            await self.wire.start_tls()
+        await self.flush(if_much=True)
+
+    async def _attempt(self, command: Command, name: str) -> Reply:
+        try:
+            return await run_command(self, command)
+        except MailError as error:
+            return render_error(error)
+        except (ConnectionError, Goodbye):
+            raise
+        except Exception:
+            incident = self._count_incident()
+            extra = {"incident": incident, "command": name, "session_id": self.session_id}
+            log.exception("imap.command.failed", extra=extra)
+            return render_incident(incident)
+
+    def _count_incident(self) -> str:
+        self.deps.metrics.incidents.inc()
+        return os.urandom(6).hex()
+
+    def _tell_news(self, command: Command) -> None:
+        selected = self.selected
+        if selected is None or self.engine.state is not State.SELECTED:
+            return
+        if selected.view.gone:
+            raise Goodbye("The selected folder is gone")
+        if selected.has_news:
+            by_number = isinstance(command, Fetch | Store | Search) and not command.uid
+            self.write(selected.format_news(allow_expunge=not by_number))
+
+    async def wait_input(self, for_news: bool = False) -> bool:
+        """Waits for octets and feeds them; with `for_news` returns False when only the bell rang.
+
+        Raises Goodbye after the time-out or when the process drains, ConnectionError when the peer is gone.
+        """
+        logged_in = self.engine.state is not State.NOT_AUTHENTICATED
+        seconds = self.deps.settings.idle_seconds if logged_in else self.deps.settings.login_seconds
+        try:
+            async with asyncio.timeout(seconds):
+                while True:
+                    self.wire.bell.clear()
+                    data = self.wire.take()
+                    if data:
+                        self.engine.receive_data(data)
+                        return True
+                    if self._draining:
+                        raise Goodbye(GOING_DOWN)
+                    if for_news and self._has_news():
+                        return False
+                    await self.wire.bell.wait()
+        except TimeoutError:
+            raise Goodbye("Nothing came for too long", b"" if logged_in else b"UNAVAILABLE") from None
+
+    def _has_news(self) -> bool:
+        return self.selected is not None and self.selected.has_news
+
+    def capability_code(self) -> bytes:
+        """For response codes."""
+        return format_capability(
+            list_capabilities(
+                logged_in=self.engine.state is not State.NOT_AUTHENTICATED,
+                secure=self.wire.is_secure,
+                tls_offered=self.deps.tls_offered,
+            )
+        )

@@ -1,0 +1,70 @@
+"""Golden transcripts on a session with the memory store."""
+
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from postbus.mailstore.values import Flag, StoreMode, StoreRequest
+
+PREFIX = b"X-Spam-Status: No\r\n"
+TWO_PARTS = (
+    b"From: Bob <bob@demo.example>\r\nTo: ann@demo.example\r\nSubject: Two parts\r\n"
+    b"Date: Mon, 2 Nov 2026 10:00:00 +0000\r\nMIME-Version: 1.0\r\nContent-Type: multipart/mixed; boundary=b1\r\n\r\n"
+    b"--b1\r\nContent-Type: text/plain; charset=utf-8\r\n\r\nHello\r\n\r\n"
+    b"--b1\r\nContent-Type: message/rfc822\r\n\r\nSubject: Inner\r\n\r\nDeep\r\n\r\n--b1--\r\n"
+)
+PLAIN = b"From: bob@demo.example\r\nSubject: Plain\r\n\r\nText\r\n"
+
+Play = Callable[..., Awaitable[None]]
+
+
+async def test_login(gateway: Any, play: Play) -> None:
+    await play("login.txt", gateway.connect())
+    assert [event.type.value for event in gateway.events._waiting] == ["login_failed", "login"]
+
+
+async def test_authenticate(gateway: Any, play: Play) -> None:
+    await play("authenticate.txt", gateway.connect())
+
+
+async def test_starttls(gateway: Any, play: Play) -> None:
+    await play("starttls.txt", gateway.connect(is_secure=False))
+
+
+async def test_folders(gateway: Any, play: Play) -> None:
+    await gateway.deliver(PLAIN)
+    await play("folders.txt", gateway.connect())
+
+
+async def test_reading(gateway: Any, play: Play) -> None:
+    await gateway.deliver(TWO_PARTS, prefix=PREFIX)
+    await play("reading.txt", gateway.connect())
+
+
+async def test_writing(gateway: Any, play: Play) -> None:
+    for _ in range(3):
+        await gateway.deliver(PLAIN)
+    await play("writing.txt", gateway.connect())
+
+
+async def test_idle(gateway: Any, play: Play) -> None:
+    first = await gateway.deliver(PLAIN)
+
+    async def deliver() -> None:
+        await gateway.deliver(PLAIN)
+
+    async def flag() -> None:
+        request = StoreRequest(
+            mailbox_id=gateway.mailbox_id,
+            folder_id=first.folder_id,
+            uids=(1,),
+            mode=StoreMode.ADD,
+            flags=Flag.DELETED | Flag.FLAGGED,
+        )
+        await gateway.store.store_flags(request)
+        await gateway.wake(first.folder_id)
+
+    async def expunge() -> None:
+        await gateway.store.expunge(gateway.mailbox_id, first.folder_id, None)
+        await gateway.wake(first.folder_id)
+
+    await play("idle.txt", gateway.connect(), deliver=deliver, flag=flag, expunge=expunge)
