@@ -133,19 +133,22 @@ def load_settings(kind: type[Settings], service: str, environ: Mapping[str, str]
         except ValueError as error:
             problems.append(SettingProblem(name, str(error)))
     problems += [SettingProblem(name, "no such setting") for name in sorted(unread)]
+    try:
+        # Also when some fields are wrong: what `__post_init__` says of the others belongs to the list.
+        made = kind(**values)
+    except (TypeError, ValueError) as error:
+        raise SettingsError((*problems, _whole_problem(kind, prefix, str(error)))) from error
     if problems:
         raise SettingsError(tuple(problems))
-    return _make(kind, values, prefix)
+    return made
 
 
-def _make(kind: type[Settings], values: dict[str, Any], prefix: str) -> Settings:
-    try:
-        return kind(**values)
-    except (TypeError, ValueError) as error:
-        field, separator, reason = str(error).partition(": ")
-        if separator and field in kind.__struct_fields__:
-            raise SettingsError((SettingProblem(prefix + field.upper(), reason),)) from error
-        raise SettingsError((SettingProblem(prefix.rstrip("_"), str(error)),)) from error
+def _whole_problem(kind: type[msgspec.Struct], prefix: str, text: str) -> SettingProblem:
+    """What a struct says of itself, as `field: reason`."""
+    field, separator, reason = text.partition(": ")
+    if separator and field in kind.__struct_fields__:
+        return SettingProblem(prefix + field.upper(), reason)
+    return SettingProblem(prefix.rstrip("_"), text)
 
 
 def _read_text(variables: Mapping[str, str], name: str) -> str | None:
