@@ -11,6 +11,8 @@ from postbus.runtime.supervisor_ports import Addresses, join
 DEMO_DOMAIN = "demo.example"
 DEMO_MAILBOXES = ("alice", "bob")
 DEMO_FILE = "demo-mailboxes.json"
+DONE_FILE = "first-start-done"
+"""Is there when the first domain and mailboxes were made: from then on they are the administrator's."""
 PASSWORD_OCTETS = 12
 
 

@@ -6,6 +6,7 @@ Order of an end: services that face the outside first, what they need later, Pos
 
 import asyncio
 import contextlib
+import logging
 import os
 import signal
 import sys
@@ -16,6 +17,7 @@ from pathlib import Path
 import msgspec
 
 import postbus
+from postbus.runtime import supervisor_stamp
 from postbus.runtime.embedded import EmbeddedNats, EmbeddedPostgres, Program
 from postbus.runtime.embedded.program import dies_with_parent
 from postbus.runtime.layout import Layout, StartError
@@ -24,6 +26,8 @@ from postbus.runtime.supervisor_connection import describe_connection, write_con
 from postbus.runtime.supervisor_logs import LogRouter
 from postbus.runtime.supervisor_ports import Addresses
 from postbus.runtime.supervisor_state import DOWN, FAILING, READY, STARTING, Part, State, is_healthy, write_state
+
+log = logging.getLogger(__name__)
 
 GROUPS = (
     ("smtp-edge", "filter", "delivery", "directory", "dns-provisioner"),
@@ -62,6 +66,10 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     """Of every service process: the caller's, with the settings of this installation."""
     postgres: EmbeddedPostgres
     nats: EmbeddedNats
+    is_first: bool
+    """Whether the first domain and mailboxes are still to be made."""
+    started: float
+    """Monotonic seconds when the command began."""
 
     def observe_port(self, service: str) -> int:
         """Where a service tells its health."""
@@ -83,7 +91,6 @@ class Platform:
         """`tell` is given a line about each step."""
         self._plan = plan
         self._tell = tell
-        self._started = time.monotonic()
         self._started_ms = time.time_ns() // 1_000_000
         self._health: dict[str, tuple[str, str]] = {}
         self._ready_seconds: dict[str, float] = {}
@@ -148,20 +155,29 @@ class Platform:
             (plan.postgres.program(), plan.postgres.is_ready),
             (plan.nats.program(), plan.nats.is_ready),
         )
+        is_migrated = supervisor_stamp.is_migrated(plan.layout, plan.postgres, plan.nats)
         self._tell("Starting Postgres and NATS …")
         for program, _ in servers:
             self._supervisor.start(program)
+        if is_migrated:
+            self._start_services()
         for program, is_ready in servers:
             await self._wait_server(program.name, is_ready)
-        await self._run_step("migrate", "the database can't be brought up to date")
-        self._tell("Starting the services …")
-        for number, group in enumerate(plan.groups):
-            self._supervisor.start(self._service_program(group, number), frozenset(group))
+        if not is_migrated:
+            await self._run_step("migrate", "the database can't be brought up to date")
+            supervisor_stamp.note_migrated(plan.layout, plan.postgres, plan.nats)
+            self._start_services()
         await self._wait_services()
-        await self._run_step("first-start", "the first domain and mailboxes can't be made")
+        if plan.is_first or not plan.layout.ca_file.exists():
+            await self._run_step("first-start", "the first domain and mailboxes can't be made")
         write_connection(plan.layout, describe_connection(plan.layout, plan.addresses, plan.metrics()))
-        self._all_ready = round(time.monotonic() - self._started, 2)
+        self._all_ready = round(time.monotonic() - self._plan.started, 2)
         write_state(plan.layout, self.state())
+
+    def _start_services(self) -> None:
+        self._tell("Starting the services …")
+        for number, group in enumerate(self._plan.groups):
+            self._supervisor.start(self._service_program(group, number), frozenset(group))
 
     async def _wait_server(self, name: str, is_ready: Callable[[], Awaitable[bool]]) -> None:
         child = self._supervisor.children[name]
@@ -187,7 +203,7 @@ class Platform:
                 await asyncio.sleep(POLL_SECONDS)
 
     def _check_time(self, name: str) -> None:
-        if time.monotonic() - self._started > START_SECONDS:
+        if time.monotonic() - self._plan.started > START_SECONDS:
             reason = self._health.get(name, ("", ""))[1] or "no reason given"
             raise StartError(
                 f"{name} is not ready after {START_SECONDS:.0f} s: {reason} (see {self._plan.layout.logs})"
@@ -213,6 +229,7 @@ class Platform:
     async def _watch(self, on_watch: Callable[[State], None]) -> None:
         """Looks after everything until cancelled; the children themselves are restarted by the supervisor."""
         expire_at = 0.0
+        await self._refresh_ca()
         while True:
             self._changed.clear()
             await self._check_all()
@@ -225,6 +242,14 @@ class Platform:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(WATCH_SECONDS if state.ready else UNREADY_SECONDS):
                     await self._changed.wait()
+
+    async def _refresh_ca(self) -> None:
+        """The CA's certificate may have changed since the last start; nobody waits for that."""
+        if not self._plan.is_first:
+            try:
+                await self._run_step("first-start", "the CA's certificate can't be fetched")
+            except StartError as error:
+                log.warning("supervisor.ca.stale", extra={"reason": str(error)})
 
     async def _check_all(self) -> None:
         for name, is_ready in (("postgres", self._plan.postgres.is_ready), ("nats", self._plan.nats.is_ready)):

@@ -9,11 +9,10 @@ from pathlib import Path
 
 from postbus.runtime.layout import Layout, StartError, make_private, write_private
 from postbus.runtime.settings import RuntimeSettings, SettingsError, load_settings, process_environment
-from postbus.runtime.supervisor_connection import DEMO_DOMAIN, make_demo_mailboxes
+from postbus.runtime.supervisor_connection import DEMO_DOMAIN, DONE_FILE, make_demo_mailboxes
 from postbusd.cli.api import ApiClient, fetch_ca
 from postbusd.cli.common import fail
 
-DONE_FILE = "first-start-done"
 API_LISTEN = "POSTBUS_ADMIN_API_LISTEN"
 
 

@@ -9,13 +9,14 @@ import logging
 import shutil
 import signal
 import sys
+import time
 from collections.abc import Callable
 
 from postbus.runtime.embedded import make_secrets, prepare_nats, prepare_postgres
 from postbus.runtime.layout import Layout, StartError, make_folders
 from postbus.runtime.log import JsonFormatter
 from postbus.runtime.settings import SettingsError, process_environment, read_env_file
-from postbus.runtime.supervisor_connection import make_demo_mailboxes, read_connection
+from postbus.runtime.supervisor_connection import DONE_FILE, make_demo_mailboxes, read_connection
 from postbus.runtime.supervisor_platform import GROUPS, Plan, Platform
 from postbus.runtime.supervisor_ports import (
     DEFAULT_PORT_BASE,
@@ -32,6 +33,7 @@ from postbusd.cli.up_settings import make_settings_file
 
 FIRST_START_OCTETS = 300 * 1024 * 1024
 """What a first start needs: an empty database with its write-ahead log, and as root a copy of Postgres's programs."""
+EXTRA_NAMES = "POSTBUS_DNS_PROVISIONER_EXTRA_NAMES"
 LATER_START_OCTETS = 32 * 1024 * 1024
 
 
@@ -129,6 +131,7 @@ def _addresses(args: argparse.Namespace) -> Addresses:
 
 def _prepare(args: argparse.Namespace, layout: Layout, addresses: Addresses, tell: Callable[[str], None]) -> Plan:
     """Everything that a start needs, in the data folder. Raises StartError, SettingsError, OSError."""
+    started = time.monotonic()
     is_first = not layout.settings_file.exists()
     _check_disk(layout, FIRST_START_OCTETS if is_first else LATER_START_OCTETS)
     check_free(addresses)
@@ -140,6 +143,7 @@ def _prepare(args: argparse.Namespace, layout: Layout, addresses: Addresses, tel
         make_settings_file(layout)
     postgres, nats = prepare_postgres(layout), prepare_nats(layout)
     groups = tuple((service,) for group in GROUPS for service in group) if args.workers == "separate" else GROUPS
+    given = {**read_env_file(layout.settings_file), **process_environment()}
     resolver = {"POSTBUS_RUNTIME_RESOLVER": args.resolver} if args.resolver else {}
     return Plan(
         layout=layout,
@@ -147,8 +151,9 @@ def _prepare(args: argparse.Namespace, layout: Layout, addresses: Addresses, tel
         groups=groups,
         observe_ports=tuple(allot_loopback_ports(len(groups))),
         environment={
-            **_given_environment(layout),
+            **given,
             **resolver,
+            **_certificate_names(given, args.host),
             **addresses.settings(),
             "POSTBUS_RUNTIME_DATA_DIR": str(layout.root),
             "POSTBUS_RUNTIME_RUN_DIR": str(layout.run),
@@ -158,12 +163,16 @@ def _prepare(args: argparse.Namespace, layout: Layout, addresses: Addresses, tel
         },
         postgres=postgres,
         nats=nats,
+        is_first=not (layout.secrets / DONE_FILE).exists(),
+        started=started,
     )
 
 
-def _given_environment(layout: Layout) -> dict[str, str]:
-    """postbus.env below the caller's environment."""
-    return {**read_env_file(layout.settings_file), **process_environment()}
+def _certificate_names(given: dict[str, str], host: str) -> dict[str, str]:
+    """The listeners' own address belongs into the certificate."""
+    if host in {"127.0.0.1", "::1", "localhost", "0.0.0.0", "::"}:  # noqa: S104 (compared, not bound)
+        return {}
+    return {EXTRA_NAMES: ",".join(filter(None, (given.get(EXTRA_NAMES, ""), host)))}
 
 
 def _check_disk(layout: Layout, needed: int) -> None:
