@@ -68,3 +68,19 @@ async def test_a_loop_that_returns_is_started_again() -> None:
     background, _, _ = await run(lambda: None, 2)
     assert background.faults() == {"relay": "ended"}
     await background.cancel()
+
+
+async def test_a_loop_that_ends_while_draining_has_done_its_duty(caplog: pytest.LogCaptureFixture) -> None:
+    background = Background("filter", CollectorRegistry(), SystemClock())
+    told = asyncio.Event()
+    background.spawn("worker", lambda: _until(told))
+    background.draining = True
+    told.set()
+    await asyncio.sleep(0)
+    await background.cancel()
+    assert background.faults() == {}
+    assert caplog.records == []
+
+
+async def _until(event: asyncio.Event) -> None:
+    await event.wait()

@@ -15,6 +15,7 @@ log = logging.getLogger(__name__)
 
 FIRST_PAUSE_SECONDS = 0.1
 LONGEST_PAUSE_SECONDS = 10.0
+CANCEL_SECONDS = 3.0
 STEADY_SECONDS = 60.0
 """A loop that ran this long begins with the shortest pause again."""
 
@@ -35,6 +36,8 @@ class Background:
         self._clock = clock
         self._sleep = sleep
         self._tasks: set[asyncio.Task[None]] = set()
+        self.draining = False
+        """Set when the service is told to finish: a loop that ends from now on has done so on purpose."""
         self._faults: dict[str, str] = {}
         self._failures = Counter(
             f"postbus_{service.replace('-', '_')}_loop_failures",
@@ -54,11 +57,14 @@ class Background:
         return dict(self._faults)
 
     async def cancel(self) -> None:
-        """Ends all loops and waits for them."""
+        """Ends all loops and waits for them, within a bound."""
         tasks = list(self._tasks)
         for task in tasks:
             task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        if tasks:
+            _, late = await asyncio.wait(tasks, timeout=CANCEL_SECONDS)
+            if late:
+                log.warning("loop.cancel.late", extra={"loops": sorted(task.get_name() for task in late)})
 
     async def _supervise(self, name: str, work: Work) -> None:
         failures = 0
@@ -67,6 +73,8 @@ class Background:
             steady = asyncio.get_running_loop().call_later(LONGEST_PAUSE_SECONDS, self._faults.pop, name, None)
             try:
                 await work()
+                if self.draining:
+                    return
                 self._faults[name] = "ended"
                 log.error("loop.ended", extra={"loop": name})
             except MailError as error:

@@ -19,7 +19,7 @@ from postbus.runtime.settings import RuntimeSettings
 
 log = logging.getLogger(__name__)
 
-CLOSE_SECONDS = 5.0
+CLOSE_SECONDS = 8.0
 
 
 class Seat:
@@ -93,6 +93,8 @@ class Seat:
 
     async def drain(self, seconds: float) -> None:
         """Lets the service finish within `seconds`, then ends its loops and connections."""
+        if self._context is not None:
+            self._context.background.draining = True
         if self._running is not None:
             try:
                 async with asyncio.timeout(seconds):
