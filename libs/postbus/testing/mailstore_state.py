@@ -7,6 +7,7 @@ import msgspec
 
 from postbus.core.errors import ErrorKind, MailError
 from postbus.core.ids import EmailId, FolderId, MailboxId, ModSeq, ThreadId, Uid
+from postbus.mailstore.keywords import check_keywords
 from postbus.mailstore.names import MAX_FOLDERS
 from postbus.mailstore.threads import id_keys, joins_by_subject, subject_key
 from postbus.mailstore.values import (
@@ -248,7 +249,7 @@ def entry_of(append: Append, folder: FolderRow, mod_seq: int, now_ms: int) -> En
         uid=folder.uid_next,
         email_id=append.message.email_id,
         flags=int(append.flags) & 31,
-        keywords=tuple(sorted(append.keywords, key=str.lower)),
+        keywords=tuple(sorted(check_keywords(append.keywords), key=str.lower)),
         mod_seq=mod_seq,
         save_date_ms=now_ms,
     )

@@ -117,14 +117,19 @@ SET plan_cache_mode = force_generic_plan AS $$
 DECLARE
     v_sum record;
     v_group record;
+    v_uids bigint[] := p_uids;
 BEGIN
+    IF p_source = p_target.folder_id THEN
+        -- A uid that this very operation allots is not one of its sources.
+        v_uids := ARRAY(SELECT u FROM unnest(p_uids) AS u WHERE u < p_target.uid_next);
+    END IF;
     WITH copied AS (
         INSERT INTO mailstore.entry (mailbox_id, folder_id, uid, email_id, flags, keywords, mod_seq, save_date, octets,
                                      internal_date, sent_day)
         SELECT p_mailbox_id, p_target.folder_id, p_target.uid_next + row_number() OVER (ORDER BY e.uid) - 1, e.email_id,
                e.flags, e.keywords, p_mod_seq, p_now_ms, e.octets, e.internal_date, e.sent_day
         FROM mailstore.entry e
-        WHERE e.mailbox_id = p_mailbox_id AND e.folder_id = p_source AND e.uid = ANY (p_uids)
+        WHERE e.mailbox_id = p_mailbox_id AND e.folder_id = p_source AND e.uid = ANY (v_uids)
         RETURNING flags, octets, email_id
     )
     SELECT count(*) AS n, coalesce(sum(c.octets), 0)::bigint AS octets,
@@ -144,7 +149,7 @@ BEGIN
     SET octets = m.octets + v_sum.octets, messages = m.messages + v_sum.n, mod_seq = p_mod_seq
     WHERE m.mailbox_id = p_mailbox_id;
     IF p_move THEN
-        RETURN mailstore.remove_entries(p_mailbox_id, p_source, p_uids, 0::smallint, false, p_mod_seq, p_now_ms);
+        RETURN mailstore.remove_entries(p_mailbox_id, p_source, v_uids, 0::smallint, false, p_mod_seq, p_now_ms);
     END IF;
     FOR v_group IN
         SELECT g.n, array_agg(g.email_id) AS email_ids
@@ -154,8 +159,7 @@ BEGIN
         WHERE m.mailbox_id = p_mailbox_id AND m.email_id = ANY (v_group.email_ids);
     END LOOP;
     RETURN (SELECT range_agg(int8range(e.uid, e.uid + 1)) FROM mailstore.entry e
-            WHERE e.mailbox_id = p_mailbox_id AND e.folder_id = p_source AND e.uid = ANY (p_uids)
-              AND e.uid < CASE WHEN p_source = p_target.folder_id THEN p_target.uid_next ELSE e.uid + 1 END);
+            WHERE e.mailbox_id = p_mailbox_id AND e.folder_id = p_source AND e.uid = ANY (v_uids));
 END $$;
 
 -- Removes entries (p_uids NULL: all) that have all of p_flags; the mailbox row is locked, p_mod_seq is allotted.
