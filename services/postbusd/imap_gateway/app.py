@@ -1,0 +1,114 @@
+"""imap-gateway's composition root."""
+
+import asyncio
+import logging
+
+from postbus.core.errors import ErrorKind, MailError
+from postbus.core.ids import FolderId, MailboxId
+from postbus.mailstore.postgres import PostgresMailStore
+from postbus.runtime.service import Context, ServiceSpec
+from postbus.runtime.tls import ServerTls
+from postbusd.imap_gateway.adapters.listeners import Listeners
+from postbusd.imap_gateway.deps import Deps
+from postbusd.imap_gateway.login_events import LoginEvents
+from postbusd.imap_gateway.metrics import GatewayMetrics
+from postbusd.imap_gateway.ports import GatewayStore
+from postbusd.imap_gateway.server import ImapServer
+from postbusd.imap_gateway.settings import ImapGatewaySettings
+from postbusd.imap_gateway.view_registry import ViewRegistry
+
+log = logging.getLogger(__name__)
+
+LAST_EVENTS_SECONDS = 2.0
+NOBODY = MailboxId("00000000-0000-0000-0000-000000000000")
+"""A mailbox that never exists: asking for it shows that the database answers."""
+
+
+class ImapGatewayService:
+    """The running service."""
+
+    def __init__(self, context: Context, settings: ImapGatewaySettings, store: GatewayStore, tls: ServerTls) -> None:
+        self._context = context
+        self._settings = settings
+        metrics = GatewayMetrics(context.registry)
+        self._views = ViewRegistry(store, context.bus, settings.cached_messages)
+        self._events = LoginEvents(context.bus, context.clock, metrics)
+        self._metrics = metrics
+        self._server = ImapServer(
+            Deps(
+                store=store,
+                blobs=context.blobs,
+                bus=context.bus,
+                authenticator=context.rpc.directory,
+                indexer=context.rpc.indexer,
+                clock=context.clock,
+                views=self._views,
+                events=self._events,
+                metrics=metrics,
+                settings=settings,
+                mail_host=context.runtime.mail_host,
+                tls_offered=True,
+            )
+        )
+        self._listeners = Listeners(tls.context, self._server.accept)
+
+    @property
+    def port(self) -> ImapServer:
+        """imap-gateway's contract."""
+        return self._server
+
+    async def start(self) -> None:
+        """Spawns the loops, opens the doors that are set."""
+        context, settings = self._context, self._settings
+        context.spawn("sessions", self._server.run)
+        context.spawn("sweep", self._sweep)
+        context.spawn("events", self._events.run)
+        context.bus.on_reconnect(self._recheck)
+        for endpoint, secure in ((settings.imaps_listen, True), (settings.imap_listen, False)):
+            if endpoint:
+                port = await self._open(endpoint, secure)
+                log.info("imap.listener.open", extra={"listener": "imaps" if secure else "imap", "port": port})
+
+    async def _open(self, endpoint: str, secure: bool) -> int:
+        try:
+            return await self._listeners.open(endpoint, secure=secure)
+        except OSError as error:
+            raise MailError(ErrorKind.CONFLICT, f"{endpoint}: {error.strerror or error}") from error
+
+    async def drain(self) -> None:
+        """Closes the doors, says BYE, publishes the last events."""
+        await self._listeners.close()
+        await self._server.drain()
+        try:
+            async with asyncio.timeout(LAST_EVENTS_SECONDS):
+                await self._events.flush()
+        except TimeoutError:
+            log.warning("imap.events.lost")
+
+    async def _sweep(self) -> None:
+        while True:
+            await asyncio.sleep(self._settings.sweep_seconds)
+            await self._recheck()
+
+    async def _recheck(self) -> None:
+        """After a reconnect, and as often as `sweep_seconds` says."""
+        self._metrics.views.set(self._views.open_views)
+        self._metrics.view_messages.set(self._views.messages)
+        try:
+            await self._views.sweep()
+        except MailError as error:
+            log.warning("imap.sweep.failed", extra={"reason": str(error)})
+
+
+async def build(context: Context, settings: ImapGatewaySettings) -> ImapGatewayService:
+    """Makes the service; opens no listeners."""
+    store = PostgresMailStore(await context.postgres(), context.clock)
+
+    async def check_database() -> None:
+        await store.heads([(NOBODY, FolderId(0))])
+
+    context.add_check("database", check_database)
+    return ImapGatewayService(context, settings, store, ServerTls(context))
+
+
+SPEC = ServiceSpec(name="imap-gateway", settings=ImapGatewaySettings, build=build)
