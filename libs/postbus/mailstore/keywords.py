@@ -1,10 +1,12 @@
 """Keywords of a message (RFC 9051 §2.3.2): compared without regard to case, the first spelling is kept."""
 
+import re
 from collections.abc import Sequence
 
 from postbus.core.errors import ErrorKind, MailError
 from postbus.mailstore.values import StoreMode
 
+_ATOM = re.compile(r"[!#$&'+,\-./0-9:;<=>?@A-Z^_`a-z|}~]+\Z")  # RFC 9051 §9: ATOM-CHAR
 MAX_KEYWORDS = 100
 MAX_KEYWORD_OCTETS = 200
 
@@ -14,7 +16,7 @@ def check_keywords(keywords: Sequence[str]) -> tuple[str, ...]:
     unique = {keyword.lower(): keyword for keyword in reversed(keywords)}
     if len(unique) > MAX_KEYWORDS or any(len(keyword) > MAX_KEYWORD_OCTETS for keyword in unique):
         raise MailError(ErrorKind.LIMIT, f"keywords: more than {MAX_KEYWORDS}, or longer than {MAX_KEYWORD_OCTETS}")
-    if not all(keyword.isascii() and keyword.isprintable() and " " not in keyword and keyword for keyword in unique):
+    if not all(_ATOM.match(keyword) for keyword in unique):
         raise MailError(ErrorKind.INVALID, "keywords: not an atom")
     return tuple(dict.fromkeys(unique[keyword.lower()] for keyword in keywords))
 
