@@ -110,12 +110,12 @@ def _send_lines(connection: Connection) -> list[str]:
             "--header 'Subject: Hello' --body 'A first message.'"
         ),
         (
-            f"  printf '{text}' | curl --url smtp://{join(host, smtp)} --mail-from friend@example.org "
+            f"  printf '{text}' | curl -sS --url smtp://{join(host, smtp)} --mail-from friend@example.org "
             f"--mail-rcpt {first.address} --upload-file -"
         ),
         f"Send one as {first.address} (submission with TLS):",
         (
-            f"  printf '{answer}' | curl --url smtps://{join(host, submission)} --cacert {ca_file} --user {user} "
+            f"  printf '{answer}' | curl -sS --url smtps://{join(host, submission)} --cacert {ca_file} --user {user} "
             f"--mail-from {first.address} --mail-rcpt {second.address} --upload-file -"
         ),
     ]
@@ -129,8 +129,8 @@ def _read_lines(connection: Connection) -> list[str]:
     url = f"imaps://{join(host, imaps)}/INBOX"
     return [
         "Read it:",
-        f"  curl --cacert {ca_file} --user {user} '{url};MAILINDEX=1'",
-        f"  curl --cacert {ca_file} --user {user} {url} --request 'SEARCH TEXT first'",
+        f"  curl -sS --cacert {ca_file} --user {user} '{url};MAILINDEX=1'",
+        f"  curl -sS --cacert {ca_file} --user {user} {url} --request 'SEARCH TEXT first'",
         (
             f"In a mail program: IMAP server {host}, port {imaps}, TLS; SMTP server {host}, "
             f"port {connection.ports['submissions']}, TLS; user {first.address}; trust {connection.tls.ca_file}"
