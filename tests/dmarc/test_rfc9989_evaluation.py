@@ -85,6 +85,7 @@ def test_a_walk_asks_at_most_eight_names() -> None:
         ({"b.example.com": "p=none; psd=n", "example.com": "p=none"}, "a.b.example.com", "b.example.com"),
         ({"com": "p=none; psd=y", "b.example.com": "p=none"}, "a.b.example.com", "example.com"),
         ({"com": "p=none; psd=y"}, "com", "com"),
+        ({"b.example.com": "psd=y", "example.com": "p=none"}, "b.example.com", "b.example.com"),
         ({"uk": "p=none", "co.uk": "psd=y"}, "a.example.co.uk", "example.co.uk"),
         ({"com": "psd=y"}, "1.2.3.4.5.6.7.8.9.example.com", "example.com"),
         ({"g.h.i.example.com": "psd=y"}, "a.b.c.d.e.f.g.h.i.example.com", "f.g.h.i.example.com"),

@@ -20,7 +20,13 @@ from postbus.runtime.dns import DnsAnswer, RecordType
 from postbus.testing.dns import FakeResolver
 from postbusd.filter.dkim import DkimOutcome, DkimResult, DkimVerifier, summarize
 from postbusd.filter.dkim_key import DkimKey, DkimKeyError, parse_key, select_key
-from postbusd.filter.dkim_signature import BodyHashKey, _canonical_pieces, hash_body
+from postbusd.filter.dkim_signature import (
+    BodyHashKey,
+    SignatureSyntaxError,
+    _canonical_pieces,
+    hash_body,
+    parse_signature,
+)
 from postbusd.filter.view import take_apart
 
 MESSAGE = (
@@ -207,6 +213,28 @@ def test_bodies_are_canonical_as_another_program_makes_them(pieces: list[bytes])
     body = b"".join(pieces) + b"\r\n"
     assert b"".join(_canonical_pieces(b"xy" + body, 2, relaxed=True)) == Relaxed.canonicalize_body(body)
     assert b"".join(_canonical_pieces(body, 0, relaxed=False)) == Simple.canonicalize_body(body)
+
+
+@functools.cache
+def signed() -> bytes:
+    return sign()
+
+
+@settings(max_examples=150, derandomize=True, deadline=None)
+@given(
+    st.integers(16, 300),
+    st.integers(0, 30),
+    st.sampled_from([b"", b";", b"=", b" ", b"\t", b"i=x;", b"l=9;", b"\xff", b"\0", b":", b"a@b"]),
+)
+def test_any_signature_field_is_a_signature_or_a_syntax_error(at: int, length: int, new: bytes) -> None:
+    content = signed()
+    content = content[:at] + new + content[at + length :]
+    for field in take_apart(content, scan_message(content)).fields:
+        try:
+            signature = parse_signature(field, 1_800_000_000)
+        except SignatureSyntaxError:
+            continue
+        assert signature.domain
 
 
 def test_empty_bodies() -> None:

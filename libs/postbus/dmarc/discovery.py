@@ -19,8 +19,8 @@ def list_walk_domains(domain: str) -> tuple[str, ...]:
 def find_organizational_domain(domain: str, records: Mapping[str, Record]) -> str:
     """The organizational domain (RFC 9989 §4.10.2); `records` holds those of the walk's domains that have one.
 
-    `psd=n` names it; below `psd=y` it begins, unless the walk started there; otherwise it is the highest domain with a
-    record, or the domain itself when there is none.
+    `psd=n` names it; below `psd=y` it begins (a public suffix that sends mail is its own); otherwise it is the highest
+    domain with a record, or the domain itself when there is none.
     """
     highest = domain
     for name in list_walk_domains(domain):
@@ -29,8 +29,8 @@ def find_organizational_domain(domain: str, records: Mapping[str, Record]) -> st
             continue
         if record.psd is Psd.NO:
             return name
-        if record.psd is Psd.YES and name != domain:
-            return _one_label_below(domain, name)
+        if record.psd is Psd.YES:
+            return domain if name == domain else _one_label_below(domain, name)
         highest = name
     return highest
 

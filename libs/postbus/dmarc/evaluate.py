@@ -35,7 +35,7 @@ class Answer(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Result(enum.StrEnum):
-    """RFC 8601 §2.7.1 with RFC 9989 §9.2: the results of method `dmarc`."""
+    """RFC 8601 §2.7, RFC 9989: the results of method `dmarc`."""
 
     PASS = "pass"  # noqa: S105
     FAIL = "fail"
@@ -195,7 +195,7 @@ def _walk(domain: str, answers: Answers) -> dict[str, Record]:
     for name in names:
         records.update(_require_records((name,), answers))
         record = records.get(name)
-        if record is not None and (record.psd is Psd.NO or (record.psd is Psd.YES and name != domain)):
+        if record is not None and record.psd is not Psd.UNKNOWN:
             break
     return records
 

@@ -36,7 +36,9 @@ class MessageReader:
 
     async def read(self, request: CheckMessageRequest) -> LoadedMessage:
         """The message. Raises MailError: as the blob store, INVALID for a scan of another message."""
-        content = request.content if request.blob_id is None else await self._blobs.get(request.blob_id)
+        content = request.content
+        if not content and request.blob_id is not None:
+            content = await self._blobs.get(request.blob_id)
         scan = await self._scan(request.scan, content)
         if scan.octets != len(content):
             raise MailError(ErrorKind.INVALID, "scan: of another message")

@@ -68,7 +68,7 @@ def parse_domain(text: str) -> str:
 
 
 def find_author_domain(authors: Sequence[AuthorAddress]) -> str:
-    """The one domain of all authors; empty where there is none, or more than one (RFC 9989 §11.5)."""
+    """The one domain of all authors; empty where there is none, or more than one."""
     domains = {author.domain for author in authors}
     return domains.pop() if len(domains) == 1 else ""
 
