@@ -111,7 +111,7 @@ class Administration:
     def _mailbox_event(self, change: MailboxChange) -> Event:
         address = f"{change.local_part}@{change.domain}"
         facts = [f"active={_word(change.active)}"] if change.active is not None else []
-        facts += [f"quota_octets={change.quota_octets}"] if change.quota_octets is not None else []
+        facts += [f"quota_octets={change.quota_octets or 'unlimited'}"] if change.quota_octets is not None else []
         facts += ["new password"] if change.password_hash is not None else []
         return self._event(
             f"mailbox {address} set by {change.actor}", detail=", ".join(facts), domain=change.domain, mailbox=address
