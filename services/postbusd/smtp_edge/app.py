@@ -32,7 +32,7 @@ class SmtpEdgeService:
         self._counters = EdgeCounters(context.instance_id, context.clock.now_ms(), context.registry)
         self._events = EventLog(context.bus, context.clock, context.service, self._counters.events_dropped)
         self._recipients = Recipients(context.rpc.directory, context.clock, settings.resolve_cache_seconds)
-        self._listeners = Listeners(self._make_site(), lambda: tls.context)
+        self._listeners = Listeners(self._make_site(), tls.context)
 
     @property
     def port(self) -> EdgeCounters:
@@ -47,7 +47,6 @@ class SmtpEdgeService:
             log.info("smtp.spool.cleaned", extra={"files": spooled})
         await context.bus.listen(SUBJECT_DIRECTORY_CHANGED, DirectoryChanged, self._recipients.on_changed)
         context.bus.on_reconnect(self._recipients.on_reconnect)
-        await self._tls.start()
         context.spawn("events", self._events.run)
         context.add_check("blobs", context.blobs.check_writable)
         for kind, listen in (

@@ -1,5 +1,6 @@
 """Banner, EHLO and HELO (RFC 5321 §4.1.1.1)."""
 
+from postbus.core.errors import MailError
 from postbus.smtp.commands import Hello
 from postbus.smtp.replies import Reply, make_reply
 from postbus.smtp.sasl import MECHANISMS
@@ -11,17 +12,17 @@ def banner(conversation: Conversation) -> Reply:
     return make_reply(220, "", f"{conversation.site.mail_host} ESMTP Postbus")
 
 
-def answer_hello(conversation: Conversation, command: Hello) -> Reply:
+async def answer_hello(conversation: Conversation, command: Hello) -> Reply:
     """Forgets an open transaction; EHLO tells what can be had here and now."""
     conversation.end_transaction()
     conversation.hello = command
     host = conversation.site.mail_host
     if not command.extended:
         return make_reply(250, "", host)
-    return make_reply(250, "", f"{host} at your service", *extensions(conversation))
+    return make_reply(250, "", f"{host} at your service", *await extensions(conversation))
 
 
-def extensions(conversation: Conversation) -> list[str]:
+async def extensions(conversation: Conversation) -> list[str]:
     """EHLO keywords: PIPELINING (RFC 2920), SIZE (1870), DSN (3461), ENHANCEDSTATUSCODES (2034), 8BITMIME (6152),
 
     SMTPUTF8 (6531), STARTTLS (3207), AUTH (4954). CHUNKING is not offered.
@@ -34,13 +35,19 @@ def extensions(conversation: Conversation) -> list[str]:
         "DSN",
         "ENHANCEDSTATUSCODES",
     ]
-    if offers_tls(conversation):
+    if await offers_tls(conversation):
         keywords.append("STARTTLS")
     if conversation.takes_logins and conversation.tls and conversation.login is None:
         keywords.append(f"AUTH {' '.join(MECHANISMS)}")
     return keywords
 
 
-def offers_tls(conversation: Conversation) -> bool:
+async def offers_tls(conversation: Conversation) -> bool:
     """Whether STARTTLS makes sense now."""
-    return not conversation.tls and conversation.kind is not ListenerKind.SUBMISSIONS and conversation.site.tls.is_ready
+    if conversation.tls or conversation.kind is ListenerKind.SUBMISSIONS:
+        return False
+    try:
+        await conversation.site.tls.check()
+    except MailError:
+        return False
+    return True

@@ -31,7 +31,7 @@ class Stream(Protocol):
     async def start_tls(self, ready: bytes) -> int:
         """Sends `ready`, discards plain text that waits, shakes hands; the number of discarded octets.
 
-        Raises MailError: UNAVAILABLE (no certificate; nothing was sent), INVALID (the handshake failed).
+        Raises MailError: INVALID (the handshake failed; the connection is of no more use).
         """
         ...
 

@@ -110,8 +110,7 @@ class Session:
     async def _greet(self) -> bool:
         """The banner; False: the session is over."""
         conversation, stream = self._conversation, self._stream
-        if conversation.kind is ListenerKind.SUBMISSIONS and not await self._start_tls(b""):
-            return False
+        conversation.tls = stream.tls
         if conversation.kind is ListenerKind.SMTP:
             pause = self._settings.greet_pause_seconds
             await asyncio.sleep(pause if conversation.connection is None else min(pause, KNOWN_GREET_PAUSE_SECONDS))
@@ -199,7 +198,7 @@ class Session:
         conversation = self._conversation
         match command:
             case Hello():
-                return answer_hello(conversation, command)
+                return await answer_hello(conversation, command)
             case Mail():
                 return await answer_mail(conversation, command)
             case Rcpt():
@@ -220,7 +219,7 @@ class Session:
         """220 goes out by the stream, in one step with the switch; so this returns None after it."""
         if self._conversation.tls:
             return replies.TLS_ALREADY_ACTIVE
-        if not offers_tls(self._conversation):
+        if not await offers_tls(self._conversation):
             return replies.TLS_NOT_AVAILABLE
         injected = self._engine.discard_buffer()
         ready = self._engine.send(replies.READY_FOR_TLS)
@@ -228,7 +227,7 @@ class Session:
         await self._start_tls(ready, injected)
         return None
 
-    async def _start_tls(self, ready: bytes, injected: int = 0) -> bool:
+    async def _start_tls(self, ready: bytes, injected: int) -> None:
         """Switches; a failure ends the session, for nothing said in plain text would be right."""
         facts = {"client_address": self._conversation.client_address}
         try:
@@ -236,12 +235,11 @@ class Session:
         except MailError as error:
             log.info("smtp.tls.failed", extra=facts | {"reason": str(error)})
             self._engine.send(replies.SHUTTING_DOWN)
-            return False
+            return
         if injected:
             log.warning("smtp.tls.injected_plaintext_discarded", extra=facts | {"octets": injected})
         self._conversation.tls = self._stream.tls
         self._conversation.hello = None
-        return True
 
     async def _spool(self, content: bytes) -> None:
         """A full disk is told at the end of DATA, not before: there is no other place for a reply."""

@@ -36,7 +36,7 @@ class Connection(SMTP):
     line_length_limit = READ_OCTETS
     """What aiosmtpd gives to its StreamReader: when to pause reading, not the length of a line."""
 
-    def __init__(self, serve: Serve, tls_context: Callable[[], ssl.SSLContext | None], mail_host: str) -> None:
+    def __init__(self, serve: Serve, tls_context: ssl.SSLContext, mail_host: str) -> None:
         """A prototype: `connect` gives the protocol objects."""
         super().__init__(
             None, hostname=mail_host, timeout=MAX_SESSION_SECONDS, loop=asyncio.get_running_loop(), auth_required=False
@@ -132,20 +132,16 @@ class Connection(SMTP):
 
         aiosmtpd's own STARTTLS builds asyncio's TLS protocol by hand, which uvloop's transports do not need.
         """
-        context = self._tls_context()
-        if context is None:
-            raise MailError(ErrorKind.UNAVAILABLE, "no certificate")
         inside = self._inside
-        transport = self.transport
-        if not isinstance(transport, asyncio.Transport) or transport.is_closing():
+        transport: Any = self.transport  # uvloop's are no asyncio.Transport
+        if transport is None or transport.is_closing():
             raise MailError(ErrorKind.INVALID, "connection lost")
-        discarded = len(inside.reader._buffer) if ready else 0
-        if ready:
-            inside.reader._buffer.clear()
-            transport.write(ready)
+        discarded = len(inside.reader._buffer)
+        inside.reader._buffer.clear()
+        transport.write(ready)
         try:
             secured = await self.loop.start_tls(
-                transport, self, context, server_side=True, ssl_handshake_timeout=TLS_HANDSHAKE_SECONDS
+                transport, self, self._tls_context, server_side=True, ssl_handshake_timeout=TLS_HANDSHAKE_SECONDS
             )
         except (OSError, ssl.SSLError, EOFError) as error:
             raise MailError(ErrorKind.INVALID, f"handshake failed: {_reason(error)}") from error

@@ -3,12 +3,11 @@
 import asyncio
 import logging
 import ssl
-from collections.abc import Callable
 
 from postbus.core.errors import ErrorKind, MailError
 from postbus.runtime.log import use_service
 from postbus.runtime.observe import parse_listen
-from postbusd.smtp_edge.adapters.connection import Connection
+from postbusd.smtp_edge.adapters.connection import TLS_HANDSHAKE_SECONDS, Connection
 from postbusd.smtp_edge.conversation import ListenerKind, Site
 from postbusd.smtp_edge.session import Session
 
@@ -21,7 +20,7 @@ SERVICE = "smtp-edge"
 class Listeners:
     """Opens the doors, knows who is inside, closes them."""
 
-    def __init__(self, site: Site, tls_context: Callable[[], ssl.SSLContext | None]) -> None:
+    def __init__(self, site: Site, tls_context: ssl.SSLContext) -> None:
         self._site = site
         self._tls_context = tls_context
         self._servers: list[asyncio.Server] = []
@@ -36,6 +35,7 @@ class Listeners:
         async def serve(connection: Connection) -> None:
             await self._serve(connection, kind)
 
+        within_tls = kind is ListenerKind.SUBMISSIONS
         prototype = Connection(serve, self._tls_context, self._site.mail_host)
         try:
             host, port = parse_listen(listen)
@@ -44,6 +44,8 @@ class Listeners:
                 host or None,
                 port,
                 backlog=BACKLOG,
+                ssl=self._tls_context if within_tls else None,
+                ssl_handshake_timeout=TLS_HANDSHAKE_SECONDS if within_tls else None,
                 reuse_port=self._site.settings.reuse_port or None,
             )
         except (OSError, ValueError) as error:
