@@ -7,7 +7,7 @@ empty host (b""), because a host of None marks a group.
 import re
 from typing import Final
 
-from postbus.mime.limits import MAX_ADDRESSES
+from postbus.mime.limits import MAX_ADDRESS_TOKENS, MAX_ADDRESSES
 from postbus.mime.values import Address
 
 _ATOM: Final = rb'[^\x00-\x20"(),:;<>@\[\\\]\x7f]++'
@@ -29,8 +29,17 @@ GROUP_END: Final = Address(None, None, None, None)
 
 def parse_addresses(value: bytes, limit: int = MAX_ADDRESSES) -> tuple[Address, ...]:
     """The addresses of an unfolded field value, at most `limit`."""
+    return read_addresses(value, limit)[0]
+
+
+def read_addresses(value: bytes, limit: int = MAX_ADDRESSES) -> tuple[tuple[Address, ...], bool]:
+    """The addresses of an unfolded field value, and whether a bound was reached."""
     simple = _parse_simple(value, limit)
-    return tuple(_Parser(limit).parse(_tokens(value))) if simple is None else tuple(simple)
+    if simple is not None:
+        return tuple(simple), len(simple) >= limit
+    tokens, limited = _tokens(value)
+    found = _Parser(limit).parse(tokens)
+    return tuple(found), limited or len(found) >= limit
 
 
 def _parse_simple(value: bytes, limit: int) -> list[Address] | None:
@@ -52,15 +61,19 @@ def _parse_simple(value: bytes, limit: int) -> list[Address] | None:
     return found
 
 
-def _tokens(value: bytes) -> list[_Token]:
-    """Words, quoted strings, domain literals, comments and special characters; unterminated ones lose their mark."""
+def _tokens(value: bytes) -> tuple[list[_Token], bool]:
+    """Words, quoted strings, domain literals, comments and special characters, and whether a bound was reached.
+
+    Unterminated quotes and comments lose their mark.
+    """
     found: list[_Token] = []
     at, end = 0, len(value)
     comments = True
-    while at < end:
-        match = _TOKEN.match(value, at)
-        if match is None:
-            break
+    steps = 0
+    while at < end and (match := _TOKEN.match(value, at)) is not None:
+        steps += 1
+        if steps > MAX_ADDRESS_TOKENS:
+            return found, True
         kind = match.lastindex or _SPECIAL
         data = match[kind]
         at = match.end()
@@ -79,7 +92,7 @@ def _tokens(value: bytes) -> list[_Token]:
             value = value[:at] + value[at:].replace(b'"', b" ")
         elif data in b",:;<>@":
             found.append((_SPECIAL, data))
-    return found
+    return found, False
 
 
 def _comment_end(value: bytes, at: int) -> int:

@@ -66,8 +66,11 @@ def decode_bytes(data: bytes, charset: str) -> str:
     try:
         return data.decode("utf-8")
     except UnicodeDecodeError as error:
-        if name == "utf-8" and (error.start >= len(data) - 3 or charset.lower().startswith("utf")):
+        if charset.lower().startswith("utf"):
             return data.decode("utf-8", "replace")
+        start = error.start
+        if start >= len(data) - 3 and not data[:start].isascii():  # UTF-8, cut off within a character
+            return data[:start].decode("utf-8")
         return data.decode("cp1252", "replace")
 
 

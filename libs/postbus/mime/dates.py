@@ -7,7 +7,7 @@ from typing import Final, NamedTuple
 from postbus.mime.parameters import strip_comments
 
 _DATE: Final = re.compile(
-    rb"\s*(?:[A-Za-z]{2,9}\.?\s*,?\s*)?(\d{1,2})[\s.-]{1,3}([A-Za-z]{3})[A-Za-z]{0,6}[\s.,-]{1,3}(\d{2,4})"
+    rb"\s*(?:[A-Za-z]{2,9}\.?\s*,?\s*)?(\d{1,2})[\s.-]{1,3}([A-Za-z]{3})[A-Za-z]{0,6}[\s.,-]{1,3}(\d{2,4})(?!\d)"
     rb"(?:[\s,]{1,3}(\d{1,2})[:.](\d{2})(?:[:.](\d{2})(?:[.,]\d{1,9})?)?\s*([AaPp][Mm]\b)?"
     rb"\s*(?:(?:GMT|UTC|UT)?\s*([+-])(\d{1,2}):?(\d{2})|([A-Za-z]{1,5}))?)?"
 )

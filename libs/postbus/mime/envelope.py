@@ -3,9 +3,8 @@
 import re
 from typing import Final
 
-from postbus.mime.addresses import parse_addresses
+from postbus.mime.addresses import read_addresses
 from postbus.mime.limits import (
-    MAX_ADDRESSES,
     MAX_ENVELOPE_OCTETS,
     MAX_MESSAGE_ID_OCTETS,
     MAX_REFERENCES,
@@ -61,8 +60,8 @@ def _addresses(content: Content, section: Section, name: str, defects: set[Defec
     if len(value) > MAX_ENVELOPE_OCTETS:
         defects.add(Defect.ENVELOPE_LIMIT)
         value = value[: value.rfind(b",", 0, MAX_ENVELOPE_OCTETS) + 1 or MAX_ENVELOPE_OCTETS]
-    found = parse_addresses(value)
-    if len(found) >= MAX_ADDRESSES:
+    found, limited = read_addresses(value)
+    if limited:
         defects.add(Defect.ADDRESS_LIMIT)
     return found
 

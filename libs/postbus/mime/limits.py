@@ -17,9 +17,13 @@ MAX_PARAMETER_OCTETS = 2_048
 """One Content-* string: a parameter's value, an id, a description."""
 MAX_PARAMETERS = 64
 """Parameters of one field, RFC 2231 sections counted one by one."""
+MAX_CONTENT_FIELD_OCTETS = 64 * 1024
+"""One Content-Type or Content-Disposition, unfolded."""
 MAX_ADDRESSES = 2_000
 """Addresses of one envelope field, group markers included."""
-MAX_ENVELOPE_OCTETS = 256 * 1024
+MAX_ADDRESS_TOKENS = 20_000
+"""Words and special characters of one address field that is not a plain list."""
+MAX_ENVELOPE_OCTETS = 128 * 1024
 """One envelope field, unfolded."""
 MAX_REFERENCES = 100
 """Message-IDs kept of References: the first and the latest ones."""

@@ -16,7 +16,14 @@ from typing import Final, NamedTuple
 
 from postbus.mime.charsets import decode_raw
 from postbus.mime.envelope import EMPTY_ENVELOPE, build_envelope
-from postbus.mime.limits import MAX_DELIMITER_CANDIDATES, MAX_DEPTH, MAX_PARAMETER_OCTETS, MAX_PARTS, Defect
+from postbus.mime.limits import (
+    MAX_CONTENT_FIELD_OCTETS,
+    MAX_DELIMITER_CANDIDATES,
+    MAX_DEPTH,
+    MAX_PARAMETER_OCTETS,
+    MAX_PARTS,
+    Defect,
+)
 from postbus.mime.parameters import (
     DEFAULT_TYPE,
     DIGEST_TYPE,
@@ -27,9 +34,9 @@ from postbus.mime.parameters import (
     parse_token,
 )
 from postbus.mime.sections import Content, Section, field_value, read_section
-from postbus.mime.values import Envelope, Part
+from postbus.mime.values import Envelope, HeaderField, Part
 
-_DELIMITER_TAIL: Final = re.compile(rb"(--)?[ \t]*+\r?(?:\n|\Z)")
+_DELIMITER_TAIL: Final = re.compile(rb"[ \t]*+(--)?[ \t]*+\r?(?:\n|\Z)")
 _IDENTITY: Final = frozenset({"7bit", "8bit", "binary", ""})
 _OPAQUE_TYPE: Final = ContentType("application", "octet-stream", ())
 _COUNT_CHUNK: Final = 1024 * 1024
@@ -94,7 +101,7 @@ class StructureScanner:
         disposition = ""
         disposition_params: Parameters = ()
         if (field := first.get("content-disposition")) is not None:
-            disposition, disposition_params, limited = parse_disposition(field_value(self._content, field))
+            disposition, disposition_params, limited = parse_disposition(self._bounded(field))
             if limited:
                 self._defects.add(Defect.PARAMETER_LIMIT)
         return Part(
@@ -132,17 +139,20 @@ class StructureScanner:
             self._defects.add(Defect.MISSING_BOUNDARY)
         else:
             self._levels.append(_Level(kind.boundary))
-            children = self._scan_children(kind, body_start, depth)
+            children, at = self._scan_children(kind, body_start, depth)
             self._levels.pop()
-            body_end = max(children[-1].body_end if children else body_start, self._limit(body_start - 1))
+            body_end = max(children[-1].body_end if children else body_start, self._limit(at))
             if children:
                 return tuple(children), body_end
             self._defects.add(Defect.NO_PARTS)
         body_end = max(body_start, self._limit(body_start - 1))
         return (self._implied_part(implied, body_start, body_end),), body_end
 
-    def _scan_children(self, kind: ContentType, body_start: int, depth: int) -> list[Part]:
-        """All parts of the innermost open multipart; what follows its closing delimiter is epilogue."""
+    def _scan_children(self, kind: ContentType, body_start: int, depth: int) -> tuple[list[Part], int]:
+        """All parts of the innermost open multipart, and from where the next delimiter of an outer one counts.
+
+        What follows the closing delimiter is epilogue.
+        """
         own = len(self._levels) - 1
         default = DIGEST_TYPE if kind.subtype == "digest" else DEFAULT_TYPE
         children: list[Part] = []
@@ -150,13 +160,14 @@ class StructureScanner:
         while delimiter is not None and delimiter.level == own and not delimiter.closes:
             if self._parts >= MAX_PARTS:
                 self._defects.add(Defect.PART_LIMIT)
-                return children
+                return children, body_start - 1
             child, _ = self.scan_entity(delimiter.after, default, depth + 1)
             children.append(child)
             delimiter = self._next_delimiter(max(child.body_end, delimiter.after - 1))
         if delimiter is None or delimiter.level != own:
             self._defects.add(Defect.UNCLOSED_MULTIPART)
-        return children
+            return children, body_start - 1
+        return children, delimiter.after - 1
 
     def _scan_message(self, encoding: str, body_start: int, depth: int) -> tuple[tuple[Part, ...], Envelope, int]:
         """The enclosed message (RFC 2046 §5.2.1, RFC 6532 §3.7), its envelope and its end."""
@@ -181,12 +192,18 @@ class StructureScanner:
         field = section.first.get("content-type")
         if field is None:
             return default
-        kind = parse_content_type(field_value(self._content, field))
+        kind = parse_content_type(self._bounded(field))
         if kind is None:
             self._defects.add(Defect.MALFORMED_CONTENT_TYPE)
             return DEFAULT_TYPE
         self._defects.update(kind.defects)
         return kind
+
+    def _bounded(self, field: HeaderField) -> bytes:
+        value = field_value(self._content, field)
+        if len(value) > MAX_CONTENT_FIELD_OCTETS:
+            self._defects.add(Defect.PARAMETER_LIMIT)
+        return value[:MAX_CONTENT_FIELD_OCTETS]
 
     def _token(self, section: Section, name: str) -> str:
         field = section.first.get(name)

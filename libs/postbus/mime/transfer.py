@@ -6,6 +6,8 @@ from typing import Final
 _NO_BASE64: Final = bytes(
     octet for octet in range(256) if octet not in b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/=-_"
 )
+_MAX_PADDED_PIECES: Final = 1_000
+"""Pieces with padding of their own that are strung together."""
 _URL_SAFE: Final = bytes.maketrans(b"-_", b"+/")
 
 
@@ -24,7 +26,9 @@ def decode_base64(data: bytes) -> bytes:
     """Base64 without its line breaks and foreign octets; an incomplete last group gives what it holds."""
     data = data.translate(_URL_SAFE, _NO_BASE64)
     if b"=" in data.rstrip(b"="):
-        return b"".join(_decode_group(piece) for piece in data.split(b"="))
+        pieces = data.split(b"=", _MAX_PADDED_PIECES)
+        pieces[-1] = pieces[-1].replace(b"=", b"")
+        return b"".join(map(_decode_group, pieces))
     return _decode_group(data.rstrip(b"="))
 
 
