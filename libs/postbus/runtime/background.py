@@ -15,7 +15,8 @@ log = logging.getLogger(__name__)
 
 FIRST_PAUSE_SECONDS = 0.1
 LONGEST_PAUSE_SECONDS = 10.0
-CANCEL_SECONDS = 3.0
+CANCEL_SECONDS = 0.5
+CANCEL_ATTEMPTS = 6
 STEADY_SECONDS = 60.0
 """A loop that ran this long begins with the shortest pause again."""
 
@@ -58,13 +59,16 @@ class Background:
 
     async def cancel(self) -> None:
         """Ends all loops and waits for them, within a bound."""
-        tasks = list(self._tasks)
-        for task in tasks:
-            task.cancel()
-        if tasks:
-            _, late = await asyncio.wait(tasks, timeout=CANCEL_SECONDS)
-            if late:
-                log.warning("loop.cancel.late", extra={"loops": sorted(task.get_name() for task in late)})
+        late = set(self._tasks)
+        for _ in range(CANCEL_ATTEMPTS):
+            if not late:
+                return
+            for task in late:
+                task.cancel()
+            # More than once: asyncio.wait_for of Python 3.11 loses a cancellation that comes with its result.
+            _, late = await asyncio.wait(late, timeout=CANCEL_SECONDS)
+        if late:
+            log.warning("loop.cancel.late", extra={"loops": sorted(task.get_name() for task in late)})
 
     async def _supervise(self, name: str, work: Work) -> None:
         failures = 0

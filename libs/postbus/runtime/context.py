@@ -66,6 +66,8 @@ class ServiceContext:
         if self._pool is None:
             secrets_dir = Path(self.runtime.secrets_dir)
             read_password(secrets_dir, self.service)
+            if not self.runtime.postgres_dsn:
+                raise MailError(ErrorKind.INVALID, "POSTBUS_RUNTIME_POSTGRES_DSN is not set")
             self._pool = asyncpg.create_pool(
                 self.runtime.postgres_dsn,
                 user=role_of(self.service),
