@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import msgspec
 from litestar import Response, get
 
 from postbusd.admin_api.rest.backend import ApiRequest
@@ -14,9 +15,12 @@ POLICY = (
 
 
 @get("/openapi.json", include_in_schema=False, public=True)
-async def get_openapi(request: ApiRequest) -> Response[object]:
-    """The API's own description."""
-    return Response(request.app.openapi_schema.to_schema(), media_type="application/vnd.oai.openapi+json; version=3.1")
+async def get_openapi(request: ApiRequest) -> Response[bytes]:
+    """The API's own description, made at the first request."""
+    state = request.app.state
+    if "openapi_document" not in state:
+        state.openapi_document = msgspec.json.encode(request.app.openapi_schema.to_schema())
+    return Response(state.openapi_document, media_type="application/vnd.oai.openapi+json; version=3.1")
 
 
 @get("/docs", include_in_schema=False, public=True, sync_to_thread=False)

@@ -69,13 +69,17 @@ function example(path, method, operation) {
 }
 
 function showOperation(api, path, method, operation) {
-  const answers = Object.entries(operation.responses || {}).flatMap(([status, answer]) =>
+  const replies = Object.entries(operation.responses || {});
+  const answers = replies.filter(([status]) => status < 400).flatMap(([status, answer]) =>
     showContent(api, `Answer ${status}`, answer.content));
+  const refusals = replies.filter(([status]) => status >= 400).map(([status, answer]) =>
+    make("li", {}, make("code", {}, status), ` ${answer.description || ""}`));
   return make("details", { id: operation.operationId || "" },
     make("summary", {}, make("span", { class: `method ${method}` }, method.toUpperCase()), make("code", {}, path),
       make("span", { class: "note" }, ` ${operation.summary || ""}`)),
     make("div", {}, make("p", {}, operation.description || ""), showParameters(api, operation.parameters),
       showContent(api, "Body", operation.requestBody && operation.requestBody.content), answers,
+      refusals.length ? make("details", {}, make("summary", {}, "Refusals"), make("ul", {}, refusals)) : null,
       example(path, method, operation)));
 }
 
@@ -92,6 +96,8 @@ function show(api) {
   page.replaceChildren(make("h1", {}, `${api.info.title} API `, make("small", { class: "note" }, api.info.version)),
     make("p", {}, api.info.description || "", " ", make("a", { href: "openapi.json" }, "openapi.json")));
   for (const tag of [...groups.keys()].sort()) page.append(make("h2", {}, tag), ...groups.get(tag));
+  page.append(make("h2", {}, "Refusals"), make("p", {}, "Every refusal is application/problem+json:"),
+    showFields(api, { $ref: "#/components/schemas/Problem" }) || "");
 }
 
 fetch("openapi.json")
