@@ -36,3 +36,13 @@ async def test_a_damaged_hash_is_our_fault(hasher: Argon2Hasher) -> None:
     with pytest.raises(MailError) as error:
         await hasher.verify("$1$abc", "secret")
     assert error.value.kind is ErrorKind.INTERNAL
+
+
+async def test_closing_answers_who_waits_and_refuses_who_comes(hasher: Argon2Hasher) -> None:
+    waiting = asyncio.gather(hasher.hash("one"), hasher.hash("two"))
+    await asyncio.sleep(0)
+    hasher.close()
+    with pytest.raises(MailError) as error:
+        await hasher.hash("three")
+    assert error.value.kind is ErrorKind.UNAVAILABLE
+    assert all(each.startswith("$argon2id$") for each in await waiting)

@@ -33,7 +33,7 @@ class RunningDirectory:
         self._context.spawn("outbox", self._service.relay_events)
 
     async def drain(self) -> None:
-        """Nothing listens here; waiting password checks end."""
+        """Nothing listens here; password checks that wait are still answered."""
         self._hasher.close()
 
 

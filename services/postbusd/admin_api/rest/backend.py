@@ -51,7 +51,7 @@ def actor_of(request: ApiRequest) -> str:
 
 
 async def require_token(connection: ASGIConnection[Any, Any, Any, State], handler: BaseRouteHandler) -> None:
-    """Guard of every route: a bearer token (RFC 6750 §2.1), unless the route says `public`."""
+    """Guard of every route: a bearer token, unless the route says `public`."""
     if handler.opt.get("public"):
         return
     scheme, _, token = connection.headers.get("authorization", "").partition(" ")

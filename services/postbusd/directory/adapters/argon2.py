@@ -43,6 +43,7 @@ class Argon2Hasher:
             registry=registry,
         )
         self._count = 0
+        self._closed = False
 
     async def hash(self, password: str) -> str:
         """A new hash. Raises MailError: UNAVAILABLE when too many wait."""
@@ -57,8 +58,9 @@ class Argon2Hasher:
         await self.verify(_NOBODYS_HASH, password)
 
     def close(self) -> None:
-        """Lets the threads go; what waits is cancelled."""
-        self._executor.shutdown(wait=False, cancel_futures=True)
+        """Takes no more; what waits is still answered, then the threads go."""
+        self._closed = True
+        self._executor.shutdown(wait=False)
 
     def _verify(self, password_hash: str, password: str) -> bool:
         try:
@@ -69,6 +71,8 @@ class Argon2Hasher:
             raise MailError(ErrorKind.INTERNAL, "a stored password hash is damaged") from error
 
     async def _run(self, work: Callable[[], Result]) -> Result:
+        if self._closed:
+            raise MailError(ErrorKind.UNAVAILABLE, "directory is shutting down")
         if self._count >= self._limit:
             raise MailError(ErrorKind.UNAVAILABLE, "too many logins at once, try again")
         self._count += 1
