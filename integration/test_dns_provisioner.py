@@ -15,7 +15,7 @@ from postbusd.dns_provisioner.sealing import Sealer
 from postbusd.dns_provisioner.settings import DnsProvisionerSettings
 
 if TYPE_CHECKING:
-    from conftest import Database
+    from postbus.testing.installation import Database
 
 
 @pytest.fixture

@@ -22,7 +22,7 @@ from postbus.core.errors import ErrorKind, MailError
 from postbus.rpc.client import GrpcClient
 
 if TYPE_CHECKING:
-    from conftest import Database, Nats
+    from postbus.testing.installation import Database, Nats
 
 ROOT = Path(__file__).resolve().parent.parent
 READY_SECONDS = 30.0

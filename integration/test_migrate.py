@@ -11,7 +11,7 @@ from postbus.core.errors import ErrorKind, MailError
 from postbus.runtime.migrate import Applied, MigrationFolder, migrate
 
 if TYPE_CHECKING:
-    from conftest import Database
+    from postbus.testing.installation import Database
 
 TABLE = "CREATE TABLE filter.trial (number integer);\nGRANT SELECT ON filter.trial TO postbus_filter;\n"
 
