@@ -1,6 +1,7 @@
 """Dates on the wire (RFC 9051 §9): date, date-time; inside, days since 1970-01-01 and Unix milliseconds."""
 
 import datetime
+import functools
 import re
 
 from postbus.core.errors import RemoteProtocolError
@@ -57,15 +58,11 @@ def parse_date_time(cursor: Cursor) -> int:
 
 def format_date_time(unix_ms: int) -> bytes:
     """Unix milliseconds as a quoted date-time in UTC (RFC 9051 §7.5.2, INTERNALDATE)."""
-    day, rest = divmod(unix_ms // 1000, 86_400)
-    hour, rest = divmod(rest, 3600)
-    minute, second = divmod(rest, 60)
+    day, second = divmod(unix_ms // 1000, 86_400)
+    return b'"%b %02d:%02d:%02d +0000"' % (_format_padded(day), second // 3600, second // 60 % 60, second % 60)
+
+
+@functools.lru_cache(maxsize=4096)
+def _format_padded(day: int) -> bytes:
     date = datetime.date.fromordinal(day + _EPOCH)
-    return b'"%2d-%b-%04d %02d:%02d:%02d +0000"' % (
-        date.day,
-        MONTHS[date.month - 1],
-        date.year,
-        hour,
-        minute,
-        second,
-    )
+    return b"%2d-%b-%04d" % (date.day, MONTHS[date.month - 1], date.year)

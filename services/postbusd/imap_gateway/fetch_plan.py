@@ -54,7 +54,7 @@ def make_plan(items: Sequence[Item]) -> FetchPlan:
     """Sorts the items."""
     simple = [item for item in items if isinstance(item, FetchItem)]
     return FetchPlan(
-        light=tuple(item for item in simple if item in LIGHT_FORMATTERS),
+        light=tuple(item for item in simple if item in LIGHT_COLUMNS),
         envelope=FetchItem.ENVELOPE in simple,
         structures=tuple(item for item in simple if item in _STRUCTURES),
         bodies=tuple(item for item in items if isinstance(item, BodyItem)),
@@ -75,27 +75,35 @@ def _split_by_octets(view: FolderView, uids: Sequence[int]) -> list[Sequence[int
     return chunks
 
 
-def _format_uid(view: FolderView, row: int) -> bytes:
-    return b"UID %d" % view.uids[row]
+Column = Callable[[FolderView, Sequence[int]], list[bytes]]
+"""The item of many rows at once: a call a column is several times faster than a call a message."""
 
 
-def _format_flags(view: FolderView, row: int) -> bytes:
-    return b"FLAGS " + format_view_flags(view, row)
+def _format_uids(view: FolderView, rows: Sequence[int]) -> list[bytes]:
+    uids = view.uids
+    return [b"UID %d" % uids[row] for row in rows]
 
 
-def _format_date(view: FolderView, row: int) -> bytes:
-    return b"INTERNALDATE " + format_date_time(view.internal_dates[row])
+def format_flag_items(view: FolderView, rows: Sequence[int]) -> list[bytes]:
+    """FLAGS."""
+    return [b"FLAGS " + format_view_flags(view, row) for row in rows]
 
 
-def _format_size(view: FolderView, row: int) -> bytes:
-    return b"RFC822.SIZE %d" % view.octets[row]
+def _format_dates(view: FolderView, rows: Sequence[int]) -> list[bytes]:
+    dates = view.internal_dates
+    return [b"INTERNALDATE " + format_date_time(dates[row]) for row in rows]
 
 
-LIGHT_FORMATTERS: dict[FetchItem, Callable[[FolderView, int], bytes]] = {
-    FetchItem.UID: _format_uid,
-    FetchItem.FLAGS: _format_flags,
-    FetchItem.INTERNALDATE: _format_date,
-    FetchItem.SIZE: _format_size,
+def _format_sizes(view: FolderView, rows: Sequence[int]) -> list[bytes]:
+    octets = view.octets
+    return [b"RFC822.SIZE %d" % octets[row] for row in rows]
+
+
+LIGHT_COLUMNS: dict[FetchItem, Column] = {
+    FetchItem.UID: _format_uids,
+    FetchItem.FLAGS: format_flag_items,
+    FetchItem.INTERNALDATE: _format_dates,
+    FetchItem.SIZE: _format_sizes,
 }
 
 

@@ -1,9 +1,9 @@
 """FETCH and UID FETCH (RFC 9051 §6.4.5): chunk by chunk, so that memory stays bounded and the peer sets the pace."""
 
+import asyncio
+import itertools
 import uuid
 from collections.abc import Mapping, Sequence
-
-import msgspec
 
 from postbus.core.errors import ErrorKind, MailError
 from postbus.core.ids import EmailId
@@ -13,11 +13,12 @@ from postbus.mime.codec import decode_scan
 from postbusd.imap_gateway.commands.store import NO_SUCH_NUMBER
 from postbusd.imap_gateway.errors import Reply
 from postbusd.imap_gateway.fetch_plan import (
-    LIGHT_FORMATTERS,
+    LIGHT_COLUMNS,
     Cut,
     FetchPlan,
     cut_item,
     format_cut,
+    format_flag_items,
     format_structure,
     make_plan,
     span_of,
@@ -27,14 +28,6 @@ from postbusd.imap_gateway.state import SessionState
 
 WHOLE_BLOB_OCTETS = 65_536
 """Blobs up to this size are read whole, many in one thread job; of larger ones only what is needed."""
-
-
-class _Chunk(msgspec.Struct, kw_only=True):
-    """Data for some messages, by uid; what is missing was expunged meanwhile."""
-
-    envelopes: dict[int, bytes] = {}
-    messages: dict[int, list[bytes]] = {}
-    seen_now: frozenset[int] = frozenset()
 
 
 async def handle_fetch(session: SessionState, command: Fetch) -> Reply:
@@ -48,6 +41,7 @@ async def handle_fetch(session: SessionState, command: Fetch) -> Reply:
     for chunk in plan.split(selected.view, uids):
         complete = await _fetch_chunk(session, selected, plan, chunk) and complete
         await session.flush(if_much=True)
+        await asyncio.sleep(0)  # other sessions have their turn, even if the peer reads as fast as we write
     if not complete:
         return Reply(text="Some messages are gone", code=b"EXPUNGEISSUED")
     return Reply(text="Done")
@@ -55,47 +49,52 @@ async def handle_fetch(session: SessionState, command: Fetch) -> Reply:
 
 async def _fetch_chunk(session: SessionState, selected: SelectedFolder, plan: FetchPlan, uids: Sequence[int]) -> bool:
     """Writes the responses of some messages; whether all were there."""
-    data = await _load_chunk(session, selected, plan, uids)
+    heavy = await _load_chunk(session, selected, plan, uids) if plan.envelope or plan.needs_messages else None
     view = selected.view
-    complete = True
-    for uid in uids:
-        row = view.row_of(uid)
-        number = selected.sequence_number(uid)
-        if (
-            row < 0
-            or (plan.envelope and uid not in data.envelopes)
-            or (plan.needs_messages and uid not in data.messages)
-        ):
-            complete = False
-            continue
-        pieces = [LIGHT_FORMATTERS[item](view, row) for item in plan.light]
-        if uid in data.seen_now and FetchItem.FLAGS not in plan.light:
-            pieces.append(LIGHT_FORMATTERS[FetchItem.FLAGS](view, row))
-        if plan.envelope:
-            pieces.append(b"ENVELOPE " + data.envelopes[uid])
-        if plan.needs_messages:
-            pieces += data.messages[uid]
-        session.write(b"* %d FETCH (%b)\r\n" % (number, b" ".join(pieces)))
-    selected.note_told(data.seen_now)
-    return complete
+    numbers, rows = _locate(selected, uids if heavy is None else [uid for uid in uids if uid in heavy])
+    columns = [LIGHT_COLUMNS[item](view, rows) for item in plan.light]
+    light = zip(*columns, strict=True) if columns else itertools.repeat(())
+    if heavy is None:
+        lines = [
+            b"* %d FETCH (%b)\r\n" % (number, b" ".join(items)) for number, items in zip(numbers, light, strict=False)
+        ]
+    else:
+        lines = [
+            b"* %d FETCH (%b)\r\n" % (number, b" ".join((*items, *heavy[view.uids[row]])))
+            for number, row, items in zip(numbers, rows, light, strict=False)
+        ]
+    session.write(b"".join(lines))
+    return len(rows) == len(uids)
 
 
-async def _load_chunk(session: SessionState, selected: SelectedFolder, plan: FetchPlan, uids: Sequence[int]) -> _Chunk:
-    data = _Chunk()
-    if not plan.envelope and not plan.needs_messages:
-        return data
+def _locate(selected: SelectedFolder, uids: Sequence[int]) -> tuple[Sequence[int], Sequence[int]]:
+    """Sequence numbers and rows of those that are still there."""
+    if uids and selected.uids is selected.view.uids:
+        first, last = selected.sequence_number(uids[0]), selected.sequence_number(uids[-1])
+        if last - first + 1 == len(uids):
+            return range(first, last + 1), range(first - 1, last)
+    pairs = [(selected.sequence_number(uid), row) for uid in uids if (row := selected.view.row_of(uid)) >= 0]
+    return [number for number, _ in pairs], [row for _, row in pairs]
+
+
+async def _load_chunk(
+    session: SessionState, selected: SelectedFolder, plan: FetchPlan, uids: Sequence[int]
+) -> dict[int, list[bytes]]:
+    """Items that are not in the view, by uid; what is missing was expunged meanwhile."""
     view = selected.view
     ids = {uid: EmailId(str(uuid.UUID(bytes=view.email_id(row)))) for uid in uids if (row := view.row_of(uid)) >= 0}
+    items: dict[int, list[bytes]] = {uid: [] for uid in ids}
     if plan.envelope:
         envelopes = await session.deps.store.fetch_envelopes(session.mailbox_id, list(ids.values()))
-        data.envelopes = {uid: envelope for uid, envelope in zip(ids, envelopes, strict=True) if envelope}
+        items = {uid: [b"ENVELOPE " + envelope] for uid, envelope in zip(ids, envelopes, strict=True) if envelope}
     if plan.needs_messages:
         stored = await session.deps.store.fetch_messages(session.mailbox_id, list(ids.values()))
-        messages = {uid: stored[email_id] for uid, email_id in ids.items() if email_id in stored}
-        data.messages = await _load_items(session, plan, messages)
+        messages = {uid: stored[email_id] for uid, email_id in ids.items() if uid in items and email_id in stored}
+        loaded = await _load_items(session, plan, messages)
+        items = {uid: items[uid] + own for uid, own in loaded.items()}
     if plan.sets_seen and not selected.read_only:
-        data.seen_now = await _set_seen(session, selected, data.messages)
-    return data
+        await _set_seen(session, selected, plan, items)
+    return items
 
 
 async def _load_items(
@@ -140,12 +139,14 @@ async def _load_contents(
     return contents
 
 
-async def _set_seen(session: SessionState, selected: SelectedFolder, fetched: Mapping[int, object]) -> frozenset[int]:
-    r"""Sets \Seen on what was just fetched; the uids that did not have it."""
+async def _set_seen(
+    session: SessionState, selected: SelectedFolder, plan: FetchPlan, items: dict[int, list[bytes]]
+) -> None:
+    r"""Sets \Seen on what was just read, and adds FLAGS to the responses of messages that did not have it."""
     view = selected.view
-    unseen = tuple(uid for uid in fetched if (row := view.row_of(uid)) >= 0 and not view.flags[row] & Flag.SEEN)
+    unseen = tuple(uid for uid in items if (row := view.row_of(uid)) >= 0 and not view.flags[row] & Flag.SEEN)
     if not unseen:
-        return frozenset()
+        return
     result = await session.deps.store.store_flags(
         StoreRequest(
             mailbox_id=session.mailbox_id,
@@ -156,4 +157,9 @@ async def _set_seen(session: SessionState, selected: SelectedFolder, fetched: Ma
         )
     )
     await session.announce(result.mod_seq, view.folder_id)
-    return frozenset(unseen)
+    if FetchItem.FLAGS not in plan.light:
+        for uid in unseen:
+            row = view.row_of(uid)
+            if row >= 0:
+                items[uid][:0] = format_flag_items(view, [row])
+    selected.note_told(unseen)
