@@ -1,7 +1,7 @@
 """Names that an administrator may give, and how a received address is folded for looking it up.
 
 Local parts are compared without regard to case, in ASCII only: no Unicode folding turns a foreign letter into one of
-ours. Domains are lower-case A-labels inside.
+ours. Domains are lower-case A-labels inside (RFC 5890 §2.3.2.1).
 """
 
 import re
