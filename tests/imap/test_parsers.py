@@ -7,7 +7,8 @@ from hypothesis import strategies as st
 from postbus.core.errors import RemoteProtocolError
 from postbus.imap.command import Command
 from postbus.imap.commands.fetch import BodyItem, Fetch, FetchItem, Item, format_item, parse_item
-from postbus.imap.commands.folders import List, Status, StatusItem
+from postbus.imap.commands.folders import Status, StatusItem
+from postbus.imap.commands.listing import List, ListReturn, ListSelection
 from postbus.imap.commands.search import Search, SearchResult, UnknownCharsetError
 from postbus.imap.commands.store import Expunge, Store, StoreAction
 from postbus.imap.cursor import Cursor
@@ -263,8 +264,19 @@ def test_store_and_expunge() -> None:
 
 
 def test_list_and_status() -> None:
-    assert parse(b'a LIST "" *') == List(tag=b"a", reference="", pattern="*")
-    assert parse(b'a LIST "" "Caf&AOk-/%"') == List(tag=b"a", reference="", pattern="Café/%")
+    assert parse(b'a LIST "" *') == List(tag=b"a", reference="", patterns=("*",))
+    assert parse(b'a LIST "" "Caf&AOk-/%"') == List(tag=b"a", reference="", patterns=("Café/%",))
+    assert parse(b'a LIST (SUBSCRIBED RECURSIVEMATCH) "" (% "a b") RETURN (CHILDREN STATUS (UNSEEN))') == List(
+        tag=b"a",
+        reference="",
+        patterns=("%", "a b"),
+        selection=frozenset({ListSelection.SUBSCRIBED, ListSelection.RECURSIVEMATCH}),
+        returns=frozenset({ListReturn.CHILDREN, ListReturn.STATUS}),
+        status=(StatusItem.UNSEEN,),
+    )
+    for bad in (b'(RECURSIVEMATCH) "" *', b'"" * RETURN', b'"" * RETURN (X)', b'"" ()', b'"" * (CHILDREN)'):
+        with pytest.raises(RemoteProtocolError):
+            parse(b"a LIST " + bad)
     assert parse(b"a STATUS inbox (messages UIDNEXT)") == Status(
         tag=b"a", folder="INBOX", items=(StatusItem.MESSAGES, StatusItem.UIDNEXT)
     )

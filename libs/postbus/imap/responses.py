@@ -39,9 +39,16 @@ def format_folder_name(name: str) -> bytes:
     return format_astring(encode_utf7(name))
 
 
-def format_list_response(kind: bytes, attributes: Sequence[bytes], name: str) -> bytes:
-    """LIST or LSUB."""
-    return b"* %b %b %b %b\r\n" % (kind, format_list(attributes), DELIMITER, format_string(encode_utf7(name)))
+def format_list_response(kind: bytes, attributes: Sequence[bytes], name: str, extended: bytes = b"") -> bytes:
+    """LIST or LSUB; `extended` data stands at the end (RFC 9051 §9, mbox-list-extended)."""
+    tail = b" " + extended if extended else b""
+    return b"* %b %b %b %b%b\r\n" % (
+        kind,
+        format_list(attributes),
+        DELIMITER,
+        format_string(encode_utf7(name)),
+        tail,
+    )
 
 
 def format_status_response(name: str, values: Sequence[tuple[StatusItem, int]]) -> bytes:

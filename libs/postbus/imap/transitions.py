@@ -8,13 +8,12 @@ from postbus.imap.commands.fetch import Fetch
 from postbus.imap.commands.folders import (
     Create,
     Delete,
-    List,
-    Lsub,
     Rename,
     Status,
     Subscribe,
     Unsubscribe,
 )
+from postbus.imap.commands.listing import List, Lsub
 from postbus.imap.commands.login import Authenticate, Login, StartTls
 from postbus.imap.commands.search import Search
 from postbus.imap.commands.select import Check, Close, Examine, Select, Unselect

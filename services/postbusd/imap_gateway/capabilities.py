@@ -5,6 +5,8 @@ AFTER_LOGIN = (
     b"IDLE",
     b"NAMESPACE",
     b"CHILDREN",
+    b"LIST-EXTENDED",
+    b"LIST-STATUS",
     b"SPECIAL-USE",
     b"UNSELECT",
     b"UIDPLUS",

@@ -6,13 +6,14 @@ from typing import Any
 from postbus.imap.command import Command
 from postbus.imap.commands.append import Append
 from postbus.imap.commands.fetch import Fetch
-from postbus.imap.commands.folders import Create, Delete, List, Lsub, Rename, Status, Subscribe, Unsubscribe
+from postbus.imap.commands.folders import Create, Delete, Rename, Status, Subscribe, Unsubscribe
+from postbus.imap.commands.listing import List, Lsub
 from postbus.imap.commands.login import Authenticate, Login, StartTls
 from postbus.imap.commands.search import Search
 from postbus.imap.commands.select import Check, Close, Examine, Select, Unselect
 from postbus.imap.commands.session import Capability, Enable, Id, Idle, Logout, Namespace, Noop
 from postbus.imap.commands.store import Copy, Expunge, Move, Store
-from postbusd.imap_gateway.commands import append, fetch, folders, login, search, select, session, store
+from postbusd.imap_gateway.commands import append, fetch, folders, listing, login, search, select, session, store
 from postbusd.imap_gateway.errors import Reply
 from postbusd.imap_gateway.state import SessionState
 
@@ -34,10 +35,10 @@ HANDLERS: dict[type[Command], Handler] = {
     Fetch: fetch.handle_fetch,
     Id: session.handle_id,
     Idle: session.handle_idle,
-    List: folders.handle_list,
+    List: listing.handle_list,
     Login: login.handle_login,
     Logout: session.handle_logout,
-    Lsub: folders.handle_lsub,
+    Lsub: listing.handle_lsub,
     Move: store.handle_move,
     Namespace: session.handle_namespace,
     Noop: session.handle_noop,

@@ -1,7 +1,7 @@
 """Every command that the engine knows: its name on the wire and its parser, one family a file."""
 
 from postbus.imap.command import Parser
-from postbus.imap.commands import append, fetch, folders, login, search, select, session, store
+from postbus.imap.commands import append, fetch, folders, listing, login, search, select, session, store
 
 PARSERS: dict[bytes, Parser] = {
     b"APPEND": append.parse_append,
@@ -18,10 +18,10 @@ PARSERS: dict[bytes, Parser] = {
     b"FETCH": fetch.parse_fetch,
     b"ID": session.parse_id,
     b"IDLE": session.parse_idle,
-    b"LIST": folders.parse_list,
+    b"LIST": listing.parse_list,
     b"LOGIN": login.parse_login,
     b"LOGOUT": session.parse_logout,
-    b"LSUB": folders.parse_lsub,
+    b"LSUB": listing.parse_lsub,
     b"MOVE": store.parse_move,
     b"NAMESPACE": session.parse_namespace,
     b"NOOP": session.parse_noop,

@@ -1,11 +1,11 @@
-"""Commands that name folders without opening them (RFC 9051 §6.3.4-6.3.9, §6.3.11; LSUB: RFC 3501 §6.3.9)."""
+"""Commands that name folders without opening them (RFC 9051 §6.3.4-6.3.8, §6.3.11)."""
 
 import enum
 
 from postbus.core.errors import RemoteProtocolError
 from postbus.imap.command import Command
-from postbus.imap.cursor import LIST_ATOM, Cursor
-from postbus.imap.utf7 import decode_folder_name, decode_utf7
+from postbus.imap.cursor import Cursor
+from postbus.imap.utf7 import decode_folder_name
 
 
 class StatusItem(enum.Enum):
@@ -18,20 +18,6 @@ class StatusItem(enum.Enum):
     UNSEEN = b"UNSEEN"
     DELETED = b"DELETED"
     SIZE = b"SIZE"
-
-
-class List(Command, frozen=True, kw_only=True):
-    """RFC 9051 §6.3.9; `pattern` stands behind `reference`, both decoded."""
-
-    reference: str
-    pattern: str
-
-
-class Lsub(Command, frozen=True, kw_only=True):
-    """RFC 3501 §6.3.9."""
-
-    reference: str
-    pattern: str
 
 
 class Status(Command, frozen=True, kw_only=True):
@@ -78,50 +64,27 @@ def parse_folder(cursor: Cursor) -> str:
     return decode_folder_name(cursor.parse_astring())
 
 
-def _parse_listing(cursor: Cursor) -> tuple[str, str]:
-    cursor.expect_space()
-    if cursor.next_is(b"("):
-        raise RemoteProtocolError("LIST-EXTENDED is not offered")
-    reference = decode_folder_name(cursor.parse_astring())
-    cursor.expect_space()
-    match = cursor.match(LIST_ATOM)
-    pattern = match[0] if match is not None else cursor.parse_string()
-    if pattern.isascii():
-        return reference, decode_utf7(pattern)
-    return reference, decode_folder_name(pattern)
-
-
-def parse_list(tag: bytes, cursor: Cursor) -> List:
-    """Reference and pattern."""
-    reference, pattern = _parse_listing(cursor)
-    return List(tag=tag, reference=reference, pattern=pattern)
-
-
-def parse_lsub(tag: bytes, cursor: Cursor) -> Lsub:
-    """Reference and pattern."""
-    reference, pattern = _parse_listing(cursor)
-    return Lsub(tag=tag, reference=reference, pattern=pattern)
-
-
 def parse_status(tag: bytes, cursor: Cursor) -> Status:
     """A folder and items in parentheses."""
     folder = parse_folder(cursor)
     cursor.expect_space()
+    return Status(tag=tag, folder=folder, items=parse_status_items(cursor))
+
+
+def parse_status_items(cursor: Cursor) -> tuple[StatusItem, ...]:
+    """Items in parentheses, doubles left out."""
     cursor.expect(b"(")
-    items: list[StatusItem] = []
+    items: dict[StatusItem, None] = {}
     while not cursor.accept(b")"):
         if items:
             cursor.expect_space()
-        name = cursor.parse_word()
         try:
-            item = StatusItem(name)
+            items[StatusItem(cursor.parse_word())] = None
         except ValueError as error:
             raise RemoteProtocolError("There is no such status item") from error
-        if item not in items:
-            items.append(item)
     if not items:
         raise RemoteProtocolError("Expected a status item")
-    return Status(tag=tag, folder=folder, items=tuple(items))
+    return tuple(items)
 
 
 def parse_create(tag: bytes, cursor: Cursor) -> Create:
