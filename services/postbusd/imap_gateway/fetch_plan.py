@@ -8,7 +8,7 @@ from postbus.imap.bodystructure import format_body
 from postbus.imap.commands.fetch import BodyItem, FetchItem, Item
 from postbus.imap.dates import format_date_time
 from postbus.imap.sections import Range, SectionText, locate_section, select_fields
-from postbus.imap.wire import NIL, format_literal
+from postbus.imap.wire import NIL
 from postbus.mime.values import Scan
 from postbusd.imap_gateway.flags import format_view_flags
 from postbusd.imap_gateway.views import FolderView
@@ -107,9 +107,13 @@ LIGHT_COLUMNS: dict[FetchItem, Column] = {
 }
 
 
-def format_structure(item: FetchItem, scan: Scan) -> bytes:
+Pieces = tuple[bytes, bytes]
+"""An item of a response: its text, and octets that follow it, apart so that large ones are not copied."""
+
+
+def format_structure(item: FetchItem, scan: Scan) -> Pieces:
     """BODY or BODYSTRUCTURE."""
-    return item.value + b" " + format_body(scan.root, extended=item is FetchItem.BODYSTRUCTURE)
+    return item.value + b" " + format_body(scan.root, extended=item is FetchItem.BODYSTRUCTURE), b""
 
 
 class Cut(msgspec.Struct, frozen=True, kw_only=True):
@@ -152,15 +156,16 @@ def span_of(cuts: Sequence[Cut]) -> tuple[int, int]:
     return min(cut.start for cut in wanted), max(cut.end for cut in wanted)
 
 
-def format_cut(cut: Cut, content: bytes, offset: int) -> bytes:
+def format_cut(cut: Cut, content: bytes, offset: int) -> Pieces:
     """The item with its octets; `content` is the blob from `offset` on."""
     label = cut.item.format_label()
     if cut.missing:
-        return label + b" " + NIL
-    octets = cut.head + content[cut.start - offset : cut.end - offset]
+        return label + b" " + NIL, b""
+    head, octets = cut.head, content[cut.start - offset : cut.end - offset]
     if _chooses_fields(cut.item):
-        octets = select_fields(octets, cut.item.section.names, cut.item.section.text is SectionText.HEADER_FIELDS)
+        wanted = cut.item.section.text is SectionText.HEADER_FIELDS
+        head, octets = b"", select_fields(head + octets, cut.item.section.names, wanted)
         if cut.item.partial is not None:
             first, count = cut.item.partial
             octets = octets[first : first + count]
-    return label + b" " + format_literal(octets)
+    return b"%b {%d}\r\n%b" % (label, len(head) + len(octets), head), octets

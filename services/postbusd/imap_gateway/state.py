@@ -59,7 +59,11 @@ class SessionState:
         return self.selected
 
     def write(self, data: bytes) -> None:
-        """Queues octets."""
+        """Queues octets; large ones are handed over as they are."""
+        if len(data) >= FLUSH_OCTETS:
+            self._hand_over()
+            self.wire.write(data)
+            return
         self._output += data
         if len(self._output) >= FLUSH_OCTETS:
             self._hand_over()

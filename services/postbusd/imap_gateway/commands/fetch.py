@@ -16,6 +16,7 @@ from postbusd.imap_gateway.fetch_plan import (
     LIGHT_COLUMNS,
     Cut,
     FetchPlan,
+    Pieces,
     cut_item,
     format_cut,
     format_flag_items,
@@ -53,18 +54,26 @@ async def _fetch_chunk(session: SessionState, selected: SelectedFolder, plan: Fe
     view = selected.view
     numbers, rows = _locate(selected, uids if heavy is None else [uid for uid in uids if uid in heavy])
     columns = [LIGHT_COLUMNS[item](view, rows) for item in plan.light]
-    light = zip(*columns, strict=True) if columns else itertools.repeat(())
+    light = zip(*columns, strict=True) if columns else itertools.repeat((), len(rows))
     if heavy is None:
-        lines = [
-            b"* %d FETCH (%b)\r\n" % (number, b" ".join(items)) for number, items in zip(numbers, light, strict=False)
-        ]
+        lines = (
+            b"* %d FETCH (%b)\r\n" % (number, b" ".join(items)) for number, items in zip(numbers, light, strict=True)
+        )
+        session.write(b"".join(lines))
     else:
-        lines = [
-            b"* %d FETCH (%b)\r\n" % (number, b" ".join((*items, *heavy[view.uids[row]])))
-            for number, row, items in zip(numbers, rows, light, strict=False)
-        ]
-    session.write(b"".join(lines))
+        for number, row, items in zip(numbers, rows, light, strict=True):
+            _write_heavy(session, number, b" ".join(items), heavy[view.uids[row]])
     return len(rows) == len(uids)
+
+
+def _write_heavy(session: SessionState, number: int, light: bytes, heavy: Sequence[Pieces]) -> None:
+    session.write(b"* %d FETCH (%b" % (number, light))
+    separator = b" " if light else b""
+    for text, octets in heavy:
+        session.write(separator + text)
+        session.write(octets)
+        separator = b" "
+    session.write(b")\r\n")
 
 
 def _locate(selected: SelectedFolder, uids: Sequence[int]) -> tuple[Sequence[int], Sequence[int]]:
@@ -79,14 +88,16 @@ def _locate(selected: SelectedFolder, uids: Sequence[int]) -> tuple[Sequence[int
 
 async def _load_chunk(
     session: SessionState, selected: SelectedFolder, plan: FetchPlan, uids: Sequence[int]
-) -> dict[int, list[bytes]]:
+) -> dict[int, list[Pieces]]:
     """Items that are not in the view, by uid; what is missing was expunged meanwhile."""
     view = selected.view
     ids = {uid: EmailId(str(uuid.UUID(bytes=view.email_id(row)))) for uid in uids if (row := view.row_of(uid)) >= 0}
-    items: dict[int, list[bytes]] = {uid: [] for uid in ids}
+    items: dict[int, list[Pieces]] = {uid: [] for uid in ids}
     if plan.envelope:
         envelopes = await session.deps.store.fetch_envelopes(session.mailbox_id, list(ids.values()))
-        items = {uid: [b"ENVELOPE " + envelope] for uid, envelope in zip(ids, envelopes, strict=True) if envelope}
+        items = {
+            uid: [(b"ENVELOPE " + envelope, b"")] for uid, envelope in zip(ids, envelopes, strict=True) if envelope
+        }
     if plan.needs_messages:
         stored = await session.deps.store.fetch_messages(session.mailbox_id, list(ids.values()))
         messages = {uid: stored[email_id] for uid, email_id in ids.items() if uid in items and email_id in stored}
@@ -99,9 +110,9 @@ async def _load_chunk(
 
 async def _load_items(
     session: SessionState, plan: FetchPlan, messages: Mapping[int, StoredMessage]
-) -> dict[int, list[bytes]]:
+) -> dict[int, list[Pieces]]:
     """Structures and sections of each message, formatted."""
-    items: dict[int, list[bytes]] = {}
+    items: dict[int, list[Pieces]] = {}
     cuts: dict[int, list[Cut]] = {}
     for uid, message in messages.items():
         scan = decode_scan(message.structure)
@@ -140,7 +151,7 @@ async def _load_contents(
 
 
 async def _set_seen(
-    session: SessionState, selected: SelectedFolder, plan: FetchPlan, items: dict[int, list[bytes]]
+    session: SessionState, selected: SelectedFolder, plan: FetchPlan, items: dict[int, list[Pieces]]
 ) -> None:
     r"""Sets \Seen on what was just read, and adds FLAGS to the responses of messages that did not have it."""
     view = selected.view
@@ -161,5 +172,5 @@ async def _set_seen(
         for uid in unseen:
             row = view.row_of(uid)
             if row >= 0:
-                items[uid][:0] = format_flag_items(view, [row])
+                items[uid].insert(0, (format_flag_items(view, [row])[0], b""))
     selected.note_told(unseen)
