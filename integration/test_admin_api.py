@@ -5,12 +5,11 @@ import imaplib
 import json
 import time
 import urllib.parse
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 
-if TYPE_CHECKING:
-    from conftest import Platform
+from postbus.testing.installation import Platform
 
 PASSWORD = "a new password"
 
@@ -18,7 +17,7 @@ PASSWORD = "a new password"
 class Api:
     """Requests with or without the token."""
 
-    def __init__(self, platform: "Platform") -> None:
+    def __init__(self, platform: Platform) -> None:
         self.platform = platform
 
     def ask(self, method: str, path: str, body: object = None, *, token: str | None = None) -> tuple[int, str, Any]:
@@ -37,7 +36,7 @@ class Api:
 
 
 @pytest.fixture(scope="module")
-def api(platform: "Platform") -> Api:
+def api(platform: Platform) -> Api:
     return Api(platform)
 
 
@@ -103,6 +102,6 @@ def test_public_routes_need_no_token(api: Api) -> None:
     assert b"docs.js" in api.ask("GET", "/api/v1/docs", token="")[2]
 
 
-def _log_in(platform: "Platform", password: str) -> str:
+def _log_in(platform: Platform, password: str) -> str:
     with imaplib.IMAP4_SSL(platform.host, platform.port("imaps"), ssl_context=platform.tls()) as imap:
         return imap.login("kim@api.example", password)[0]

@@ -2,21 +2,18 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from typing import TYPE_CHECKING
 
 import asyncpg
 import pytest
 
 from postbus.testing.admin_api import AdminStoreContract, make_event
+from postbus.testing.installation import Database
 from postbusd.admin_api.adapters.postgres import PostgresAdminStore
 from postbusd.admin_api.ports import EventQuery
 
-if TYPE_CHECKING:
-    from conftest import Database
-
 
 @pytest.fixture
-async def store(database: "Database") -> AsyncIterator[PostgresAdminStore]:
+async def store(database: Database) -> AsyncIterator[PostgresAdminStore]:
     async with asyncpg.create_pool(
         database.dsn, user="postbus_admin_api", password=database.password("admin-api"), min_size=0, max_size=4
     ) as pool:

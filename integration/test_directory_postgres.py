@@ -4,7 +4,6 @@ import asyncio
 import statistics
 import time
 from collections.abc import AsyncIterator
-from typing import TYPE_CHECKING
 
 import asyncpg
 import pytest
@@ -15,18 +14,16 @@ from postbus.core.clock import SystemClock
 from postbus.core.errors import ErrorKind, MailError
 from postbus.mailstore.postgres import PostgresMailStore
 from postbus.testing.directory_contract import DirectoryRepositoryContract, make_event, put
+from postbus.testing.installation import Database
 from postbusd.directory.adapters.argon2 import Argon2Hasher
 from postbusd.directory.adapters.postgres import PostgresDirectory
 from postbusd.directory.administration import Administration
 from postbusd.directory.login import PasswordAuthenticator
 from postbusd.directory.resolution import CachedResolver
 
-if TYPE_CHECKING:
-    from conftest import Database
-
 
 @pytest.fixture
-async def pool(database: "Database") -> AsyncIterator[asyncpg.Pool]:
+async def pool(database: Database) -> AsyncIterator[asyncpg.Pool]:
     """Of the service's own role; the directory is emptied first."""
     async with asyncpg.create_pool(
         database.dsn, user="postbus_directory", password=database.password("directory"), min_size=0, max_size=4
@@ -68,7 +65,7 @@ async def test_octets_that_no_text_has_are_refused(repository: PostgresDirectory
     assert error.value.kind is ErrorKind.INVALID
 
 
-async def test_an_absent_database_is_unavailable(database: "Database") -> None:
+async def test_an_absent_database_is_unavailable(database: Database) -> None:
     async with asyncpg.create_pool(
         database.dsn.replace(database.host, "/nonexistent"), user="postbus_directory", password="x", min_size=0
     ) as pool:
