@@ -238,7 +238,8 @@ class Worker:
             self._metrics.messages.labels(entry.accounted).inc()
             level = logging.ERROR if entry.accounted is Accounted.HELD else logging.INFO
             facts = {"queue_id": entry.queue_id, "outcome": entry.accounted, "copies": len(entry.placements)}
-            log.log(level, "delivery.message.accounted", extra={**facts, "detail": entry.detail})
+            with use_trace(parse_traceparent(entry.traceparent)):
+                log.log(level, "delivery.message.accounted", extra={**facts, "detail": entry.detail})
 
     async def _ack(self, delivery: MailDelivery) -> None:
         """An ack that gets lost leads to a redelivery, which the key makes harmless."""

@@ -301,14 +301,15 @@ def _major_version(programs: Path) -> str:
 def _end_orphan(server: EmbeddedPostgres) -> None:
     """Ends the Postgres of a supervisor that was killed; the caller holds the installation's lock.
 
-    Then nothing works in the data folder any more, and a postmaster.pid left behind names a process that is gone or,
-    after a reboot, a stranger: Postgres would refuse to start beside it.
+    Then nothing works in the data folder any more, and the lock files left behind name a process that is gone, a zombie
+    that nobody reaps or, after a reboot, a stranger: Postgres would refuse to start beside them.
     """
     pid_file = server.data / "postmaster.pid"
     if not pid_file.exists():
         return
     end_orphans(server.data, signal.SIGINT, ORPHAN_SECONDS)
     pid_file.unlink(missing_ok=True)
+    server.socket.with_name(f"{server.socket.name}.lock").unlink(missing_ok=True)
 
 
 def _make_owned(folder: Path) -> None:

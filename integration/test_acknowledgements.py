@@ -1,0 +1,190 @@
+"""Promises 1 and 2 with kill -9: what was answered with 250 or OK is there afterwards, exactly once.
+
+One platform of its own, because its processes are killed: each in turn right after an acknowledgement, then under load,
+then all of them at once.
+"""
+
+import contextlib
+import imaplib
+import json
+import os
+import signal
+import smtplib
+import threading
+import time
+import uuid
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from postbus.testing.installation import Platform, postbus, read_connection, short_folder, start_platform
+
+HEAL_SECONDS = 60.0
+LOAD_MESSAGES = 60
+LOAD_SECONDS = 90.0
+
+
+@pytest.fixture(scope="module")
+def victim() -> Iterator[Platform]:
+    with short_folder() as folder:
+        yield start_platform(folder)
+
+
+def status(platform: Platform) -> dict[str, Any]:
+    done = postbus("status", "--json", "--data-dir", str(platform.data_dir), check=False)
+    return json.loads(done.stdout) if done.stdout.strip() else {"ready": False, "parts": []}
+
+
+def process_ids(platform: Platform) -> dict[str, int]:
+    """Operating system process by part: services of one group share one."""
+    return {part["name"]: part["pid"] for part in status(platform)["parts"] if part["pid"]}
+
+
+def wait_ready(platform: Platform) -> None:
+    deadline = time.monotonic() + HEAL_SECONDS
+    while not status(platform)["ready"]:
+        assert time.monotonic() < deadline, "not ready again"
+        time.sleep(0.1)
+
+
+def kill(platform: Platform, *parts: str) -> None:
+    found = process_ids(platform)
+    for pid in {found[part] for part in parts}:
+        os.kill(pid, signal.SIGKILL)
+
+
+def submit(platform: Platform, message_id: str, *recipients: str) -> None:
+    """Raises smtplib.SMTPException or OSError unless the platform said 250."""
+    with smtplib.SMTP(platform.host, platform.port("smtp"), "client.example.net", timeout=70) as session:
+        body = f"From: ann@example.net\r\nMessage-ID: <{message_id}>\r\nSubject: {message_id}\r\n\r\nHello.\r\n"
+        session.sendmail("ann@example.net", recipients, body)
+
+
+@contextlib.contextmanager
+def logged_in(platform: Platform, owner: int = 0) -> Iterator[imaplib.IMAP4_SSL]:
+    session = imaplib.IMAP4_SSL(platform.host, platform.port("imaps"), ssl_context=platform.tls(), timeout=30)
+    try:
+        session.login(*platform.mailboxes[owner])
+        yield session
+    finally:
+        session.shutdown()
+
+
+def arrived(platform: Platform, owner: int = 0) -> Counter[str]:
+    """Message-IDs in all folders of a mailbox."""
+    found: Counter[str] = Counter()
+    with logged_in(platform, owner) as session:
+        for folder in ("INBOX", "Spam"):
+            assert session.select(folder, readonly=True)[0] == "OK"
+            kind, data = session.uid("FETCH", "1:*", "(BODY.PEEK[HEADER.FIELDS (MESSAGE-ID)])")
+            assert kind == "OK"
+            texts = [item[1] for item in data if isinstance(item, tuple)]
+            found.update(text.decode().partition("<")[2].partition(">")[0] for text in texts)
+    return found
+
+
+def wait_arrived(platform: Platform, wanted: set[str], owner: int = 0) -> Counter[str]:
+    deadline = time.monotonic() + HEAL_SECONDS
+    while True:
+        found = arrived(platform, owner)
+        if wanted <= set(found) or time.monotonic() > deadline:
+            return found
+        time.sleep(0.2)
+
+
+def assert_exactly_once(platform: Platform, wanted: set[str], owner: int = 0) -> None:
+    found = wait_arrived(platform, wanted, owner)
+    assert wanted - set(found) == set(), "lost"
+    assert {name: count for name, count in found.items() if count > 1} == {}, "doubled"
+
+
+@pytest.mark.parametrize("part", ["smtp-edge", "delivery", "imap-gateway", "nats", "postgres"])
+def test_a_250_survives_the_kill_that_follows_it(victim: Platform, part: str) -> None:
+    wait_ready(victim)
+    message_id = f"{uuid.uuid4()}@{part}"
+    submit(victim, message_id, *(address for address, _ in victim.mailboxes))
+    kill(victim, part)
+    wait_ready(victim)
+    assert_exactly_once(victim, {message_id})
+    assert_exactly_once(victim, {message_id}, owner=1)
+
+
+def test_an_append_answered_with_ok_survives_the_kill_of_everything_that_holds_it(victim: Platform) -> None:
+    wait_ready(victim)
+    message_id = f"{uuid.uuid4()}@append"
+    content = f"Message-ID: <{message_id}>\r\n\r\nx".encode()
+    with logged_in(victim) as session:
+        assert session.append("INBOX", "", imaplib.Time2Internaldate(0), content)[0] == "OK"
+        kill(victim, "imap-gateway", "postgres")
+    wait_ready(victim)
+    assert_exactly_once(victim, {message_id})
+
+
+def test_a_store_answered_with_ok_survives(victim: Platform) -> None:
+    wait_ready(victim)
+    submit(victim, f"{uuid.uuid4()}@store", victim.mailboxes[1][0])
+    with logged_in(victim, 1) as session:
+        deadline = time.monotonic() + HEAL_SECONDS
+        while int(session.select("INBOX")[1][0] or b"0") == 0:
+            assert time.monotonic() < deadline
+            time.sleep(0.1)
+        assert session.store("1", "+FLAGS", r"(\Flagged)")[0] == "OK"
+        kill(victim, "imap-gateway", "postgres")
+    wait_ready(victim)
+    with logged_in(victim, 1) as session:
+        session.select("INBOX", readonly=True)
+        assert rb"\Flagged" in session.fetch("1", "(FLAGS)")[1][0]  # type: ignore[operator]
+
+
+def test_nothing_is_lost_or_doubled_while_every_part_is_killed_under_load(victim: Platform) -> None:
+    wait_ready(victim)
+    accepted: set[str] = set()
+    refused: list[str] = []
+    lock = threading.Lock()
+    started = time.monotonic()
+
+    def send(worker: int) -> None:
+        for number in range(LOAD_MESSAGES):
+            if time.monotonic() - started > LOAD_SECONDS:
+                return
+            message_id = f"{uuid.uuid4()}@{worker}.{number}"
+            try:
+                submit(victim, message_id, victim.mailboxes[0][0])
+            except smtplib.SMTPResponseException as error:
+                with lock:
+                    refused.append(f"{error.smtp_code} {error.smtp_error!r}")
+            except (smtplib.SMTPException, OSError):
+                time.sleep(0.1)  # no answer: it may be there or not, but never twice
+            else:
+                with lock:
+                    accepted.add(message_id)
+
+    senders = [threading.Thread(target=send, args=(worker,)) for worker in range(4)]
+    for sender in senders:
+        sender.start()
+    for part in ("delivery", "nats", "postgres", "imap-gateway"):
+        time.sleep(1.0)
+        kill(victim, part)
+        wait_ready(victim)
+    for sender in senders:
+        sender.join()
+    assert accepted
+    assert [text for text in refused if not text.startswith("4")] == []
+    assert_exactly_once(victim, accepted)
+
+
+def test_the_death_of_everything_at_once_loses_nothing(victim: Platform) -> None:
+    wait_ready(victim)
+    accepted = {f"{uuid.uuid4()}@all.{number}" for number in range(20)}
+    for message_id in accepted:
+        submit(victim, message_id, victim.mailboxes[0][0])
+    supervisor = status(victim)["pid"]
+    for pid in {supervisor, *process_ids(victim).values()}:
+        os.kill(pid, signal.SIGKILL)
+    postbus("up", "--detach", "--data-dir", str(victim.data_dir), "--port-base", str(victim.port("smtp") - 25))
+    again = read_connection(Path(victim.data_dir))
+    assert again.mailboxes == victim.mailboxes
+    assert_exactly_once(again, accepted)
