@@ -5,6 +5,7 @@ UNAVAILABLE until it is there.
 """
 
 import asyncio
+import hashlib
 import logging
 import time
 from collections.abc import Awaitable, Callable, Sequence
@@ -57,6 +58,9 @@ class NatsBus:
         self._client = Client()
         self._connected = asyncio.Event()
         self._connecting: asyncio.Task[None] | None = None
+        self._closing = False
+        self._failing = ""
+        """The last connection error that was logged: an outage is told once, not at every attempt."""
         self._reconnected: list[Callable[[], Awaitable[None]]] = []
         self._mail: PullConsumer | None = None
 
@@ -66,6 +70,7 @@ class NatsBus:
 
     async def close(self) -> None:
         """Flushes what is under way and disconnects."""
+        self._closing = True
         if self._connecting is not None and not self._connecting.done():
             self._connecting.cancel()
             await asyncio.gather(self._connecting, return_exceptions=True)
@@ -76,7 +81,8 @@ class NatsBus:
                 await self._client.flush(1)
             except BusError:
                 log.warning("bus.flush.failed")
-        await self._client.close()
+        if self._connected.is_set():
+            await self._client.close()
 
     async def check(self) -> None:
         """Readiness: raises MailError while there is no connection."""
@@ -100,23 +106,28 @@ class NatsBus:
                     error_cb=self._on_error,
                 )
             except BusError as error:
-                log.warning("bus.connect.failed", extra={"reason": str(error)})
+                await self._on_error(error)
                 await asyncio.sleep(RECONNECT_SECONDS)
             else:
                 self._connected.set()
+                self._failing = ""
                 log.info("bus.connected")
                 return
 
     async def _on_reconnect(self) -> None:
         log.info("bus.reconnected")
+        self._failing = ""
         for callback in self._reconnected:
             await callback()
 
     async def _on_disconnect(self) -> None:
-        log.warning("bus.disconnected")
+        log.log(logging.INFO if self._closing else logging.WARNING, "bus.disconnected")
 
     async def _on_error(self, error: Exception) -> None:
-        log.warning("bus.error", extra={"reason": str(error) or type(error).__name__})
+        reason = str(error) or type(error).__name__
+        if reason != self._failing:
+            self._failing = reason
+            log.warning("bus.error", extra={"reason": reason})
 
     async def _ready(self, seconds: float) -> Client:
         if not self._connected.is_set():
@@ -190,12 +201,13 @@ class NatsBus:
     # EventBus
 
     async def publish_events(self, events: Sequence[Event]) -> None:
-        """See `EventBus.publish_events`. The batch's id is its first event's: a repeated publish is no double."""
+        """See `EventBus.publish_events`. The batch's id covers all its events: a repeated publish is no double."""
         if not events:
             return
         payload = encode_value(EventBatch(events=tuple(events)))
+        batch_id = hashlib.sha256("".join(event.event_id for event in events).encode()).hexdigest()
         try:
-            await self._publish(STREAM_EVENT, SUBJECT_EVENT, payload, {Header.MSG_ID: events[0].event_id})
+            await self._publish(STREAM_EVENT, SUBJECT_EVENT, payload, {Header.MSG_ID: batch_id})
         except BusError as error:
             raise MailError(ErrorKind.UNAVAILABLE, "bus: no acknowledgement") from error
 

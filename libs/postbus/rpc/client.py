@@ -37,7 +37,7 @@ class GrpcClient:
             if self._channel is None:
                 self._channel = grpc.aio.insecure_channel(self._address, options=CHANNEL_OPTIONS)
             trace = current_trace()
-            metadata = ((HEADER, trace.child().format()),) if trace else ()
+            metadata = ((HEADER, trace.format()),) if trace else ()
             send: grpc.aio.UnaryUnaryMultiCallable[bytes, bytes] = self._channel.unary_unary(method.path)
             try:
                 data = await send(

@@ -25,8 +25,7 @@ class LocalClient:
             implementation = self._find()
             if implementation is None:
                 raise MailError(ErrorKind.UNAVAILABLE, f"{self._service}: starting")
-            trace = current_trace()
-            with use_trace(trace.child() if trace else None):
+            with use_trace(current_trace()):
                 try:
                     async with asyncio.timeout(self._deadline_seconds):
                         return await invoke(self._service, name, implementation, request)

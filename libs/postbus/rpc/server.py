@@ -38,8 +38,7 @@ def _handler(
 ) -> Callable[[bytes, grpc.aio.ServicerContext[Any, Any]], Awaitable[bytes]]:
     async def handle(data: bytes, context: grpc.aio.ServicerContext[Any, Any]) -> bytes:
         traceparent = next((str(value) for key, value in context.invocation_metadata() or () if key == HEADER), None)
-        parent = parse_traceparent(traceparent)
-        with use_trace(parent.child() if parent else None):
+        with use_trace(parse_traceparent(traceparent)):
             try:
                 request = decode(data, method.request_message, method.request)
                 reply = await invoke(service, method.name, implementation, request)

@@ -13,7 +13,7 @@ from postbus.mailstore.postgres import PostgresMailStore
 from postbus.runtime.service import Context, ServiceSpec
 from postbusd.delivery.adapters.postgres import PostgresLedger
 from postbusd.delivery.ports import Ledger
-from postbusd.delivery.relay import relay_forever, trim_forever
+from postbusd.delivery.relay import relay_forever, trim_forever, trim_history_forever
 from postbusd.delivery.settings import DeliverySettings
 from postbusd.delivery.worker import Metrics, Worker
 
@@ -79,6 +79,9 @@ class DeliveryService:
         self._context.spawn("worker", self._worker.run)
         self._context.spawn("relay", lambda: relay_forever(self._store, bus, self._settings.relay_seconds))
         self._context.spawn("trim", lambda: trim_forever(bus, self._settings.trim_seconds))
+        self._context.spawn(
+            "history", lambda: trim_history_forever(self._store, self._context.clock, self._settings.history_days)
+        )
 
     async def drain(self) -> None:
         """Finishes the batch in hand."""

@@ -16,6 +16,9 @@ class DeliverySettings(msgspec.Struct, frozen=True, kw_only=True):
     ] = 5
     relay_seconds: Annotated[float, field_doc("Pause between looks at an empty outbox, seconds.")] = 2.0
     trim_seconds: Annotated[float, field_doc("Time between trims of the MAIL stream, seconds.")] = 600.0
+    history_days: Annotated[
+        int, field_doc("Days that operation keys and change rows are kept; more than the replay window of 48 h.")
+    ] = 60
     mx_port: Annotated[int, field_doc("Port of remote MXs; other than 25 for tests only.")] = 25
     egress_allow: Annotated[
         tuple[str, ...],
