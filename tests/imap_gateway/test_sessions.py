@@ -294,6 +294,20 @@ async def test_a_peer_that_hangs_up_leaves_nothing_behind(gateway: Any) -> None:
     assert gateway.views.open_views == 0
 
 
+async def test_a_failing_clean_up_hurts_nobody_else(gateway: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    wire, other = await gateway.log_in("INBOX"), await gateway.log_in()
+
+    async def explode(*_: object) -> None:
+        raise RuntimeError("no")
+
+    monkeypatch.setattr(gateway.views, "close", explode)
+    wire.hang_up()
+    async with asyncio.timeout(2):
+        while (await gateway.server.list_sessions(ListSessionsRequest())).total > 1:
+            await asyncio.sleep(0)
+    assert await gateway.ask(other, "a NOOP") == ["a OK Done"]
+
+
 async def test_too_many_errors_end_the_session(gateway: Any) -> None:
     wire = gateway.connect()
     await wire.read_line()

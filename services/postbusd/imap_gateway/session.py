@@ -5,7 +5,6 @@ STORE and SEARCH by sequence number (RFC 9051 §7.5.1). A failure of one command
 """
 
 import asyncio
-import contextlib
 import logging
 import os
 
@@ -78,9 +77,12 @@ class Session(SessionState):
             await asyncio.shield(self._clean_up())
 
     async def _clean_up(self) -> None:
-        with contextlib.suppress(TimeoutError):
+        """Whatever happens here must not reach the other sessions."""
+        try:
             async with asyncio.timeout(CLEAN_UP_SECONDS):
                 await self.close()
+        except Exception:
+            log.exception("imap.session.clean_up_failed", extra={"session_id": self.session_id})
 
     async def _converse(self) -> None:
         self.write(format_untagged(b"OK", f"{self.deps.mail_host} ready", self.capability_code()))
