@@ -1,20 +1,36 @@
 """Rates of the MIME scanner, its codec and the text extractor, in messages per CPU-second.
 
-Run: `PYTHONPATH=libs python benchmarks/mime.py [SECONDS]`. Messages are made here: a list mail of 4 KB with twenty
-header fields, a newsletter of 100 KB (multipart/alternative), a 10 MB attachment, and hostile ones of 1 MB.
+Run: `PYTHONPATH=libs:services python benchmarks/mime.py [SECONDS]`. With the argument `index` it measures the index
+instead: documents per second, size on disk, memory before, after and at rest, time of searches.
+
+Messages are made here: a list mail of 4 KB with twenty header fields, a newsletter of 100 KB (multipart/alternative),
+a 10 MB attachment, and hostile ones of 1 MB.
 """
 
+import asyncio
 import base64
+import functools
 import random
 import sys
+import tempfile
 import time
+import uuid
 from collections.abc import Callable
 from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
 
+from postbus.contracts.indexer import TextField, TextTerm
+from postbus.core.ids import BlobId, EmailId, MailboxId, ThreadId
+from postbus.mailstore.values import PendingIndex, StoredMessage
 from postbus.mime.codec import decode_scan, encode_scan
 from postbus.mime.scanner import scan_message
 from postbus.mime.text import extract_text
 
+if TYPE_CHECKING:
+    from postbusd.indexer.values import IndexDocument
+
+_MAILBOX = MailboxId("0190a000-0000-7000-8000-000000000001")
 _HEADER = b"""Return-Path: <list-bounces@lists.example>\r
 Received: from mx.lists.example (mx.lists.example [203.0.113.5])\r
 \tby mail.demo.example (Postbus) with ESMTPS id 01ARZ3NDEKTSV4RRFFQ69G5FAV\r
@@ -42,9 +58,15 @@ Precedence: list\r
 """
 
 
+@functools.cache
+def _vocabulary() -> list[bytes]:
+    chooser = random.Random(0)
+    return [bytes(chooser.choices(b"abcdefghijklmnopqrstuvwxyz", k=chooser.randint(2, 9))) for _ in range(20_000)]
+
+
 def _text(octets: int, seed: int) -> bytes:
+    words = _vocabulary()
     chooser = random.Random(seed)
-    words = [bytes(chooser.choices(b"abcdefghijklmnopqrstuvwxyz", k=chooser.randint(2, 9))) for _ in range(2_000)]
     lines: list[bytes] = []
     size = 0
     while size < octets:
@@ -54,9 +76,9 @@ def _text(octets: int, seed: int) -> bytes:
     return b"\r\n".join(lines)[:octets] + b"\r\n"
 
 
-def _plain(octets: int) -> bytes:
+def _plain(octets: int, seed: int = 1) -> bytes:
     head = _HEADER + b"Content-Type: text/plain; charset=utf-8\r\nContent-Transfer-Encoding: 8bit\r\n\r\n"
-    return head + _text(octets - len(head), 1)
+    return head + _text(octets - len(head), seed)
 
 
 def _newsletter(octets: int) -> bytes:
@@ -104,8 +126,83 @@ def _rate(name: str, size: int, seconds: float, work: Callable[[], object]) -> N
     )
 
 
+def _pss_octets() -> int:
+    for line in Path("/proc/self/smaps_rollup").read_text().splitlines():
+        if line.startswith("Pss:"):
+            return int(line.split()[1]) * 1024
+    return 0
+
+
+def _documents(count: int) -> list["IndexDocument"]:
+    from postbusd.indexer.extract import _document
+
+    messages = [_plain(4096, number + 10).replace(b"Minutes", b"Minutes %d" % number) for number in range(count)]
+    found = []
+    started = time.process_time()
+    for number in range(count):
+        message = messages[number]
+        stored = StoredMessage(
+            email_id=EmailId(str(uuid.uuid4())),
+            blob_id=BlobId("20261122-" + "0" * 64),
+            prefix=b"",
+            octets=len(message),
+            internal_date_ms=0,
+            structure=b"",
+            thread_id=ThreadId(""),
+            preview="",
+        )
+        row = PendingIndex(mailbox_id=_MAILBOX, email_id=stored.email_id, enqueued_ms=0, attempt=0, message=stored)
+        found.append(_document(row, extract_text(message, scan_message(message))))
+    spent = time.process_time() - started
+    print(f"scan, text and folding     {count / spent:10,.0f} messages/CPU-s")
+    return found
+
+
+def _folder_octets(folder: Path) -> int:
+    return sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
+
+
+async def _measure_index() -> None:
+    from postbusd.indexer.adapters.tantivy import TantivyIndex
+    from postbusd.indexer.analysis import read_term
+
+    documents = _documents(2_000)
+    with tempfile.TemporaryDirectory() as folder:
+        before = _pss_octets()
+        index = TantivyIndex(Path(folder), 15_000_000)
+        opened = _pss_octets()
+        started, clock = time.process_time(), time.monotonic()
+        for at in range(0, len(documents), 200):
+            await index.apply(documents[at : at + 200], [])
+        spent, passed = time.process_time() - started, time.monotonic() - clock
+        print(
+            f"batches of 200             {len(documents) / spent:10,.0f} documents/CPU-s "
+            f"{len(documents) / passed:8,.0f}/s"
+        )
+        written = _pss_octets()
+        await index.rest()
+        rested = _pss_octets()
+        size = _folder_octets(Path(folder))
+        print(f"on disk                    {size / len(documents):10,.0f} octets a document")
+        for name, octets in (("opened", opened), ("after writing", written), ("at rest", rested)):
+            print(f"memory {name:20}{(octets - before) / 1e6:10.1f} MB above the start ({before / 1e6:.1f} MB)")
+        started = time.monotonic()
+        await index.apply(documents[:1], [])
+        print(f"commit of one              {(time.monotonic() - started) * 1e3:10.1f} ms")
+        for value in ("minutes 7", "of the meeting", "jane@demo.example", "a"):
+            phrase = read_term(TextTerm(field=TextField.TEXT, value=value), index.cut_words)
+            started = time.monotonic()
+            for _ in range(20):
+                [hits] = await index.search([_MAILBOX], [phrase])
+            print(f"search {value:24}{(time.monotonic() - started) / 20 * 1e3:7.2f} ms {len(hits) // 16:6} hits")
+        await index.close()
+
+
 def main() -> None:
     """Prints one line a case."""
+    if sys.argv[1:] == ["index"]:
+        asyncio.run(_measure_index())
+        return
     seconds = float(sys.argv[1]) if len(sys.argv) > 1 else 2.0
     for name, message in (
         ("4 KB", _plain(4096)),
