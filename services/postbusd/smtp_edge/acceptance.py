@@ -18,6 +18,7 @@ from postbus.core.ids import BlobId
 from postbus.core.trace import current_trace
 from postbus.mime.codec import encode_scan
 from postbus.mime.scanner import Content, scan_message
+from postbus.runtime.telemetry import span
 from postbus.smtp import replies
 from postbus.smtp.limits import MAX_RECEIVED_FIELDS
 from postbus.smtp.received import count_received
@@ -61,7 +62,8 @@ async def accept_message(conversation: Conversation, transaction: Transaction, s
     site = conversation.site
     started = site.clock.monotonic()
     try:
-        accepted = await _own(conversation, transaction, spool)
+        with span("smtp.accept", {"queue_id": transaction.queue_id}):
+            accepted = await _own(conversation, transaction, spool)
     except Refused as refused:
         reply = refused.reply
     except MailError as error:

@@ -1,5 +1,6 @@
 """filter's word on a client's network, kept for a while, and how many sessions a network holds."""
 
+import functools
 import ipaddress
 import logging
 from collections import Counter
@@ -32,6 +33,7 @@ class _Entry(msgspec.Struct, frozen=True):
     verdict: ConnectionVerdict
 
 
+@functools.lru_cache(maxsize=4096)
 def network_of(address: str) -> str:
     """The address, or the /64 of an IPv6 one: what one customer has."""
     try:

@@ -5,6 +5,7 @@ a peer does raises out of `run`; a message whose final dot has come is carried t
 """
 
 import asyncio
+import contextlib
 import logging
 import os
 
@@ -162,7 +163,7 @@ class Session:
     async def _handle(self, event: Event) -> None:
         """Answers one event. What nobody expected is 451 with an incident id, and the session goes on."""
         transaction = self._conversation.transaction
-        with use_trace(transaction.trace) if transaction is not None else use_trace(None):
+        with use_trace(transaction.trace) if transaction is not None else contextlib.nullcontext():
             try:
                 reply = await self._answer(event)
             except Exception:

@@ -21,7 +21,7 @@ class SmtpEdgeSettings(msgspec.Struct, frozen=True, kw_only=True):
     max_message_octets: Annotated[int, field_doc("Largest message, octets; advertised as SIZE.")] = 50 * 1024 * 1024
     memory_octets: Annotated[
         int, field_doc("A message larger than this is spooled to a file while it comes in, octets.")
-    ] = 1024 * 1024
+    ] = 256 * 1024
     max_recipients: Annotated[int, field_doc("Recipients of one transaction; more get 452 4.5.3.")] = 100
     max_sessions: Annotated[int, field_doc("Sessions at a time, all listeners together; more get 421.")] = 2000
     max_sessions_per_address: Annotated[
