@@ -1,6 +1,9 @@
 """`postbus up`: addresses, refusals in one line, what it shows."""
 
+import io
+import shutil
 import socket
+import types
 from pathlib import Path
 
 import pytest
@@ -17,7 +20,7 @@ from postbus.runtime.supervisor_platform import GROUPS, STOP_STAGES
 from postbus.runtime.supervisor_ports import LISTENERS, allot_addresses, allot_loopback_ports, check_free, join
 from postbus.runtime.supervisor_state import Lock, Part, State, lock_holder
 from postbusd.cli.main import main
-from postbusd.cli.up_report import format_welcome
+from postbusd.cli.up_report import LiveReport, format_welcome
 
 
 def test_ports_follow_the_base() -> None:
@@ -149,3 +152,22 @@ def test_the_welcome_text_holds_commands_for_both_directions(tmp_path: Path) -> 
     assert "swaks --server 127.0.0.1:2025" in text
     assert "imaps://127.0.0.1:2993/INBOX" in text
     assert all(mailbox.password in text for mailbox in connection.mailboxes)
+
+
+def test_a_full_disk_is_told_before_anything_is_started(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: types.SimpleNamespace(free=1_000_000))
+    assert main(["up", "--data-dir", str(tmp_path / "d")]) == 1
+    text = capsys.readouterr().err
+    assert text.count("\n") == 1
+    assert "is full" in text
+    assert not (tmp_path / "d" / "postgres").exists()
+
+
+def test_a_terminal_that_has_gone_stops_nothing() -> None:
+    class Gone(io.StringIO):
+        def write(self, text: str) -> int:
+            raise OSError("gone")
+
+    LiveReport(Gone()).tell("Finishing what is under way …")

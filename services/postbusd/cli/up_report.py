@@ -1,6 +1,8 @@
 """What `postbus up` shows: steps, the welcome text with commands to paste, a live table on a terminal."""
 
+import contextlib
 import shlex
+import shutil
 import time
 from typing import TextIO
 
@@ -30,7 +32,7 @@ class LiveReport:
     def tell(self, text: str) -> None:
         """A line, or several."""
         self._erase()
-        print(text, file=self._output, flush=True)
+        self._print(text)
 
     def watch(self, state: State) -> None:
         """The state of now: a table on a terminal, elsewhere a line when something changes."""
@@ -40,7 +42,7 @@ class LiveReport:
         for part in state.parts:
             before = self._health.get(part.name, READY)
             if part.health != before:
-                print(f"{part.name}: {part.health} {part.detail}".rstrip(), file=self._output, flush=True)
+                self._print(f"{part.name}: {part.health} {part.detail}".rstrip())
             self._health[part.name] = part.health
 
     def _with_memory(self, state: State) -> State:
@@ -58,14 +60,20 @@ class LiveReport:
 
     def _draw(self, state: State) -> None:
         self._erase()
-        text = format_state(state)
-        print(text, file=self._output, flush=True)
-        self._drawn = text.count("\n") + 1
+        width = shutil.get_terminal_size().columns - 1  # a wrapped line would upset the next redraw
+        lines = [line[:width] for line in format_state(state).splitlines()]
+        self._print("\n".join(lines))
+        self._drawn = len(lines)
 
     def _erase(self) -> None:
         if self._drawn:
-            self._output.write(f"\x1b[{self._drawn}A\x1b[J")
+            self._print(f"\x1b[{self._drawn}A\x1b[J", end="")
             self._drawn = 0
+
+    def _print(self, text: str, end: str = "\n") -> None:
+        """Prints; a terminal that has gone, or a full disk behind a pipe, is no reason to stop."""
+        with contextlib.suppress(OSError, ValueError):
+            print(text, file=self._output, end=end, flush=True)
 
 
 def format_welcome(layout: Layout, connection: Connection, state: State) -> str:
