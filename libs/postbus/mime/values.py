@@ -35,14 +35,16 @@ class Part(msgspec.Struct, frozen=True, array_like=True):
     body_end: int
     """The line break before a boundary delimiter belongs to the delimiter."""
     lines: int
-    """Lines of the body as transferred."""
+    """Lines of the body as transferred, an unfinished last one included; 0 for multipart/*."""
     disposition: str
     disposition_params: tuple[tuple[str, str], ...]
     language: tuple[str, ...]
     location: str
     md5: str
     children: tuple["Part", ...] = ()
-    """multipart/*: its parts. message/rfc822 and message/global: the enclosed message's root, alone."""
+    """multipart/*: its parts, never none (an implied text part when there is no delimiter). message/rfc822 and
+    message/global: the enclosed message's root, alone (application/octet-stream over the whole body, and an empty
+    envelope, when it is encoded or too deep to look into)."""
     envelope: "Envelope | None" = None
     """message/rfc822 and message/global only: the enclosed message's envelope."""
 
