@@ -17,7 +17,7 @@ from postbus.core.ids import FolderId, MailboxId, ModSeq, new_queue_id, new_uuid
 from postbus.testing.mail import accepted_mail, forward_path
 
 if TYPE_CHECKING:
-    from conftest import Nats
+    from postbus.testing.installation import Nats
 
 MAILBOX = MailboxId("0190a000-0000-7000-8000-000000000001")
 PATH = forward_path("alice@demo.example", MAILBOX)

@@ -10,7 +10,7 @@ from postbus.testing.ledger import LedgerContract
 from postbusd.delivery.adapters.postgres import PostgresLedger
 
 if TYPE_CHECKING:
-    from conftest import Database
+    from postbus.testing.installation import Database
 
 
 class TestPostgresLedger(LedgerContract):

@@ -1,4 +1,4 @@
-"""SELECT, EXAMINE, CLOSE, UNSELECT, CHECK (RFC 9051 §6.3.2, §6.3.3, §6.4.1, §6.4.2; CHECK: RFC 3501 §6.4.1)."""
+"""SELECT, EXAMINE, CLOSE, UNSELECT (RFC 9051 §6.3.2, §6.3.3, §6.4.1, §6.4.2; RFC 3691), CHECK (RFC 3501 §6.4.1)."""
 
 from postbus.imap.command import Command
 from postbus.imap.commands.folders import parse_folder

@@ -31,11 +31,11 @@ class Enable(Command, frozen=True, kw_only=True):
 
 
 class Namespace(Command, frozen=True, kw_only=True):
-    """RFC 9051 §6.3.10."""
+    """RFC 9051 §6.3.10 (RFC 2342)."""
 
 
 class Idle(Command, frozen=True, kw_only=True):
-    """RFC 9051 §6.3.13; ended by a line DONE."""
+    """RFC 9051 §6.3.13 (RFC 2177); ended by a line DONE."""
 
 
 def parse_capability(tag: bytes, cursor: Cursor) -> Capability:
