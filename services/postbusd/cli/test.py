@@ -60,7 +60,7 @@ def run_style(root: Path) -> bool:
         ("-m", "ruff", "format", "--check", "--quiet", *folders),
         ("-m", "ruff", "check", "--quiet", *folders),
         ("-m", "mypy", *(folder for folder in folders if folder != "benchmarks")),
-        ("-c", "from importlinter.cli import lint_imports_command as run; run(["--no-logo"])"),
+        ("-c", "from importlinter.cli import lint_imports_command as run; run(['--no-logo'])"),
     )
     passed = [_run(root, check) for check in checks]
     return all((*passed, _is_generated_code_in_step(root)))
