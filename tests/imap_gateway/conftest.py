@@ -18,12 +18,12 @@ from postbus.core.ids import EmailId, FolderId, MailboxId, ModSeq, new_email_id
 from postbus.mailstore.prepare import prepare_message
 from postbus.mailstore.values import Append, AppendResult, Flag
 from postbus.mime.scanner import scan_message
+from postbus.runtime.event_log import EventLog
 from postbus.testing.blobs import MemoryBlobStore
 from postbus.testing.bus import FakeBus
 from postbus.testing.mailstore import MemoryMailStore
 from postbus.testing.transcript import ScriptedWire, play_transcript
 from postbusd.imap_gateway.deps import Deps
-from postbusd.imap_gateway.login_events import LoginEvents
 from postbusd.imap_gateway.metrics import GatewayMetrics
 from postbusd.imap_gateway.server import ImapServer
 from postbusd.imap_gateway.settings import ImapGatewaySettings
@@ -107,7 +107,7 @@ class Gateway:
         self.authenticator = FakeAuthenticator()
         self.indexer = FakeIndexer()
         self.metrics = GatewayMetrics(CollectorRegistry())
-        self.events = LoginEvents(self.bus, self.clock, self.metrics)
+        self.events = EventLog(self.bus, self.clock, "imap-gateway", self.metrics.events_dropped)
         self.views = ViewRegistry(self.store, self.bus, settings.cached_messages)
         self.deps = Deps(
             store=self.store,

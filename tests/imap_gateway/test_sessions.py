@@ -322,17 +322,3 @@ async def test_over_quota_is_refused_at_append(gateway: Any) -> None:
     await gateway.ask(wire, "a NOOP")
     wire.send(b"b APPEND INBOX {1100000+}\r\n" + b"x" * 1_100_000 + b"\r\n")
     assert await wire.read_line() == b"b NO [OVERQUOTA] The mailbox is full"
-
-
-async def test_events_wait_for_the_bus_and_the_oldest_are_dropped(gateway: Any) -> None:
-    from postbus.contracts.events import EventType
-
-    gateway.bus.fail_with = AWAY
-    for number in range(1_010):
-        gateway.events.add(EventType.LOGIN, f"u{number}@demo.example", "192.0.2.1")
-    assert not await gateway.events.flush()
-    gateway.bus.fail_with = None
-    assert await gateway.events.flush()
-    assert len(gateway.bus.events) == 1_000
-    assert gateway.bus.events[0].mailbox == "u10@demo.example"
-    assert gateway.metrics.events_dropped._value.get() == 10

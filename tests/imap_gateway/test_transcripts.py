@@ -19,7 +19,8 @@ Play = Callable[..., Awaitable[None]]
 
 async def test_login(gateway: Any, play: Play) -> None:
     await play("login.txt", gateway.connect())
-    assert [event.type.value for event in gateway.events._waiting] == ["login_failed", "login"]
+    await gateway.events.flush()
+    assert [event.type.value for event in gateway.bus.events] == ["login_failed", "login"]
 
 
 async def test_authenticate(gateway: Any, play: Play) -> None:

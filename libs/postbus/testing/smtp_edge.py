@@ -28,11 +28,11 @@ from postbus.contracts.filter import (
 from postbus.core.clock import SystemClock
 from postbus.core.errors import ErrorKind, MailError
 from postbus.core.ids import MailboxId
+from postbus.runtime.event_log import EventLog
 from postbus.testing.blobs import MemoryBlobStore
 from postbus.testing.bus import FakeBus
 from postbusd.smtp_edge.conversation import ListenerKind, Site
 from postbusd.smtp_edge.counters import EdgeCounters
-from postbusd.smtp_edge.event_log import EventLog
 from postbusd.smtp_edge.networks import ConnectionChecks, SessionLimits
 from postbusd.smtp_edge.recipients import Recipients
 from postbusd.smtp_edge.session import Session

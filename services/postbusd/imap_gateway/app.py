@@ -6,11 +6,11 @@ import logging
 from postbus.core.errors import ErrorKind, MailError
 from postbus.core.ids import FolderId, MailboxId
 from postbus.mailstore.postgres import PostgresMailStore
+from postbus.runtime.event_log import EventLog
 from postbus.runtime.service import Context, ServiceSpec
 from postbus.runtime.tls import ServerTls
 from postbusd.imap_gateway.adapters.listeners import Listeners
 from postbusd.imap_gateway.deps import Deps
-from postbusd.imap_gateway.login_events import LoginEvents
 from postbusd.imap_gateway.metrics import GatewayMetrics
 from postbusd.imap_gateway.ports import GatewayStore
 from postbusd.imap_gateway.server import ImapServer
@@ -32,7 +32,7 @@ class ImapGatewayService:
         self._settings = settings
         metrics = GatewayMetrics(context.registry)
         self._views = ViewRegistry(store, context.bus, settings.cached_messages)
-        self._events = LoginEvents(context.bus, context.clock, metrics)
+        self._events = EventLog(context.bus, context.clock, context.service, metrics.events_dropped)
         self._metrics = metrics
         self._server = ImapServer(
             Deps(
@@ -82,7 +82,7 @@ class ImapGatewayService:
         try:
             async with asyncio.timeout(LAST_EVENTS_SECONDS):
                 await self._events.flush()
-        except TimeoutError:
+        except (MailError, TimeoutError):
             log.warning("imap.events.lost")
 
     async def _sweep(self) -> None:

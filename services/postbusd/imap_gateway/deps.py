@@ -7,7 +7,7 @@ from postbus.bus.ports import WakeUps
 from postbus.contracts.directory import Authenticator
 from postbus.contracts.indexer import Indexer
 from postbus.core.clock import Clock
-from postbusd.imap_gateway.login_events import LoginEvents
+from postbus.runtime.event_log import EventLog
 from postbusd.imap_gateway.metrics import GatewayMetrics
 from postbusd.imap_gateway.ports import GatewayStore
 from postbusd.imap_gateway.settings import ImapGatewaySettings
@@ -24,7 +24,7 @@ class Deps(msgspec.Struct, frozen=True, kw_only=True):
     indexer: Indexer
     clock: Clock
     views: ViewRegistry
-    events: LoginEvents
+    events: EventLog
     metrics: GatewayMetrics
     settings: ImapGatewaySettings
     mail_host: str

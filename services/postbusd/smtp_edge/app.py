@@ -6,12 +6,12 @@ import logging
 from postbus.bus.subjects import SUBJECT_DIRECTORY_CHANGED
 from postbus.contracts.events import DirectoryChanged
 from postbus.core.errors import MailError
+from postbus.runtime.event_log import EventLog
 from postbus.runtime.service import Context, ServiceSpec
 from postbus.runtime.tls import ServerTls
 from postbusd.smtp_edge.adapters.listeners import Listeners
 from postbusd.smtp_edge.conversation import ListenerKind, Site
 from postbusd.smtp_edge.counters import EdgeCounters
-from postbusd.smtp_edge.event_log import EventLog
 from postbusd.smtp_edge.networks import ConnectionChecks, SessionLimits
 from postbusd.smtp_edge.recipients import Recipients
 from postbusd.smtp_edge.settings import SmtpEdgeSettings

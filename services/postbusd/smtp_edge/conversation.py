@@ -14,10 +14,10 @@ from postbus.core.clock import Clock
 from postbus.core.errors import MailError
 from postbus.core.ids import MailboxId, QueueId
 from postbus.core.trace import TraceContext
+from postbus.runtime.event_log import EventLog
 from postbus.smtp.commands import Hello, Mail, Rcpt
 from postbus.smtp.sasl import SaslExchange
 from postbusd.smtp_edge.counters import EdgeCounters
-from postbusd.smtp_edge.event_log import EventLog
 from postbusd.smtp_edge.networks import ConnectionChecks, ConnectionVerdict, SessionLimits
 from postbusd.smtp_edge.ports import TlsOffer
 from postbusd.smtp_edge.recipients import Recipients

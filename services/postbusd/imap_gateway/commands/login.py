@@ -87,7 +87,7 @@ async def _log_in(session: SessionState, username: str, password: str) -> Reply:
         return refuse("Too many sessions of this mailbox", b"LIMIT")
     session.account = account
     session.deps.metrics.logins.labels("ok").inc()
-    session.deps.events.add(EventType.LOGIN, account.address, client_address)
+    _note(session, EventType.LOGIN, account.address)
     extra = {"session_id": session.session_id, "mailbox_id": account.mailbox_id, "client_address": client_address}
     log.info("imap.login.accepted", extra=extra)
     return Reply(text="Logged in")
@@ -100,10 +100,22 @@ async def _fail(session: SessionState, username: str, error: MailError) -> Reply
     session.failed_logins += 1
     session.deps.metrics.logins.labels("failed").inc()
     address = username if "@" in username and username.isprintable() else ""
-    session.deps.events.add(EventType.LOGIN_FAILED, address, session.wire.peer_address, detail=error.kind.value)
+    _note(session, EventType.LOGIN_FAILED, address, error.kind.value)
     extra = {"session_id": session.session_id, "client_address": session.wire.peer_address, "kind": error.kind.value}
     log.info("imap.login.refused", extra=extra)
     await asyncio.sleep(session.deps.settings.failed_login_seconds * session.failed_logins)
     if session.failed_logins >= session.deps.settings.max_failed_logins:
         raise Goodbye("Too many failed logins", b"AUTHENTICATIONFAILED")
     return render_error(error)
+
+
+def _note(session: SessionState, kind: EventType, address: str, detail: str = "") -> None:
+    verb = "logged in" if kind is EventType.LOGIN else "failed to log in"
+    session.deps.events.note(
+        kind,
+        f"{address or 'somebody'} {verb} over IMAP",
+        domain=address.rpartition("@")[2],
+        mailbox=address,
+        client_address=session.wire.peer_address,
+        detail=detail,
+    )

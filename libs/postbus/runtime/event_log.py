@@ -61,7 +61,7 @@ class EventLog:
             try:
                 await self.flush()
             except MailError as error:
-                log.warning("smtp.events.delayed", extra={"held": len(self._held), "reason": str(error)})
+                log.warning("events.delayed", extra={"held": len(self._held), "reason": str(error)})
                 await asyncio.sleep(RETRY_SECONDS)
 
     async def flush(self) -> None:
