@@ -11,7 +11,7 @@ from postbus.core.ids import MailboxId
 from postbusd.indexer.analysis import contains_phrase, fold_text
 
 if TYPE_CHECKING:
-    from conftest import World
+    from tests.indexer.conftest import World
 
 BOB = MailboxId("0190a000-0000-7000-8000-000000000002")
 

@@ -12,7 +12,7 @@ from postbus.core.ids import MailboxId
 from postbus.mailstore.values import Flag, StoreMode, StoreRequest
 
 if TYPE_CHECKING:
-    from conftest import World
+    from tests.indexer.conftest import World
 
 ALICE = MailboxId("0190a000-0000-7000-8000-000000000001")
 
