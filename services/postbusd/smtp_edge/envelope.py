@@ -24,11 +24,14 @@ async def answer_mail(conversation: Conversation, command: Mail) -> Reply:
     site = conversation.site
     transaction = Transaction(command, new_queue_id(site.clock.now_ms()), new_trace())
     with use_trace(transaction.trace):
-        reply = await _judge_reverse_path(conversation, transaction)
+        try:
+            reply, reason = await _judge_reverse_path(conversation, transaction), ""
+        except MailError as error:
+            reply, reason = refuse_error(error), str(error)
         if reply.is_positive:
             conversation.transaction = transaction
         else:
-            log.info("smtp.mail.refused", extra=_facts(conversation, transaction, reply))
+            log.info("smtp.mail.refused", extra=_facts(conversation, transaction, reply) | {"reason": reason})
     return reply
 
 
@@ -38,13 +41,10 @@ async def _judge_reverse_path(conversation: Conversation, transaction: Transacti
         return replies.AUTH_REQUIRED if conversation.tls else replies.TLS_REQUIRED
     if command.size is not None and command.size > site.settings.max_message_octets:
         return replies.MESSAGE_TOO_BIG
-    try:
-        await site.blobs.check_writable()
-        login = conversation.login if command.reverse_path is not None else None
-        if login is not None and not await _owns(conversation, login, transaction.reverse_path):
-            return replies.NOT_YOUR_ADDRESS
-    except MailError as error:
-        return refuse_error(error)
+    await site.blobs.check_writable()
+    login = conversation.login if command.reverse_path is not None else None
+    if login is not None and not await _owns(conversation, login, transaction.reverse_path):
+        return replies.NOT_YOUR_ADDRESS
     return replies.REVERSE_PATH_OK
 
 
@@ -70,13 +70,14 @@ async def answer_rcpt(conversation: Conversation, command: Rcpt, upcoming: list[
         return replies.NEED_MAIL
     if len(transaction.recipients) >= conversation.site.settings.max_recipients:
         return replies.TOO_MANY_RECIPIENTS
+    reason = ""
     try:
         reply = await _judge_recipient(conversation, transaction, command, upcoming)
     except MailError as error:
-        reply = refuse_error(error)
+        reply, reason = refuse_error(error), str(error)
     conversation.site.counters.recipient(reply)
     if not reply.is_positive:
-        _note_refusal(conversation, transaction, command, reply)
+        _note_refusal(conversation, transaction, command, reply, reason)
     return reply
 
 
@@ -133,8 +134,13 @@ def start_data(conversation: Conversation) -> Reply:
     return replies.START_MAIL_INPUT
 
 
-def _note_refusal(conversation: Conversation, transaction: Transaction, command: Rcpt, reply: Reply) -> None:
+def _note_refusal(
+    conversation: Conversation, transaction: Transaction, command: Rcpt, reply: Reply, reason: str
+) -> None:
+    """`reason` tells what broke: it stays in the log."""
     facts = _facts(conversation, transaction, reply) | {"forward_path": command.address}
+    if reason:
+        facts["reason"] = reason
     log.info("smtp.rcpt.rejected" if reply.is_permanent else "smtp.rcpt.deferred", extra=facts)
     if reply.is_permanent:
         conversation.refused_recipients += 1
