@@ -14,6 +14,7 @@ import pytest
 from postbus.contracts.events import Event
 from postbus.core.errors import ErrorKind, MailError
 from postbus.core.ids import EmailId, FolderId, MailboxId, ModSeq, new_mailbox_id
+from postbus.mailstore.database import OutcomeUnknownError
 from postbus.mailstore.packed import unpack_rows
 from postbus.mailstore.postgres import PostgresMailStore
 from postbus.mailstore.values import AppendOutcome, Flag, StoreMode, StoreRequest
@@ -44,6 +45,7 @@ ROLES = {
     "pending": "indexer",
     "indexed": "indexer",
     "failed": "indexer",
+    "enqueue_all": "indexer",
 }
 """Which service calls what; everything else is imap-gateway's."""
 
@@ -251,27 +253,54 @@ async def test_a_lost_connection_is_tried_again_and_stores_once(store: MailStore
     """The commit may have happened before the connection died: the key tells."""
     mailbox_id = await make_mailbox(store)
     async with open_pool(database, "imap-gateway", 1) as pool:
-        lossy = PostgresMailStore(_LossyPool(pool))  # type: ignore[arg-type]
+        losing = _LossyPool(pool)
+        lossy = PostgresMailStore(losing)  # type: ignore[arg-type]
         [result] = await lossy.append([make_append(mailbox_id, "key")])
         assert (result.outcome, result.uid) == (AppendOutcome.DUPLICATE, 1)
+        losing.losses = 1
         copied = await lossy.copy(make_copy(mailbox_id, INBOX, (1,)))
         assert copied.pairs == ((1, 2),)
     assert len(await load(store, mailbox_id)) == 2
 
 
 class _LossyPool:
-    """Loses the answer of every first statement after it was committed."""
+    """Loses the answers of the next statements after they were committed."""
 
-    def __init__(self, pool: asyncpg.Pool) -> None:
+    def __init__(self, pool: asyncpg.Pool, losses: int = 1) -> None:
         self._pool = pool
-        self._calls = 0
+        self.losses = losses
+
+    @contextlib.asynccontextmanager
+    async def acquire(self) -> AsyncIterator[Any]:
+        async with self._pool.acquire() as connection:
+            self._connection = connection
+            yield self
 
     async def fetch(self, statement: str, *arguments: Any) -> Any:
-        rows = await self._pool.fetch(statement, *arguments)
-        self._calls += 1
-        if self._calls % 2:
+        rows = await self._connection.fetch(statement, *arguments)
+        if self.losses:
+            self.losses -= 1
             raise asyncpg.ConnectionDoesNotExistError("connection was closed in the middle of operation")
         return rows
+
+
+async def test_a_change_whose_answer_is_lost_twice_has_an_unknown_outcome(database: Any) -> None:
+    """What may have happened is told apart from what was never sent; the key tells the truth later."""
+    async with open_pool(database, "imap-gateway") as pool, open_pool(database, "directory") as owner:
+        mailbox_id = new_mailbox_id(NOW_MS)
+        await PostgresMailStore(owner).ensure_mailbox(mailbox_id)
+        lossy = _LossyPool(pool, losses=2)
+        store = PostgresMailStore(lossy)  # type: ignore[arg-type]
+        append = make_append(mailbox_id, "key")
+        with pytest.raises(OutcomeUnknownError):
+            await store.append([append])
+        assert (await store.append([append]))[0].outcome is AppendOutcome.DUPLICATE
+        lossy.losses = 1
+        with pytest.raises(OutcomeUnknownError):
+            await store.create_folder(mailbox_id, "new")
+        with pytest.raises(MailError) as caught:
+            await store.create_folder(mailbox_id, "new")
+        assert caught.value.kind is ErrorKind.ALREADY_EXISTS
 
 
 async def test_an_absent_server_is_unavailable() -> None:
@@ -285,6 +314,7 @@ async def test_an_absent_server_is_unavailable() -> None:
             with pytest.raises(MailError) as caught:
                 await attempt
             assert caught.value.kind is ErrorKind.UNAVAILABLE
+            assert not isinstance(caught.value, OutcomeUnknownError)
 
 
 async def _no(events: Sequence[Event]) -> None:
@@ -349,6 +379,7 @@ async def test_hot_queries_never_read_a_whole_table(store: MailStore, database: 
         await store.expunge(mailbox_id, INBOX, None)
         await store.pending(10)
         await store.indexed(await store.pending_of([mailbox_id], 100))
+        await store.enqueue_all(None, 30)
     # The services' sessions send their statistics when they end or after a second of idling.
     await store.close_pools()  # type: ignore[attr-defined]
     async with open_owner(database) as owner:

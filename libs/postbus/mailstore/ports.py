@@ -1,6 +1,8 @@
 """The ports of the mail store, by need. `postbus.mailstore.postgres.PostgresMailStore` implements them all.
 
 Every method raises MailError: UNAVAILABLE when the database is away, NOT_FOUND, ALREADY_EXISTS, OVER_QUOTA, INVALID.
+Changes raise `postbus.mailstore.database.OutcomeUnknownError`, which is UNAVAILABLE too, when the connection was lost
+after they were sent: they may have happened.
 """
 
 from collections.abc import Sequence
@@ -13,6 +15,7 @@ from postbus.mailstore.values import (
     AppendResult,
     CopyRequest,
     CopyResult,
+    Enqueued,
     Folder,
     FolderHead,
     PackedEntries,
@@ -130,6 +133,14 @@ class IndexQueue(Protocol):
 
     async def failed(self, row: PendingIndex, reason: str) -> None:
         """Counts an attempt."""
+        ...
+
+    async def enqueue_all(self, after: Enqueued | None, limit: int) -> Enqueued | None:
+        """Enqueues up to `limit` messages above `after`, of any mailboxes in ascending order; None at the end.
+
+        Rows that wait already stay as they are. Called again and again it reaches every message that was stored before
+        the first call (promise 6).
+        """
         ...
 
 

@@ -41,7 +41,8 @@ class PostgresAppender:
 
     async def _store(self, appends: Sequence[Append], rows: Sequence[tuple[Any, ...]]) -> list[AppendResult]:
         try:
-            found = await self._session.fetch_keyed(_APPEND, *_arguments(self._session.clock.now_ms(), appends, rows))
+            arguments = _arguments(self._session.clock.now_ms(), appends, rows)
+            found = await self._session.change(_APPEND, *arguments, repeatable=True)
         except MailError as error:
             if error.kind is not ErrorKind.INVALID:
                 raise

@@ -47,24 +47,29 @@ class PostgresFolders:
 
     async def create_folder(self, mailbox_id: MailboxId, name: str) -> Folder:
         """Creates a folder and its missing parents."""
-        rows = await self._session.fetch(
+        rows = await self._session.change(
             "SELECT * FROM mailstore.create_folder_v1($1, $2, $3, $4)",
             mailbox_id,
             normalize_folder_name(name),
             MAX_FOLDERS,
             self._session.clock.now_ms(),
+            repeatable=False,
         )
         return _folder(mailbox_id, rows[0])
 
     async def delete_folder(self, mailbox_id: MailboxId, folder_id: FolderId) -> None:
         """Deletes a folder and its entries."""
-        await self._session.fetch(
-            "SELECT mailstore.delete_folder_v1($1, $2, $3)", mailbox_id, folder_id, self._session.clock.now_ms()
+        await self._session.change(
+            "SELECT mailstore.delete_folder_v1($1, $2, $3)",
+            mailbox_id,
+            folder_id,
+            self._session.clock.now_ms(),
+            repeatable=False,
         )
 
     async def rename_folder(self, mailbox_id: MailboxId, folder_id: FolderId, name: str) -> None:
         """Renames a folder and everything below; INBOX moves its messages."""
-        await self._session.fetch(
+        await self._session.change(
             "SELECT mailstore.rename_folder_v1($1, $2, $3, $4, $5, $6, $7)",
             mailbox_id,
             folder_id,
@@ -73,11 +78,14 @@ class PostgresFolders:
             MAX_LEVELS,
             MAX_FOLDERS,
             self._session.clock.now_ms(),
+            repeatable=False,
         )
 
     async def set_subscribed(self, mailbox_id: MailboxId, folder_id: FolderId, subscribed: bool) -> None:
         """SUBSCRIBE and UNSUBSCRIBE."""
-        await self._session.fetch("SELECT mailstore.set_subscribed_v1($1, $2, $3)", mailbox_id, folder_id, subscribed)
+        await self._session.change(
+            "SELECT mailstore.set_subscribed_v1($1, $2, $3)", mailbox_id, folder_id, subscribed, repeatable=True
+        )
 
 
 def _folder(mailbox_id: MailboxId, row: Any) -> Folder:  # asyncpg.Record

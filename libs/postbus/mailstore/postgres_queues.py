@@ -12,7 +12,7 @@ from postbus.mailstore.backoff import retry_delay_ms
 from postbus.mailstore.ports import Publish
 from postbus.mailstore.postgres_read import stored_message
 from postbus.mailstore.session import Session
-from postbus.mailstore.values import PendingIndex
+from postbus.mailstore.values import Enqueued, PendingIndex
 
 log = logging.getLogger(__name__)
 
@@ -56,6 +56,22 @@ class PostgresQueues:
             row.enqueue,
             reason.replace("\0", " ")[:MAX_REASON_CHARACTERS],
             self._session.clock.now_ms() + retry_delay_ms(row.attempt + 1),
+        )
+
+    async def enqueue_all(self, after: Enqueued | None, limit: int) -> Enqueued | None:
+        """The next piece of all messages."""
+        rows = await self._session.fetch(
+            "SELECT * FROM mailstore.enqueue_all_v1($1, $2, $3, $4)",
+            after.mailbox_id if after else None,
+            after.email_id if after else None,
+            limit,
+            self._session.clock.now_ms(),
+        )
+        if not rows:
+            return None
+        row = rows[0]
+        return Enqueued(
+            mailbox_id=MailboxId(row["r_mailbox_id"]), email_id=EmailId(row["r_email_id"]), messages=row["r_messages"]
         )
 
     async def relay_outbox(self, limit: int, publish: Publish) -> int:

@@ -19,8 +19,8 @@ class PostgresWriter:
         self._session = session
 
     async def store_flags(self, request: StoreRequest) -> StoreResult:
-        """Changes flags where they differ."""
-        rows = await self._session.fetch(
+        """Changes flags where they differ; twice is the same, unless the second look at mod_seqs sees the first one."""
+        rows = await self._session.change(
             "SELECT * FROM mailstore.store_flags_v1($1, $2, $3, $4, $5, $6, $7, $8, $9)",
             request.mailbox_id,
             request.folder_id,
@@ -31,25 +31,27 @@ class PostgresWriter:
             request.unchanged_since,
             MAX_KEYWORDS,
             self._session.clock.now_ms(),
+            repeatable=request.unchanged_since is None,
         )
         return StoreResult(mod_seq=ModSeq(rows[0]["r_mod_seq"]), modified=tuple(rows[0]["r_modified"]))
 
     async def expunge(
         self, mailbox_id: MailboxId, folder_id: FolderId, uids: Sequence[int] | None
     ) -> tuple[tuple[int, ...], ModSeq]:
-        r"""Removes the \Deleted entries."""
-        rows = await self._session.fetch(
+        r"""Removes the \Deleted entries; after a lost connection the uids may lack those that went the first time."""
+        rows = await self._session.change(
             "SELECT * FROM mailstore.expunge_v1($1, $2, $3, $4)",
             mailbox_id,
             folder_id,
             None if uids is None else list(uids),
             self._session.clock.now_ms(),
+            repeatable=True,
         )
         return expand_ranges(unpack_ranges(rows[0]["r_uids"])), ModSeq(rows[0]["r_mod_seq"])
 
     async def copy(self, request: CopyRequest) -> CopyResult:
         """COPY or MOVE, once per operation key: a lost connection is tried once more."""
-        rows = await self._session.fetch_keyed(
+        rows = await self._session.change(
             "SELECT * FROM mailstore.copy_v1($1, $2, $3, $4, $5, $6, $7, $8)",
             request.mailbox_id,
             request.source,
@@ -59,6 +61,7 @@ class PostgresWriter:
             request.move,
             request.quota_octets,
             self._session.clock.now_ms(),
+            repeatable=True,
         )
         row = rows[0]
         sources = expand_ranges(unpack_ranges(row["r_sources"]))

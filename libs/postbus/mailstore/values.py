@@ -244,3 +244,11 @@ class PendingIndex(msgspec.Struct, frozen=True, kw_only=True):
     message: StoredMessage | None
     enqueue: int = 0
     """Grows with every enqueuing: `indexed` deletes the row only while it is the same."""
+
+
+class Enqueued(msgspec.Struct, frozen=True, kw_only=True):
+    """How far `IndexQueue.enqueue_all` has come: the last message of a piece, and how many the piece had."""
+
+    mailbox_id: MailboxId
+    email_id: EmailId
+    messages: int

@@ -7,6 +7,7 @@ from postbus.core.clock import Clock, SystemClock
 from postbus.core.errors import ErrorKind, MailError
 from postbus.core.ids import EmailId, FolderId, MailboxId, ModSeq, Uid
 from postbus.mailstore.backoff import retry_delay_ms
+from postbus.mailstore.database import OutcomeUnknownError
 from postbus.mailstore.keywords import MAX_KEYWORDS, check_keywords, merge_keywords
 from postbus.mailstore.names import (
     INBOX,
@@ -24,6 +25,7 @@ from postbus.mailstore.values import (
     AppendResult,
     CopyRequest,
     CopyResult,
+    Enqueued,
     Flag,
     Folder,
     FolderHead,
@@ -39,7 +41,10 @@ from postbus.testing.mailstore_state import EntryRow, FolderRow, MailboxRow, Ope
 
 
 class MemoryMailStore:
-    """All ports at once; `fail_with` makes every call fail (a database that is away)."""
+    """All ports at once; `fail_with` makes every call fail (a database that is away).
+
+    `lost_answers` changes from now on are made, but their answer is lost: OutcomeUnknownError.
+    """
 
     def __init__(self, clock: Clock | None = None) -> None:
         """Empty and healthy."""
@@ -49,13 +54,16 @@ class MemoryMailStore:
         self._enqueues = 0
         self.outbox: list[Event] = []
         self.fail_with: MailError | None = None
+        self.lost_answers = 0
 
     # MessageAppender
 
     async def append(self, appends: Sequence[Append]) -> list[AppendResult]:
         """Each fails alone."""
         self._check()
-        return [self._checked_append(append) for append in appends]
+        results = [self._checked_append(append) for append in appends]
+        self._lose_answer()
+        return results
 
     def _checked_append(self, append: Append) -> AppendResult:
         try:
@@ -230,6 +238,7 @@ class MemoryMailStore:
             folder.touch(box.next_mod_seq(), self._clock.now_ms())
         for entry, flags, keywords in changes:
             entry.flags, entry.keywords, entry.mod_seq = flags, keywords, folder.highest_mod_seq
+        self._lose_answer()
         return StoreResult(mod_seq=ModSeq(folder.highest_mod_seq), modified=refused)
 
     async def expunge(
@@ -241,6 +250,7 @@ class MemoryMailStore:
         wanted = folder.entries if uids is None else set(uids) & set(folder.entries)
         gone = sorted(uid for uid in wanted if folder.entries[uid].flags & Flag.DELETED)
         self._remove(box, folder, gone)
+        self._lose_answer()
         return tuple(gone), ModSeq(folder.highest_mod_seq)
 
     async def copy(self, request: CopyRequest) -> CopyResult:
@@ -248,6 +258,7 @@ class MemoryMailStore:
         box = self._box(request.mailbox_id)
         before = box.result_of(request.operation_key)
         if isinstance(before, CopyResult):
+            self._lose_answer()
             return before
         if before is not None:
             raise MailError(ErrorKind.CONFLICT, "the operation key belongs to an append")
@@ -260,6 +271,7 @@ class MemoryMailStore:
         mod_seq = ModSeq(target.highest_mod_seq)
         result = CopyResult(uid_validity=target.uid_validity, pairs=pairs, mod_seq=mod_seq)
         self._remember(box, request.operation_key, result)
+        self._lose_answer()
         return result
 
     def _transfer(
@@ -314,6 +326,17 @@ class MemoryMailStore:
             kept.attempt += 1
             kept.due_ms = self._clock.now_ms() + retry_delay_ms(kept.attempt)
 
+    async def enqueue_all(self, after: Enqueued | None, limit: int) -> Enqueued | None:
+        """The next piece of all messages."""
+        self._check()
+        start = (after.mailbox_id, after.email_id) if after else ("", "")
+        known = ((box.mailbox_id, email_id) for box in self._mailboxes.values() for email_id in box.messages)
+        piece = sorted(key for key in known if key > start)[:limit]
+        for key in piece:
+            if key not in self._pending:
+                self._enqueue(*key)
+        return Enqueued(mailbox_id=piece[-1][0], email_id=piece[-1][1], messages=len(piece)) if piece else None
+
     def _show_pending(self, keys: Iterable[tuple[MailboxId, EmailId]], limit: int) -> list[PendingIndex]:
         return [
             PendingIndex(
@@ -358,6 +381,11 @@ class MemoryMailStore:
     def _check(self) -> None:
         if self.fail_with is not None:
             raise self.fail_with
+
+    def _lose_answer(self) -> None:
+        if self.lost_answers:
+            self.lost_answers -= 1
+            raise OutcomeUnknownError("mail store: the connection was lost")
 
     def _box(self, mailbox_id: MailboxId) -> MailboxRow:
         self._check()

@@ -1,12 +1,14 @@
 """What every mail store must do for folder views, flags, copies, the index queue and the outbox."""
 
+import uuid
+
 import pytest
 
 from postbus.contracts.events import Event
 from postbus.core.errors import ErrorKind, MailError
-from postbus.core.ids import FolderId, MailboxId, ModSeq, new_mailbox_id
+from postbus.core.ids import EmailId, FolderId, MailboxId, ModSeq, new_mailbox_id
 from postbus.mailstore.packed import expand_ranges, unpack_rows
-from postbus.mailstore.values import AppendOutcome, Flag, StoreMode, StoreRequest
+from postbus.mailstore.values import AppendOutcome, Enqueued, Flag, StoreMode, StoreRequest
 from postbus.testing.mailstore_builders import (
     INBOX,
     NOW_MS,
@@ -248,6 +250,31 @@ class QueueContract:
         assert due == [second.email_id]
         tail = {row.email_id: row.attempt for row in await store.pending_of([mailbox_id], 10)}
         assert tail == {first.email_id: 1, second.email_id: 0}
+
+    async def test_all_messages_are_enqueued_piece_by_piece(self, store: MailStore) -> None:
+        """For an index that was lost: each message once, rows that wait are left alone."""
+        first, second = sorted([await make_mailbox(store), await make_mailbox(store)])
+        for mailbox_id, count in ((first, 3), (second, 4)):
+            await fill(store, mailbox_id, count)
+        stored = {mailbox_id: await store.pending_of([mailbox_id], 10) for mailbox_id in (first, second)}
+        await store.indexed(stored[first] + stored[second][:3])
+        waiting = stored[second][3:]
+        await store.failed(waiting[0], "no text")
+        place: Enqueued | None = Enqueued(mailbox_id=first, email_id=EmailId(str(uuid.UUID(int=0))), messages=0)
+        pieces = []
+        while place := await store.enqueue_all(place, 2):
+            pieces.append(place)
+            assert 1 <= place.messages <= 2
+            if place.mailbox_id == second:
+                assert len(await store.pending_of([first], 10)) == 3
+        for mailbox_id, rows in stored.items():
+            again = {row.email_id: row for row in await store.pending_of([mailbox_id], 10)}
+            assert set(again) == {row.email_id for row in rows}
+            assert all(row.message is not None for row in again.values())
+        [kept] = [row for row in await store.pending_of([second], 10) if row.email_id == waiting[0].email_id]
+        assert (kept.enqueue, kept.attempt) == (waiting[0].enqueue, 1)
+        assert pieces == sorted(pieces, key=lambda each: (each.mailbox_id, each.email_id))
+        assert sum(piece.messages for piece in pieces if piece.mailbox_id <= second) >= 6
 
     async def test_events_leave_the_outbox_once_published(self, store: MailStore) -> None:
         """Of stored messages only; they stay while the bus is away."""

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 import asyncpg
 
 from postbus.contracts.events import Event, EventType
-from postbus.core.errors import ErrorKind, MailError
 from postbus.runtime.database import connection
 from postbusd.admin_api.ports import EventQuery, LoggedEvents, Token
 
@@ -112,13 +111,8 @@ class PostgresAdminStore:
     @contextlib.asynccontextmanager
     async def _connection(self) -> AsyncIterator["Session"]:
         """A connection whose failures are MailErrors."""
-        try:
-            async with connection(await self._pool()) as session:
-                yield session
-        except asyncpg.DataError as error:
-            raise MailError(ErrorKind.INVALID, "the request has characters that no name has") from error
-        except asyncpg.exceptions.TransactionRollbackError as error:
-            raise MailError(ErrorKind.UNAVAILABLE, f"database: {type(error).__name__}") from error
+        async with connection(await self._pool()) as session:
+            yield session
 
 
 def _event(row: asyncpg.Record) -> Event:

@@ -164,13 +164,8 @@ class PostgresDirectory:
     @contextlib.asynccontextmanager
     async def _connection(self) -> AsyncIterator["Session"]:
         """A connection whose failures are MailErrors."""
-        try:
-            async with connection(await self._pool()) as session:
-                yield session
-        except asyncpg.DataError as error:
-            raise MailError(ErrorKind.INVALID, "the request has characters that no name has") from error
-        except asyncpg.exceptions.TransactionRollbackError as error:
-            raise MailError(ErrorKind.UNAVAILABLE, f"database: {type(error).__name__}") from error
+        async with connection(await self._pool()) as session:
+            yield session
 
 
 async def _write_mailbox(session: "Session", change: MailboxChange) -> tuple[asyncpg.Record, bool, bool]:
