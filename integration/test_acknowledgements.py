@@ -4,25 +4,29 @@ One platform of its own, because its processes are killed: each in turn right af
 then all of them at once.
 """
 
-import contextlib
 import imaplib
-import json
 import os
 import signal
 import smtplib
 import threading
 import time
 import uuid
-from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from postbus.testing.installation import Platform, postbus, read_connection, short_folder, start_platform
+from postbus.testing.probes import (
+    HEAL_SECONDS,
+    assert_exactly_once,
+    logged_in,
+    process_ids,
+    status,
+    submit,
+    wait_ready,
+)
 
-HEAL_SECONDS = 60.0
 LOAD_MESSAGES = 60
 LOAD_SECONDS = 90.0
 
@@ -33,72 +37,10 @@ def victim() -> Iterator[Platform]:
         yield start_platform(folder)
 
 
-def status(platform: Platform) -> dict[str, Any]:
-    done = postbus("status", "--json", "--data-dir", str(platform.data_dir), check=False)
-    return json.loads(done.stdout) if done.stdout.strip() else {"ready": False, "parts": []}
-
-
-def process_ids(platform: Platform) -> dict[str, int]:
-    """Operating system process by part: services of one group share one."""
-    return {part["name"]: part["pid"] for part in status(platform)["parts"] if part["pid"]}
-
-
-def wait_ready(platform: Platform) -> None:
-    deadline = time.monotonic() + HEAL_SECONDS
-    while not status(platform)["ready"]:
-        assert time.monotonic() < deadline, "not ready again"
-        time.sleep(0.1)
-
-
 def kill(platform: Platform, *parts: str) -> None:
     found = process_ids(platform)
     for pid in {found[part] for part in parts}:
         os.kill(pid, signal.SIGKILL)
-
-
-def submit(platform: Platform, message_id: str, *recipients: str) -> None:
-    """Raises smtplib.SMTPException or OSError unless the platform said 250."""
-    with smtplib.SMTP(platform.host, platform.port("smtp"), "client.example.net", timeout=70) as session:
-        body = f"From: ann@example.net\r\nMessage-ID: <{message_id}>\r\nSubject: {message_id}\r\n\r\nHello.\r\n"
-        session.sendmail("ann@example.net", recipients, body)
-
-
-@contextlib.contextmanager
-def logged_in(platform: Platform, owner: int = 0) -> Iterator[imaplib.IMAP4_SSL]:
-    session = imaplib.IMAP4_SSL(platform.host, platform.port("imaps"), ssl_context=platform.tls(), timeout=30)
-    try:
-        session.login(*platform.mailboxes[owner])
-        yield session
-    finally:
-        session.shutdown()
-
-
-def arrived(platform: Platform, owner: int = 0) -> Counter[str]:
-    """Message-IDs in all folders of a mailbox."""
-    found: Counter[str] = Counter()
-    with logged_in(platform, owner) as session:
-        for folder in ("INBOX", "Spam"):
-            assert session.select(folder, readonly=True)[0] == "OK"
-            kind, data = session.uid("FETCH", "1:*", "(BODY.PEEK[HEADER.FIELDS (MESSAGE-ID)])")
-            assert kind == "OK"
-            texts = [item[1] for item in data if isinstance(item, tuple)]
-            found.update(text.decode().partition("<")[2].partition(">")[0] for text in texts)
-    return found
-
-
-def wait_arrived(platform: Platform, wanted: set[str], owner: int = 0) -> Counter[str]:
-    deadline = time.monotonic() + HEAL_SECONDS
-    while True:
-        found = arrived(platform, owner)
-        if wanted <= set(found) or time.monotonic() > deadline:
-            return found
-        time.sleep(0.2)
-
-
-def assert_exactly_once(platform: Platform, wanted: set[str], owner: int = 0) -> None:
-    found = wait_arrived(platform, wanted, owner)
-    assert wanted - set(found) == set(), "lost"
-    assert {name: count for name, count in found.items() if count > 1} == {}, "doubled"
 
 
 @pytest.mark.parametrize("part", ["smtp-edge", "delivery", "imap-gateway", "nats", "postgres"])

@@ -42,7 +42,8 @@ CONNECT_SECONDS = 2
 RECONNECT_SECONDS = 0.2
 MAX_PAYLOAD_OCTETS = 4 * 1024 * 1024
 """nats-server's max_payload in our configurations; a MailAccepted that exceeds it goes without its scan."""
-EVENT_RETRY_SECONDS = 1.0
+MAX_EVENT_RETRY_SECONDS = 16.0
+"""Doubled from one second at each attempt: an outage of the event log's database must not be a storm."""
 
 BusError = (nats.errors.Error, TimeoutError, OSError)
 
@@ -238,8 +239,9 @@ class NatsBus:
         try:
             await handler(batch.events)
         except MailError as error:
-            log.warning("bus.event.deferred", extra={"reason": str(error)})
-            await message.retry(EVENT_RETRY_SECONDS)
+            if message.attempt == 1:
+                log.warning("bus.event.deferred", extra={"reason": str(error)})
+            await message.retry(min(MAX_EVENT_RETRY_SECONDS, 2.0 ** min(message.attempt - 1, 16)))
         else:
             await message.ack()
 

@@ -23,6 +23,8 @@ from postbus.runtime.settings import RuntimeSettings
 log = logging.getLogger(__name__)
 
 CLOSE_SECONDS = 2.0
+CONNECT_SECONDS = 10.0
+"""How long a new database connection may take."""
 IDLE_CONNECTION_SECONDS = 60.0
 """An idle database connection costs the server several MB: it is closed after this long."""
 
@@ -77,6 +79,7 @@ class ServiceContext:
                 max_size=self.runtime.postgres_pool_size,
                 max_inactive_connection_lifetime=IDLE_CONNECTION_SECONDS,
                 command_timeout=self.runtime.postgres_seconds,
+                timeout=min(CONNECT_SECONDS, self.runtime.postgres_seconds),
                 server_settings={"application_name": self.service, "jit": "off"},
                 reset=_keep_session,
             )

@@ -65,9 +65,15 @@ def read_state(layout: Layout) -> State | None:
 def write_state(layout: Layout, state: State) -> None:
     """Replaces state.json; without fsync, for it means nothing after a crash. A full disk is not an error here."""
     temporary = layout.state_file.with_suffix(".new")
-    with contextlib.suppress(OSError):
-        temporary.write_bytes(msgspec.json.encode(state))
+    content = msgspec.json.encode(state)
+    try:
+        temporary.write_bytes(content)
         temporary.replace(layout.state_file)
+    except OSError:
+        # In its old place it needs no new block: just now somebody wants to know what is wrong.
+        with contextlib.suppress(OSError), layout.state_file.open("r+b") as file:
+            file.write(content)
+            file.truncate()
 
 
 class Lock:

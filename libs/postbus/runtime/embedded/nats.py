@@ -23,6 +23,9 @@ LOOPBACK = "127.0.0.1"
 MAX_PAYLOAD_OCTETS = 4 * 1024 * 1024  # a mail.accepted with all its forward_paths and scan
 MEMORY_LIMIT = "96MiB"
 """GOMEMLIMIT: the collector works harder near it; nothing fails at it."""
+MAX_FILE_STORE_OCTETS = 1 << 40
+"""No limit in truth. By default it is three quarters of what is free when the server starts, and a disk that has filled
+since the last start would refuse streams that exist; the reserve of smtp-edge and the blob store is what watches it."""
 ORPHAN_SECONDS = 10.0
 
 
@@ -115,6 +118,7 @@ def _configuration(layout: Layout, port: int) -> bytes:
                     "store_dir": str(layout.nats),
                     "sync_interval": "always",
                     "max_memory_store": 16 * 1024 * 1024,
+                    "max_file_store": MAX_FILE_STORE_OCTETS,
                 },
                 "authorization": {"users": users, "timeout": 5},
             }
