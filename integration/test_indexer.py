@@ -1,6 +1,7 @@
 """indexer on real Postgres, blobs on disk and a real index: promise 6 while mail flows."""
 
 import asyncio
+import shutil
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from pathlib import Path
@@ -154,6 +155,41 @@ async def test_an_indexer_that_was_away_catches_up(world: World) -> None:
     service, context = await world.open()
     assert set(await world.find(service, "early")) == {*ids, later}
     await stop(service, context)
+
+
+@pytest.mark.parametrize("lost", ["index", "everything"])
+async def test_a_lost_index_is_made_anew_while_mail_flows(world: World, lost: str, caplog: Any) -> None:
+    """Promise 6: nobody does anything; a search finds all or says that it can't yet."""
+    caplog.set_level("INFO")
+    service, context = await world.open()
+    await service.start()
+    ids = {await world.deliver("early") for _ in range(60)}
+    async with asyncio.timeout(20):
+        while await world.rows():  # noqa: ASYNC110  # only the database knows
+            await asyncio.sleep(0.05)
+    await stop(service, context)
+    shutil.rmtree(world.folder / "index" if lost == "index" else world.folder)
+    world.folder.mkdir(exist_ok=True)
+    service, context = await world.open()
+    await service.start()
+    try:
+        async with asyncio.timeout(30):
+            while True:
+                ids.add(await world.deliver("early"))
+                try:
+                    assert set(await world.find(service, "early")) == ids
+                except MailError as error:
+                    if error.kind is not ErrorKind.UNAVAILABLE:
+                        raise
+                else:
+                    break
+            while context.registry.get_sample_value("postbus_indexer_index_incomplete_state"):  # noqa: ASYNC110
+                await asyncio.sleep(0.05)
+        assert "indexer.rebuild.done" in caplog.messages
+        assert ("indexer.index.incomplete" in caplog.messages) is (lost == "index")
+        assert set(await world.find(service, "early")) == ids
+    finally:
+        await stop(service, context)
 
 
 async def test_a_second_writer_is_refused_and_nothing_is_lost(world: World) -> None:

@@ -2,19 +2,25 @@
 
 import asyncio
 import json
+import shutil
 from typing import TYPE_CHECKING
 
 import msgspec
 import pytest
+from prometheus_client import CollectorRegistry
 
 from postbus.core.errors import ErrorKind, MailError
 from postbus.core.ids import MailboxId
 from postbus.mailstore.values import Flag, StoreMode, StoreRequest
+from postbusd.indexer import rebuild, worker
+from postbusd.indexer.metrics import Metrics
+from postbusd.indexer.rebuild import Rebuild
 
 if TYPE_CHECKING:
     from tests.indexer.conftest import World
 
 ALICE = MailboxId("0190a000-0000-7000-8000-000000000001")
+BOB = MailboxId("0190a000-0000-7000-8000-000000000002")
 
 
 def message(word: str) -> bytes:
@@ -135,13 +141,15 @@ async def test_the_index_survives_closing_and_resting(world: "World") -> None:
     await world.index_all()
     await world.index.close()
     world.open()
-    assert not world.index.incomplete
+    assert not world.index.record.state.incomplete
     assert set(await world.find("kept")) == {wanted, second}
 
 
-@pytest.mark.parametrize("damage", ["meta", "lost", "version", "segment"])
-async def test_a_broken_index_is_made_anew(world: "World", damage: str) -> None:
-    await world.deliver(message("old"))
+@pytest.mark.parametrize("damage", ["meta", "lost", "version", "segment", "all"])
+async def test_a_broken_index_is_made_anew(world: "World", damage: str, caplog: pytest.LogCaptureFixture) -> None:
+    """And filled again, from the queue as always."""
+    caplog.set_level("INFO")
+    old = await world.deliver(message("old"))
     await world.index_all()
     await world.index.close()
     files = world.folder / "index"
@@ -152,15 +160,88 @@ async def test_a_broken_index_is_made_anew(world: "World", damage: str) -> None:
             file.unlink()
     elif damage == "version":
         (world.folder / "state.json").write_text(json.dumps({"schema": 0, "incomplete": False}))
+    elif damage == "all":
+        shutil.rmtree(files)
+        (world.folder / "state.json").unlink()
     else:
         for file in files.glob("*.term"):
             file.write_bytes(b"x")
     world.open()
-    assert world.index.incomplete
-    assert (world.folder / "index.old").exists()
+    assert world.index.record.state.incomplete
+    assert incomplete(world) == 1
+    assert (world.folder / "index.old").exists() is (damage != "all")
     new = await world.deliver(message("new"))
-    await world.index_all()
+    assert await world.find("old") == [old]
     assert await world.find("new") == [new]
+    await world.index_all()
+    assert set(await world.find("text with")) == {old, new}
+    assert await world.index.count_documents() == 2
+    assert incomplete(world) == 0
+    assert "indexer.rebuild.done" in caplog.messages
     await world.index.close()
     world.open()
-    assert world.index.incomplete
+    assert not world.index.record.state.incomplete
+
+
+def incomplete(world: "World") -> float | None:
+    return world.registry.get_sample_value("postbus_indexer_index_incomplete_state")
+
+
+async def lose_index(world: "World") -> None:
+    await world.index_all()
+    await world.index.close()
+    shutil.rmtree(world.folder / "index")
+    world.open()
+
+
+async def test_a_rebuild_answers_for_the_mailboxes_that_it_has_passed(
+    world: "World", monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A partial answer is never given; a restart goes on where the rebuild was."""
+    monkeypatch.setattr(rebuild, "PIECE_MESSAGES", 4)
+    alice = {await world.deliver(message("word")) for _ in range(6)}
+    bob = {await world.deliver(message("word"), BOB) for _ in range(6)}
+    await lose_index(world)
+    with pytest.raises(MailError, match="being made anew") as caught:
+        await world.find("word")
+    assert caught.value.kind is ErrorKind.UNAVAILABLE
+    step = Rebuild(
+        queue=world.store, record=world.index.record, clock=world.clock, metrics=Metrics(CollectorRegistry())
+    )
+    await step.step()
+    assert set(await world.find("word")) == alice
+    with pytest.raises(MailError, match="being made anew"):
+        await world.find("word", mailbox=BOB)
+    await world.index.close()
+    world.open()
+    assert world.index.record.state.messages == 8
+    assert set(await world.find("word")) == alice
+    async with asyncio.TaskGroup() as group:
+        group.create_task(world.worker.run())
+        while world.index.record.state.incomplete:
+            await asyncio.sleep(0)
+        await world.worker.stop()
+    assert set(await world.find("word", mailbox=BOB)) == bob
+    assert set(await world.find("word")) == alice
+
+
+async def test_a_rebuild_waits_for_an_absent_store(world: "World") -> None:
+    wanted = await world.deliver(message("word"))
+    await lose_index(world)
+    world.store.fail_with = MailError(ErrorKind.UNAVAILABLE, "away")
+    with pytest.raises(MailError, match="away"):
+        await world.find("word")
+    assert world.index.record.state.incomplete
+    world.store.fail_with = None
+    assert await world.find("word") == [wanted]
+
+
+async def test_a_tail_that_is_too_long_has_no_answer(world: "World", monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(worker, "MAX_CATCH_UP_BATCHES", 1)
+    for _ in range(25):
+        await world.deliver(message("word"))
+    with pytest.raises(MailError, match="behind"):
+        await world.find("word")
+    with pytest.raises(MailError, match="behind"):
+        await world.find("word")
+    assert len(await world.find("word")) == 25

@@ -21,7 +21,6 @@ class IndexerService:
         metrics = Metrics(context.registry)
         self._context = context
         self._index = TantivyIndex(context.data_dir, settings.writer_heap_octets)
-        metrics.incomplete.set(self._index.incomplete)
         self._executor = ThreadPoolExecutor(max_workers=1, thread_name_prefix="indexer-extract")
         extractor = Extractor(context.blobs, self._executor)
         self._worker = Worker(

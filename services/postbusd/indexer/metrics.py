@@ -19,6 +19,11 @@ class Metrics:
             "1 while the index lacks messages stored before it was made anew.",
             registry=registry,
         )
+        self.rebuilt = Gauge(
+            "postbus_indexer_rebuilt_messages",
+            "Messages enqueued again so far by the rebuild under way; 0 when there is none.",
+            registry=registry,
+        )
         self.batch_seconds = Histogram(
             "postbus_indexer_batch_seconds",
             "Time to read, extract and commit a batch.",

@@ -4,15 +4,28 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from postbus.core.ids import MailboxId
-from postbusd.indexer.values import IndexDocument, Phrase
+from postbusd.indexer.values import IndexDocument, IndexState, Phrase
+
+
+class RebuildRecord(Protocol):
+    """What is known of the index; lost together with it. Raises MailError: UNAVAILABLE (its storage fails)."""
+
+    @property
+    def state(self) -> IndexState:
+        """As it was saved last."""
+        ...
+
+    async def save(self, state: IndexState) -> None:
+        """Durable when it returns."""
+        ...
 
 
 class SearchIndex(Protocol):
     """The index. Raises MailError: UNAVAILABLE (its storage fails)."""
 
     @property
-    def incomplete(self) -> bool:
-        """The index was lost and made anew: messages stored before that are not in it."""
+    def record(self) -> RebuildRecord:
+        """What stands beside it."""
         ...
 
     async def apply(self, documents: Sequence[IndexDocument], absent: Sequence[str]) -> None:

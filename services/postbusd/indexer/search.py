@@ -59,7 +59,10 @@ class Searcher:
         self._cache: OrderedDict[_RowKey, TailDocument] = OrderedDict()
 
     async def search(self, request: SearchRequest) -> SearchReply:
-        """Matching messages, complete up to every message committed before the call."""
+        """Matching messages, complete up to every message committed before the call. Raises MailError: UNAVAILABLE.
+
+        An answer that might lack messages is not given: nobody could tell it from a whole one.
+        """
         with self._metrics.search_seconds.time():
             phrases = [read_term(term, self._index.cut_words) for term in request.terms]
             rows = await self._worker.catch_up(request.mailbox_ids, self._settings.tail_messages)

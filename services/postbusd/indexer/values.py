@@ -2,7 +2,7 @@
 
 import msgspec
 
-from postbus.core.ids import MailboxId
+from postbus.core.ids import EmailId, MailboxId
 from postbus.mime.text import MessageText
 
 HEADER_MARK = "="
@@ -43,6 +43,19 @@ class Phrase(msgspec.Struct, frozen=True, kw_only=True):
     words: tuple[str, ...] = ()
     impossible: bool = False
     """The value holds no word at all: nothing matches."""
+
+
+class IndexState(msgspec.Struct, frozen=True, kw_only=True):
+    """What is kept beside the index: what it is, and how far it has been filled since it was made."""
+
+    schema: int
+    incomplete: bool = True
+    """Messages stored before it was made are still to be enqueued."""
+    mailbox_id: MailboxId | None = None
+    email_id: EmailId | None = None
+    """The last message enqueued; none yet."""
+    messages: int = 0
+    """How many were enqueued so far."""
 
 
 def format_key(mailbox_id: MailboxId, email_id: bytes) -> str:

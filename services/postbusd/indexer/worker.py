@@ -11,13 +11,14 @@ from collections.abc import Sequence
 
 from postbus.contracts.events import IndexWanted
 from postbus.core.clock import Clock
-from postbus.core.errors import MailError
+from postbus.core.errors import ErrorKind, MailError
 from postbus.core.ids import MailboxId
 from postbus.mailstore.ports import IndexQueue
 from postbus.mailstore.values import PendingIndex
 from postbusd.indexer.extract import Extracted, Extractor, partial_document
 from postbusd.indexer.metrics import Metrics
 from postbusd.indexer.ports import SearchIndex
+from postbusd.indexer.rebuild import Rebuild
 from postbusd.indexer.settings import IndexerSettings
 from postbusd.indexer.values import IndexDocument, format_key
 
@@ -26,6 +27,8 @@ log = logging.getLogger(__name__)
 MAX_CATCH_UP_BATCHES = 50
 """Batches that one search indexes before it reads the rest itself."""
 AWAY_SECONDS = 5.0
+MAX_PAUSE_SECONDS = 1.0
+"""A rebuild rests as long as it worked, up to this: the process has other things to do."""
 
 
 class Worker:
@@ -42,6 +45,7 @@ class Worker:
         metrics: Metrics,
     ) -> None:  # fmt: skip
         self._queue = queue
+        self._rebuild = Rebuild(queue=queue, record=index.record, clock=clock, metrics=metrics)
         self._index = index
         self._extractor = extractor
         self._clock = clock
@@ -61,8 +65,12 @@ class Worker:
         away = False
         while not self._stopping:
             self._wanted.clear()
+            started = self._clock.monotonic()
             try:
                 rows = await self.index_due()
+                rebuilding = rows < self._settings.batch_messages and self._rebuild.is_running
+                if rebuilding:
+                    await self._rebuild.step()
                 if away:
                     log.info("indexer.queue.back")
                 away = False
@@ -72,7 +80,9 @@ class Worker:
                 away = True
                 await asyncio.sleep(min(AWAY_SECONDS, self._settings.poll_seconds))
                 continue
-            if rows < self._settings.batch_messages:
+            if self._rebuild.is_running:
+                await asyncio.sleep(min(MAX_PAUSE_SECONDS, self._clock.monotonic() - started))
+            elif rows < self._settings.batch_messages and not rebuilding:
                 await self._wait()
 
     async def stop(self) -> None:
@@ -93,7 +103,12 @@ class Worker:
         return len(rows)
 
     async def catch_up(self, mailbox_ids: Sequence[MailboxId], goal: int) -> list[PendingIndex]:
-        """The mailboxes' rows, after indexing as many as it takes to leave at most `goal` (failing ones aside)."""
+        """The mailboxes' rows, after indexing as many as it takes to leave at most `goal` (failing ones aside).
+
+        Raises MailError: UNAVAILABLE when there are too many (the next call finds fewer), or when the index is being
+        made anew and has not come to these mailboxes.
+        """
+        await self._rebuild.require(mailbox_ids)
         batch = max(self._settings.batch_messages, goal + 1)
         rows = await self._queue.pending_of(mailbox_ids, batch)
         for _ in range(MAX_CATCH_UP_BATCHES):
@@ -104,6 +119,8 @@ class Worker:
                 if len(rows) > goal and not await self._index_rows(rows):
                     return rows
             rows = await self._queue.pending_of(mailbox_ids, batch)
+        if len(rows) > goal:
+            raise MailError(ErrorKind.UNAVAILABLE, "the search index is behind")
         return rows
 
     async def _wait(self) -> None:

@@ -7,7 +7,6 @@ never parsed, so that no value can carry query syntax.
 
 import asyncio
 import ctypes
-import json
 import logging
 import re
 import shutil
@@ -22,6 +21,7 @@ import tantivy
 
 from postbus.core.errors import ErrorKind, MailError
 from postbus.core.ids import MailboxId
+from postbusd.indexer.adapters.state_file import StateFile
 from postbusd.indexer.analysis import header_words
 from postbusd.indexer.values import HEADER_MARK, IndexDocument, Phrase
 
@@ -52,13 +52,8 @@ class TantivyIndex:
         self._writer: tantivy.IndexWriter | None = None
         self._write_thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="indexer-write")
         self._read_threads = ThreadPoolExecutor(max_workers=2, thread_name_prefix="indexer-read")
-        self._incomplete = False
+        self.record = StateFile(folder / "state.json")
         self._index = self._open()
-
-    @property
-    def incomplete(self) -> bool:
-        """Whether messages stored before the index was made anew are missing."""
-        return self._incomplete
 
     def cut_words(self, folded: str) -> list[str]:
         """The analysis of the index itself."""
@@ -95,29 +90,24 @@ class TantivyIndex:
     # Opening
 
     def _open(self) -> tantivy.Index:
-        state_file = self._folder / "state.json"
         files = self._folder / "index"
-        state = _read_state(state_file)
-        if state is not None and state.get("schema") == SCHEMA_VERSION:
+        if self.record.state.schema == SCHEMA_VERSION:
             try:
                 index = self._configure(tantivy.Index.open(str(files)))
                 index.searcher().search(tantivy.Query.all_query(), limit=1)
             except _FAULTS as error:
                 log.error("indexer.index.broken", extra={"reason": str(error)[:500]})
             else:
-                self._incomplete = bool(state.get("incomplete"))
                 return index
-        self._incomplete = state is not None or files.exists()
+        if self.record.exists or files.exists():
+            log.error("indexer.index.incomplete", extra={"schema": SCHEMA_VERSION})
+        self.record.reset(SCHEMA_VERSION)
         if files.exists():
             aside = self._folder / "index.old"
             shutil.rmtree(aside, ignore_errors=True)
             files.rename(aside)
         files.mkdir(parents=True)
-        index = self._configure(tantivy.Index(self._schema, path=str(files)))
-        state_file.write_text(json.dumps({"schema": SCHEMA_VERSION, "incomplete": self._incomplete}))
-        if self._incomplete:
-            log.error("indexer.index.incomplete", extra={"schema": SCHEMA_VERSION})
-        return index
+        return self._configure(tantivy.Index(self._schema, path=str(files)))
 
     def _configure(self, index: tantivy.Index) -> tantivy.Index:
         index.register_tokenizer(_WORDS, self._analyzer)
@@ -245,17 +235,6 @@ def _give_back_memory() -> None:
 
 def _numbers(values: list[int | float | bool | None]) -> list[int]:
     return [value if isinstance(value, int) else 0 for value in values]
-
-
-def _read_state(path: Path) -> dict[str, object] | None:
-    """What was written when the index was made; None: there never was one."""
-    try:
-        state = json.loads(path.read_text())
-    except FileNotFoundError:
-        return None
-    except (OSError, ValueError):
-        return {}
-    return state if isinstance(state, dict) else {}
 
 
 def _build_schema() -> tantivy.Schema:
