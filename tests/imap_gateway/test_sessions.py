@@ -117,7 +117,9 @@ async def test_text_searches_ask_the_indexer_once(gateway: Any) -> None:
         "c OK Done",
     ]
     gateway.indexer.fail_with = AWAY
-    assert await gateway.ask(wire, "d SEARCH TEXT x") == ["d NO [UNAVAILABLE] Not available now, try again later"]
+    assert await gateway.ask(wire, "d SEARCH TEXT x") == [
+        "d NO [UNAVAILABLE] Texts can't be searched now: the index is away or being made anew"
+    ]
     assert await gateway.ask(wire, "e SEARCH SEEN") == ["* SEARCH 2", "e OK Done"]
     assert await gateway.ask(wire, "f SEARCH CHARSET KOI8-R TEXT x") == [
         "f NO [BADCHARSET (US-ASCII UTF-8)] The charset is not known here"

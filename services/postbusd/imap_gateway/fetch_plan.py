@@ -107,13 +107,9 @@ LIGHT_COLUMNS: dict[FetchItem, Column] = {
 }
 
 
-Pieces = tuple[bytes, bytes]
-"""An item of a response: its text, and octets that follow it, apart so that large ones are not copied."""
-
-
-def format_structure(item: FetchItem, scan: Scan) -> Pieces:
+def format_structure(item: FetchItem, scan: Scan) -> bytes:
     """BODY or BODYSTRUCTURE."""
-    return item.value + b" " + format_body(scan.root, extended=item is FetchItem.BODYSTRUCTURE), b""
+    return item.value + b" " + format_body(scan.root, extended=item is FetchItem.BODYSTRUCTURE)
 
 
 class Cut(msgspec.Struct, frozen=True, kw_only=True):
@@ -132,8 +128,9 @@ def cut_item(item: BodyItem, scan: Scan, prefix: bytes) -> Cut:
     if found is None:
         return Cut(item=item, missing=True)
     head = prefix if found.with_prefix else b""
-    if item.partial is None or _chooses_fields(item):
-        return Cut(item=item, head=head, start=found.start, end=found.end)
+    cut = Cut(item=item, head=head, start=found.start, end=found.end)
+    if item.partial is None or chooses_fields(cut):
+        return cut
     return _narrow(item, head, found, item.partial)
 
 
@@ -144,28 +141,25 @@ def _narrow(item: BodyItem, head: bytes, found: Range, partial: tuple[int, int])
     return Cut(item=item, head=head[first : first + count], start=start, end=max(start, end))
 
 
-def _chooses_fields(item: BodyItem) -> bool:
-    return item.section.text in (SectionText.HEADER_FIELDS, SectionText.HEADER_FIELDS_NOT)
+def chooses_fields(cut: Cut) -> bool:
+    """Whether the item is some fields of its octets, not all of the octets."""
+    text = cut.item.section.text
+    return not cut.missing and text in (SectionText.HEADER_FIELDS, SectionText.HEADER_FIELDS_NOT)
 
 
-def span_of(cuts: Sequence[Cut]) -> tuple[int, int]:
-    """The octets of the blob that all cuts need together; empty: (0, 0)."""
-    wanted = [cut for cut in cuts if cut.start < cut.end]
-    if not wanted:
-        return 0, 0
-    return min(cut.start for cut in wanted), max(cut.end for cut in wanted)
-
-
-def format_cut(cut: Cut, content: bytes, offset: int) -> Pieces:
-    """The item with its octets; `content` is the blob from `offset` on."""
+def format_cut_label(cut: Cut) -> bytes:
+    """The item up to where the octets of the blob follow."""
     label = cut.item.format_label()
     if cut.missing:
-        return label + b" " + NIL, b""
-    head, octets = cut.head, content[cut.start - offset : cut.end - offset]
-    if _chooses_fields(cut.item):
-        wanted = cut.item.section.text is SectionText.HEADER_FIELDS
-        head, octets = b"", select_fields(head + octets, cut.item.section.names, wanted)
-        if cut.item.partial is not None:
-            first, count = cut.item.partial
-            octets = octets[first : first + count]
-    return b"%b {%d}\r\n%b" % (label, len(head) + len(octets), head), octets
+        return label + b" " + NIL
+    return b"%b {%d}\r\n%b" % (label, len(cut.head) + cut.end - cut.start, cut.head)
+
+
+def format_chosen_fields(cut: Cut, octets: bytes) -> bytes:
+    """The whole item, of which `octets` are those of the blob."""
+    wanted = cut.item.section.text is SectionText.HEADER_FIELDS
+    fields = select_fields(cut.head + octets, cut.item.section.names, wanted)
+    if cut.item.partial is not None:
+        first, count = cut.item.partial
+        fields = fields[first : first + count]
+    return b"%b {%d}\r\n%b" % (cut.item.format_label(), len(fields), fields)

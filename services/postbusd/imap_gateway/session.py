@@ -5,6 +5,7 @@ STORE and SEARCH by sequence number (RFC 9051 §7.5.1). A failure of one command
 """
 
 import asyncio
+import itertools
 import logging
 import os
 
@@ -21,6 +22,7 @@ from postbus.imap.engine import CommandRefused, Engine, Line, NeedData
 from postbus.imap.framer import LiteralWanted
 from postbus.imap.responses import CONTINUE, format_capability, format_tagged, format_untagged
 from postbus.imap.transitions import State
+from postbus.mailstore.database import OutcomeUnknownError
 from postbusd.imap_gateway.capabilities import list_capabilities
 from postbusd.imap_gateway.deps import Deps
 from postbusd.imap_gateway.dispatch import run_command
@@ -31,6 +33,9 @@ from postbusd.imap_gateway.state import Goodbye, SessionState
 log = logging.getLogger(__name__)
 
 CLEAN_UP_SECONDS = 5.0
+EVENTS_A_TURN = 16
+"""Pipelined commands that need no waiting, between two turns of the other sessions."""
+OUTCOME_UNKNOWN = "The last command may or may not have been done, log in again and look"
 GOING_DOWN = "Server is going down, come back in a moment"
 
 
@@ -41,6 +46,7 @@ class Session(SessionState):
         super().__init__(wire, deps, Engine(deps.settings.max_append_octets))
         self._draining = False
         self._running = False
+        self._login_deadline = deps.clock.monotonic() + deps.settings.login_seconds
 
     def drain_soon(self) -> None:
         """Says BYE after the command that is under way, or at once."""
@@ -86,7 +92,11 @@ class Session(SessionState):
 
     async def _converse(self) -> None:
         self.write(format_untagged(b"OK", f"{self.deps.mail_host} ready", self.capability_code()))
-        while self.engine.state is not State.LOGOUT:
+        for turn in itertools.count(1):
+            if self.engine.state is State.LOGOUT:
+                break
+            if not turn % EVENTS_A_TURN:
+                await asyncio.sleep(0)
             try:
                 event = self.engine.next_event()
             except RemoteProtocolError as error:
@@ -135,6 +145,8 @@ class Session(SessionState):
     async def _attempt(self, command: Command, name: str) -> Reply:
         try:
             return await run_command(self, command)
+        except OutcomeUnknownError as error:
+            raise Goodbye(OUTCOME_UNKNOWN, b"UNAVAILABLE") from error
         except MailError as error:
             return render_error(error)
         except (ConnectionError, Goodbye):
@@ -165,7 +177,9 @@ class Session(SessionState):
         Raises Goodbye after the time-out or when the process drains, ConnectionError when the peer is gone.
         """
         logged_in = self.engine.state is not State.NOT_AUTHENTICATED
-        seconds = self.deps.settings.idle_seconds if logged_in else self.deps.settings.login_seconds
+        seconds = self.deps.settings.idle_seconds
+        if not logged_in:  # a client that sends an octet now and then gets no more than one that is silent
+            seconds = max(0.0, self._login_deadline - self.deps.clock.monotonic())
         try:
             async with asyncio.timeout(seconds):
                 while True:

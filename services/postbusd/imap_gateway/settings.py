@@ -20,6 +20,9 @@ class ImapGatewaySettings(msgspec.Struct, frozen=True, kw_only=True):
     write_seconds: Annotated[float, field_doc("How long a client may refuse to read, seconds.")] = 300.0
     failed_login_seconds: Annotated[float, field_doc("Delay of the answer to a failed login, seconds.")] = 2.0
     max_failed_logins: Annotated[int, field_doc("Failed logins of one session, then BYE.")] = 3
+    outcome_seconds: Annotated[
+        float, field_doc("How long the outcome of a change is sought whose answer was lost, then BYE, seconds.")
+    ] = 10.0
     sweep_seconds: Annotated[float, field_doc("How often open folders are re-checked for lost wake-ups, seconds.")] = (
         30.0
     )

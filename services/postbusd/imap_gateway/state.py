@@ -5,7 +5,7 @@ import asyncio
 from postbus.bus.subjects import folder_changed_subject
 from postbus.contracts.directory import AuthenticateReply
 from postbus.contracts.events import FolderChanged
-from postbus.core.errors import LocalProtocolError
+from postbus.core.errors import ErrorKind, LocalProtocolError, MailError
 from postbus.core.ids import FolderId, MailboxId, ModSeq, new_uuid7
 from postbus.imap.engine import Engine
 from postbusd.imap_gateway.deps import Deps
@@ -104,7 +104,11 @@ class SessionState:
         """Brings our own view up to date and wakes everybody else's, after a write."""
         selected = self.selected
         if selected is not None and selected.view.folder_id in folder_ids:
-            await self.deps.views.refresh(selected.view, at_least=mod_seq)
+            try:
+                await self.deps.views.refresh(selected.view, at_least=mod_seq)
+            except MailError as error:
+                if error.kind is not ErrorKind.UNAVAILABLE:
+                    raise  # the write is done, and that is the answer; the sweep brings the view up to date
         changed = FolderChanged(mailbox_id=self.mailbox_id, folder_ids=folder_ids, mod_seq=ModSeq(mod_seq))
         await self.deps.bus.wake(folder_changed_subject(self.mailbox_id), changed)
 

@@ -14,6 +14,7 @@ from postbus.mime.scanner import scan_message
 from postbusd.imap_gateway.commands.folders import TRY_CREATE, find_folder
 from postbusd.imap_gateway.errors import Reply
 from postbusd.imap_gateway.flags import split_flags
+from postbusd.imap_gateway.outcome import settle
 from postbusd.imap_gateway.state import SessionState
 
 SCAN_IN_THREAD_OCTETS = 262_144
@@ -36,7 +37,7 @@ async def handle_append(session: SessionState, command: Append) -> Reply:
         keywords=keywords,
         quota_octets=session.require_account().quota_octets,
     )
-    result = (await session.deps.store.append([append]))[0]
+    result = (await settle(session, lambda: session.deps.store.append([append])))[0]
     if result.outcome is AppendOutcome.NO_FOLDER:
         return TRY_CREATE
     _check(result)

@@ -1,6 +1,7 @@
 """SEARCH and UID SEARCH: text by indexer in one call, all else from the folder view (RFC 9051 §6.4.4, RFC 4731)."""
 
 from postbus.contracts.indexer import SearchRequest, TextField, TextTerm
+from postbus.core.errors import ErrorKind, MailError
 from postbus.imap.commands.search import Search
 from postbus.imap.responses import format_esearch_response, format_search_response
 from postbus.imap.search_keys import TextKey, TextKind
@@ -11,6 +12,7 @@ from postbusd.imap_gateway.state import SessionState
 MAX_TEXT_TERMS = 50
 """Text criteria of one search: each is a query of its own."""
 
+NO_TEXTS = refuse("Texts can't be searched now: the index is away or being made anew", b"UNAVAILABLE")
 FIELDS = {
     TextKind.BCC: TextField.BCC,
     TextKind.BODY: TextField.BODY,
@@ -24,12 +26,17 @@ FIELDS = {
 
 
 async def handle_search(session: SessionState, command: Search) -> Reply:
-    """Indexer away: NO [UNAVAILABLE], never a wrong answer."""
+    """Indexer away, or its index not yet whole: NO [UNAVAILABLE], never a wrong or partial answer."""
     selected = session.require_selected()
     texts = searching.collect_texts(command.key)
     if len(texts) > MAX_TEXT_TERMS:
         return refuse("Too many texts in one search", b"LIMIT")
-    hits = await _ask_indexer(session, texts)
+    try:
+        hits = await _ask_indexer(session, texts)
+    except MailError as error:
+        if error.kind is not ErrorKind.UNAVAILABLE:
+            raise
+        return NO_TEXTS
     uids = searching.Search(selected, hits).find(command.key)
     numbers = uids if command.uid else [number for uid in uids if (number := selected.sequence_number(uid))]
     if command.results is None:

@@ -5,6 +5,7 @@ from postbus.imap.flags import SYSTEM_FLAGS
 from postbus.imap.responses import format_flags, format_untagged
 from postbus.mailstore.values import Flag
 from postbusd.imap_gateway.commands.folders import NO_FOLDER, find_folder
+from postbusd.imap_gateway.commands.store import expunge
 from postbusd.imap_gateway.errors import Reply
 from postbusd.imap_gateway.selected import SelectedFolder
 from postbusd.imap_gateway.state import SessionState
@@ -49,10 +50,7 @@ async def handle_close(session: SessionState, command: Close) -> Reply:
     r"""Removes what is \Deleted without a word, unless the folder is open for reading only (RFC 9051 §6.4.1)."""
     selected = session.require_selected()
     if not selected.read_only and any(flags & Flag.DELETED for flags in selected.view.flags):
-        folder_id = selected.view.folder_id
-        gone, mod_seq = await session.deps.store.expunge(session.mailbox_id, folder_id, None)
-        if gone:
-            await session.announce(mod_seq, folder_id)
+        await expunge(session, selected, None)
     await session.unselect()
     return Reply(text="Done")
 

@@ -8,6 +8,7 @@ from postbus.mailstore.values import CopyRequest, CopyResult, StoreMode, StoreRe
 from postbusd.imap_gateway.commands.folders import TRY_CREATE, find_folder
 from postbusd.imap_gateway.errors import Reply, refuse, reject
 from postbusd.imap_gateway.flags import format_view_flags, split_flags
+from postbusd.imap_gateway.outcome import settle
 from postbusd.imap_gateway.selected import SelectedFolder
 from postbusd.imap_gateway.state import SessionState
 
@@ -34,22 +35,21 @@ async def handle_store(session: SessionState, command: Store) -> Reply:
     flags, keywords = split_flags(command.flags)
     view = selected.view
     before = view.mod_seq
-    result = await session.deps.store.store_flags(
-        StoreRequest(
-            mailbox_id=session.mailbox_id,
-            folder_id=view.folder_id,
-            uids=tuple(uids),
-            mode=_MODES[command.action],
-            flags=flags,
-            keywords=keywords,
-        )
+    request = StoreRequest(
+        mailbox_id=session.mailbox_id,
+        folder_id=view.folder_id,
+        uids=tuple(uids),
+        mode=_MODES[command.action],
+        flags=flags,
+        keywords=keywords,
     )
+    result = await settle(session, lambda: session.deps.store.store_flags(request))
     if result.mod_seq > before:
         await session.announce(result.mod_seq, view.folder_id)
     if command.silent:
         own = {uid for uid in uids if (row := view.row_of(uid)) >= 0 and view.mod_seqs[row] == result.mod_seq}
         selected.note_told(own)
-    else:
+    elif view.mod_seq >= result.mod_seq:  # else the view could not be refreshed: the flags are told later, as news
         _tell_flags(session, selected, uids, command.uid)
     return Reply(text="Done")
 
@@ -71,11 +71,20 @@ async def handle_expunge(session: SessionState, command: Expunge) -> Reply:
     if selected.read_only:
         return READ_ONLY
     uids = selected.resolve(command.numbers, uid=True) if command.numbers is not None else None
-    folder_id = selected.view.folder_id
-    gone, mod_seq = await session.deps.store.expunge(session.mailbox_id, folder_id, uids)
-    if gone:
-        await session.announce(mod_seq, folder_id)
+    await expunge(session, selected, uids)
     return Reply(text="Done")
+
+
+async def expunge(session: SessionState, selected: SelectedFolder, uids: list[int] | None) -> None:
+    r"""Removes the \Deleted messages and tells everybody.
+
+    The uids that the store names are not looked at: after a lost answer they are in no second one. mod_seq tells.
+    """
+    view = selected.view
+    before = view.mod_seq
+    _, mod_seq = await settle(session, lambda: session.deps.store.expunge(session.mailbox_id, view.folder_id, uids))
+    if mod_seq > before:
+        await session.announce(mod_seq, view.folder_id)
 
 
 async def handle_copy(session: SessionState, command: Copy) -> Reply:
@@ -116,17 +125,16 @@ async def _transfer(
     if not uids:
         return CopyResult(uid_validity=target.uid_validity, pairs=(), mod_seq=target.highest_mod_seq)
     source = selected.view.folder_id
-    result = await session.deps.store.copy(
-        CopyRequest(
-            mailbox_id=session.mailbox_id,
-            source=source,
-            uids=tuple(uids),
-            target=target.folder_id,
-            operation_key=new_uuid7(session.deps.clock.now_ms()),
-            move=isinstance(command, Move),
-            quota_octets=session.require_account().quota_octets,
-        )
+    request = CopyRequest(
+        mailbox_id=session.mailbox_id,
+        source=source,
+        uids=tuple(uids),
+        target=target.folder_id,
+        operation_key=new_uuid7(session.deps.clock.now_ms()),
+        move=isinstance(command, Move),
+        quota_octets=session.require_account().quota_octets,
     )
+    result = await settle(session, lambda: session.deps.store.copy(request))
     if result.pairs:
         await session.announce(result.mod_seq, source, target.folder_id)
     return result
