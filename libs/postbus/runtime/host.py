@@ -2,7 +2,7 @@
 
 Order: settings of all services (every problem told at once), one gRPC server and one observability listener for the
 process, then each service is built and started; a dependency that is away then is waited for with back-off. SIGTERM and
-SIGINT drain all services side by side, bounded by `drain_seconds`, and the process ends with 0.
+SIGINT drain the services, those that face the outside first, all within `drain_seconds`, and the process ends with 0.
 """
 
 import asyncio
@@ -31,7 +31,7 @@ from postbus.runtime.hosted import HostedPort, ProcessRpc
 from postbus.runtime.log import service_context, set_up_logging
 from postbus.runtime.observe import ObservabilityListener, Observed
 from postbus.runtime.seat import Seat
-from postbus.runtime.service import SERVICES, ServiceSpec
+from postbus.runtime.service import DRAIN_STAGES, SERVICES, ServiceSpec
 from postbus.runtime.settings import RuntimeSettings, SettingProblem, SettingsError, load_settings, variable_prefix
 from postbus.runtime.telemetry import set_up_telemetry, shut_down_telemetry
 
@@ -43,6 +43,8 @@ EXIT_OK = 0
 EXIT_FAILED = 1
 EXIT_SETTINGS = 78  # EX_CONFIG of sysexits.h
 CLOSE_SECONDS = 5.0
+LEAST_DRAIN_SECONDS = 1.0
+"""For a service that those before it left no time."""
 
 
 class ProcessFile(msgspec.Struct, frozen=True, kw_only=True):
@@ -235,12 +237,15 @@ class Host:
     async def _drain(self) -> None:
         for service in self._seats:
             _process_file(self._plan.runtime, service).unlink(missing_ok=True)
-        seconds = self._plan.runtime.drain_seconds
-        tasks = [
-            asyncio.create_task(seat.drain(seconds), name=f"drain-{name}", context=service_context(name))
-            for name, seat in self._seats.items()
-        ]
-        await asyncio.gather(*tasks)
+        deadline = time.monotonic() + self._plan.runtime.drain_seconds
+        for stage in DRAIN_STAGES:
+            seconds = max(LEAST_DRAIN_SECONDS, deadline - time.monotonic())
+            tasks = [
+                asyncio.create_task(seat.drain(seconds), name=f"drain-{name}", context=service_context(name))
+                for name, seat in self._seats.items()
+                if name in stage
+            ]
+            await asyncio.gather(*tasks)
 
     async def _close(self) -> None:
         with contextlib.suppress(TimeoutError):

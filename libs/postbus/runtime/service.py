@@ -36,6 +36,13 @@ SERVICES = (
     "admin-api",
 )
 """In the order in which one process starts them."""
+DRAIN_STAGES = (
+    frozenset({"smtp-edge", "imap-gateway", "admin-api"}),
+    frozenset({"delivery", "indexer"}),
+    frozenset({"filter"}),
+    frozenset({"directory", "dns-provisioner"}),
+)
+"""Who is drained after whom: nobody without what it needs to finish its work."""
 
 
 class Rpc(Protocol):
