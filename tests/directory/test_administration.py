@@ -167,12 +167,12 @@ async def test_pages_say_where_the_next_one_begins(site: Site) -> None:
 
 async def test_events_tell_who_and_what_but_no_secret(site: Site) -> None:
     await site.put("kim@example.org", "very secret", quota_octets=5)
-    events = []
+    told = []
 
-    async def publish(batch: object) -> None:
-        events.append(repr(batch))
+    async def publish(events: object) -> None:
+        told.append(repr(events))
 
     await site.repository.relay_outbox(10, publish)
-    assert "mailbox kim@example.org set by admin" in events[0]
-    assert "quota_octets=5, new password" in events[0]
-    assert "very secret" not in events[0]
+    assert "mailbox kim@example.org set by admin" in told[0]
+    assert "quota_octets=5, new password" in told[0]
+    assert "very secret" not in told[0]

@@ -108,7 +108,7 @@ async def test_after_a_reconnect_nothing_is_believed(site: Site) -> None:
 async def test_the_outbox_reaches_the_event_log_also_after_the_bus_was_away(
     site: Site, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("postbusd.directory.service.RETRY_SECONDS", 0)
+    monkeypatch.setattr("postbus.bus.outbox.RETRY_SECONDS", 0)
     site.bus.fail_with = MailError(ErrorKind.UNAVAILABLE, "away")
     relay = asyncio.ensure_future(site.service.relay_events())
     for _ in range(10):

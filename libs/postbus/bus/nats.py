@@ -206,6 +206,11 @@ class NatsBus:
         if not events:
             return
         payload = encode_value(EventBatch(events=tuple(events)))
+        if len(payload) > MAX_PAYLOAD_OCTETS and len(events) > 1:
+            half = len(events) // 2
+            await self.publish_events(events[:half])
+            await self.publish_events(events[half:])
+            return
         batch_id = hashlib.sha256("".join(event.event_id for event in events).encode()).hexdigest()
         try:
             await self._publish(STREAM_EVENT, SUBJECT_EVENT, payload, {Header.MSG_ID: batch_id})

@@ -4,12 +4,11 @@ import logging
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-import msgspec
-
 from postbus.core.errors import ErrorKind, MailError
 from postbus.core.ids import FolderId, ModSeq, Uid
 from postbus.mailstore.keywords import check_keywords
 from postbus.mailstore.names import normalize_folder_name
+from postbus.mailstore.outbox import pack_event
 from postbus.mailstore.session import Session
 from postbus.mailstore.threads import id_keys, joins_by_subject, subject_key
 from postbus.mailstore.values import Append, AppendOutcome, AppendResult, SpecialUse
@@ -105,7 +104,7 @@ def _arguments(now_ms: int, appends: Sequence[Append], rows: Sequence[tuple[Any,
         [subject_key(append.message) for append in appends],
         [joins_by_subject(append.message) for append in appends],
         [position for position, _ in events],
-        [msgspec.msgpack.encode(event) for _, event in events],
+        [pack_event(event) for _, event in events],
     )
 
 

@@ -1,20 +1,15 @@
 """index_pending, outbox and history on Postgres."""
 
-import logging
 from collections.abc import Sequence
 from typing import Any
 
-import msgspec
-
-from postbus.contracts.events import Event
 from postbus.core.ids import EmailId, MailboxId
 from postbus.mailstore.backoff import retry_delay_ms
+from postbus.mailstore.outbox import publish_rows
 from postbus.mailstore.ports import Publish
 from postbus.mailstore.postgres_read import stored_message
 from postbus.mailstore.session import Session
 from postbus.mailstore.values import Enqueued, PendingIndex
-
-log = logging.getLogger(__name__)
 
 MAX_REASON_CHARACTERS = 500
 
@@ -78,13 +73,10 @@ class PostgresQueues:
         """Claims, publishes and deletes in one transaction: what is not published stays."""
         async with self._session.transaction() as connection:
             rows = await connection.fetch("SELECT * FROM mailstore.claim_outbox_v1($1)", limit)
-            decoded = [(row["r_outbox_id"], _event(row)) for row in rows]
-            known = [(number, event) for number, event in decoded if event is not None]
-            if not known:
-                return 0
-            await publish([event for _, event in known])
-            await connection.execute("SELECT mailstore.delete_outbox_v1($1)", [number for number, _ in known])
-            return len(known)
+            done = await publish_rows([(row["r_outbox_id"], row["r_event"]) for row in rows], publish)
+            if done:
+                await connection.execute("SELECT mailstore.delete_outbox_v1($1)", done)
+            return len(done)
 
     async def trim_history(self, before_ms: int, after: MailboxId | None, limit: int) -> MailboxId | None:
         """Forgets operation keys and change rows; a mailbox in use is passed over until the next round."""
@@ -103,12 +95,3 @@ def _pending(row: Any) -> PendingIndex:  # asyncpg.Record
         message=stored_message(row) if row["r_email_id"] else None,
         enqueue=row["r_enqueue"],
     )
-
-
-def _event(row: Any) -> Event | None:  # asyncpg.Record
-    """None: written by a newer version, whose relay will send it."""
-    try:
-        return msgspec.msgpack.decode(row["r_event"], type=Event)
-    except msgspec.DecodeError:
-        log.warning("mailstore.outbox.unknown", extra={"outbox_id": row["r_outbox_id"]})
-        return None

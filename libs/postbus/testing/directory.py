@@ -8,7 +8,7 @@ from postbus.contracts.directory import Domain, Mailbox
 from postbus.contracts.events import Event
 from postbus.core.errors import ErrorKind, MailError
 from postbus.core.ids import MailboxId
-from postbusd.directory.ports import Publish
+from postbus.mailstore.ports import Publish
 from postbusd.directory.values import (
     DomainPage,
     DomainWritten,

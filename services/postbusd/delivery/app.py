@@ -1,5 +1,6 @@
 """Composition root of delivery."""
 
+from postbus.bus.outbox import OutboxRelay
 from postbus.contracts.delivery import (
     GetMessageReply,
     GetMessageRequest,
@@ -13,7 +14,7 @@ from postbus.mailstore.postgres import PostgresMailStore
 from postbus.runtime.service import Context, ServiceSpec
 from postbusd.delivery.adapters.postgres import PostgresLedger
 from postbusd.delivery.ports import Ledger
-from postbusd.delivery.relay import relay_forever, trim_forever, trim_history_forever
+from postbusd.delivery.relay import trim_forever, trim_history_forever
 from postbusd.delivery.settings import DeliverySettings
 from postbusd.delivery.worker import Metrics, Worker
 
@@ -77,7 +78,7 @@ class DeliveryService:
         """Spawns the loops."""
         bus = self._context.bus
         self._context.spawn("worker", self._worker.run)
-        self._context.spawn("relay", lambda: relay_forever(self._store, bus, self._settings.relay_seconds))
+        self._context.spawn("relay", OutboxRelay(self._store.relay_outbox, bus, self._settings.relay_seconds).run)
         self._context.spawn("trim", lambda: trim_forever(bus, self._settings.trim_seconds))
         self._context.spawn(
             "history", lambda: trim_history_forever(self._store, self._context.clock, self._settings.history_days)

@@ -1,4 +1,4 @@
-"""The loops beside the worker: outbox to event log, trims of the MAIL stream and of the store's history."""
+"""The loops beside the worker: trims of the MAIL stream and of the store's history."""
 
 import asyncio
 import logging
@@ -7,28 +7,14 @@ from postbus.bus.ports import Bus
 from postbus.core.clock import Clock
 from postbus.core.errors import MailError
 from postbus.core.ids import MailboxId
-from postbus.mailstore.ports import Outbox, Upkeep
+from postbus.mailstore.ports import Upkeep
 
 log = logging.getLogger(__name__)
 
-RELAY_ROWS = 500
-"""Outbox rows published as one bus message; several replicas share the work by SKIP LOCKED."""
 DAY_MS = 86_400_000
 HISTORY_MAILBOXES = 100
 HISTORY_PAUSE_SECONDS = 0.5
 """Between steps of a trim, so that it never stands in the way of mail."""
-
-
-async def relay_forever(outbox: Outbox, bus: Bus, pause_seconds: float) -> None:
-    """Publishes outbox rows; they are deleted after the PubAck only (architecture §3.6)."""
-    while True:
-        try:
-            relayed = await outbox.relay_outbox(RELAY_ROWS, bus.publish_events)
-        except MailError as error:
-            log.warning("delivery.relay.deferred", extra={"reason": str(error)})
-            relayed = 0
-        if relayed < RELAY_ROWS:
-            await asyncio.sleep(pause_seconds)
 
 
 async def trim_forever(bus: Bus, pause_seconds: float) -> None:

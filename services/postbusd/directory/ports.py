@@ -3,11 +3,12 @@
 Every method raises MailError: UNAVAILABLE when the database is away.
 """
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Sequence
 from typing import Protocol
 
 from postbus.contracts.directory import Domain
 from postbus.contracts.events import Event
+from postbus.mailstore.ports import Publish
 from postbusd.directory.values import (
     DomainPage,
     DomainWritten,
@@ -62,13 +63,9 @@ class DirectoryWriter(Protocol):
         """Mailboxes with an address above `after`, in octet order; `domain` empty: of all domains."""
         ...
 
-    async def relay_outbox(self, limit: int, publish: "Publish") -> int:
+    async def relay_outbox(self, limit: int, publish: Publish) -> int:
         """Claims up to `limit` events, hands them to `publish`, deletes them; the number relayed."""
         ...
-
-
-Publish = Callable[[Sequence[Event]], Awaitable[None]]
-"""Publishes a batch durably; when it raises, the events stay."""
 
 
 class DirectoryRepository(DirectoryReader, DirectoryWriter, Protocol):

@@ -1,8 +1,6 @@
 """All of `postbus.contracts.directory.Directory`, and the news about changes."""
 
-import asyncio
-import logging
-
+from postbus.bus.outbox import OutboxRelay
 from postbus.bus.ports import Bus
 from postbus.bus.subjects import SUBJECT_DIRECTORY_CHANGED
 from postbus.contracts.directory import (
@@ -20,19 +18,13 @@ from postbus.contracts.directory import (
     ResolveRequest,
 )
 from postbus.contracts.events import DirectoryChanged
-from postbus.core.errors import MailError
 from postbusd.directory.administration import Administration
 from postbusd.directory.login import PasswordAuthenticator
 from postbusd.directory.ports import DirectoryRepository
 from postbusd.directory.resolution import CachedResolver
 
-RELAY_BATCH = 1
-"""One event a bus message: the bus knows a repeated batch by its first event, so a batch must never grow."""
 RELAY_SECONDS = 30.0
 """How often the outbox is looked at without a reason: events of a process that died after its commit."""
-RETRY_SECONDS = 5.0
-
-log = logging.getLogger(__name__)
 
 
 class DirectoryService:
@@ -52,7 +44,7 @@ class DirectoryService:
         self._administration = administration
         self._repository = repository
         self._bus = bus
-        self._outbox_filled = asyncio.Event()
+        self._relay = OutboxRelay(repository.relay_outbox, bus, RELAY_SECONDS)
 
     async def resolve(self, request: ResolveRequest) -> ResolveReply:
         """What becomes of mail for these addresses."""
@@ -100,22 +92,10 @@ class DirectoryService:
 
     async def relay_events(self) -> None:
         """Publishes the outbox, for ever."""
-        while True:
-            self._outbox_filled.clear()
-            try:
-                while await self._repository.relay_outbox(RELAY_BATCH, self._bus.publish_events):
-                    pass
-            except MailError as error:
-                log.warning("directory.outbox.waiting", extra={"kind": error.kind.value, "reason": error.detail})
-                await asyncio.sleep(RETRY_SECONDS)
-                continue
-            try:
-                await asyncio.wait_for(self._outbox_filled.wait(), RELAY_SECONDS)
-            except TimeoutError:
-                pass
+        await self._relay.run()
 
     async def _tell(self, changed: DirectoryChanged) -> None:
         """After the commit. A lost wake-up costs 60 s: no cache lives longer unconfirmed."""
         await self.note_change(changed)
-        self._outbox_filled.set()
+        self._relay.wake()
         await self._bus.wake(SUBJECT_DIRECTORY_CHANGED, changed)

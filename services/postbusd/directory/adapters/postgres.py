@@ -9,14 +9,14 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from typing import TYPE_CHECKING
 
 import asyncpg
-import msgspec
 
 from postbus.contracts.directory import Domain, Mailbox
 from postbus.contracts.events import Event
 from postbus.core.errors import ErrorKind, MailError
 from postbus.core.ids import MailboxId
+from postbus.mailstore.outbox import pack_event, publish_rows
+from postbus.mailstore.ports import Publish
 from postbus.runtime.database import connection
-from postbusd.directory.ports import Publish
 from postbusd.directory.values import (
     DomainPage,
     DomainWritten,
@@ -154,12 +154,10 @@ class PostgresDirectory:
         """Claims up to `limit` events, hands them to `publish`, deletes them."""
         async with self._connection() as session, session.transaction():
             rows = await session.fetch(_CLAIM_OUTBOX, limit)
-            if rows:
-                await publish([msgspec.msgpack.decode(row["event"], type=Event) for row in rows])
-                await session.execute(
-                    "DELETE FROM directory.outbox WHERE outbox_id = ANY($1)", [row["outbox_id"] for row in rows]
-                )
-        return len(rows)
+            done = await publish_rows([(row["outbox_id"], row["event"]) for row in rows], publish)
+            if done:
+                await session.execute("DELETE FROM directory.outbox WHERE outbox_id = ANY($1)", done)
+        return len(done)
 
     @contextlib.asynccontextmanager
     async def _connection(self) -> AsyncIterator["Session"]:
@@ -191,7 +189,7 @@ async def _close_write(session: "Session", event: Event, *, changed: bool) -> in
     if not changed:
         unchanged: int = await session.fetchval("SELECT revision FROM directory.revision")
         return unchanged
-    await session.execute("INSERT INTO directory.outbox (event) VALUES ($1)", msgspec.msgpack.encode(event))
+    await session.execute("INSERT INTO directory.outbox (event) VALUES ($1)", pack_event(event))
     revision: int = await session.fetchval("UPDATE directory.revision SET revision = revision + 1 RETURNING revision")
     return revision
 
