@@ -7,6 +7,7 @@ import pytest
 from postbus.runtime.embedded import EmbeddedNats, EmbeddedPostgres, make_secrets, prepare_nats, prepare_postgres
 from postbus.runtime.layout import Layout, layout_of, make_folders
 from postbus.testing.installation import (
+    SHORT_DEADLINES,
     Database,
     Nats,
     Platform,
@@ -15,8 +16,10 @@ from postbus.testing.installation import (
     run_migrator,
     running,
     short_folder,
+    small_disk,
     start_platform,
 )
+from postbus.testing.probes import assert_quiet_logs
 
 __all__ = ["Database", "Nats", "Platform", "postbus", "read_connection", "short_folder", "start_platform"]
 
@@ -49,3 +52,15 @@ def nats(_embedded: tuple[Layout, EmbeddedPostgres, EmbeddedNats]) -> Nats:
 def platform() -> Iterator[Platform]:
     with short_folder() as folder:
         yield start_platform(folder)
+
+
+@pytest.fixture(scope="session")
+def separate() -> Iterator[Platform]:
+    """A process for each service, short deadlines, a disk of its own; its parts may be stopped and ended."""
+    with short_folder() as folder, small_disk(folder):
+        try:
+            platform = start_platform(folder, "--workers", "separate", environment=SHORT_DEADLINES)
+            yield platform
+            assert_quiet_logs(platform)
+        finally:
+            postbus("down", "--data-dir", str(folder), check=False)

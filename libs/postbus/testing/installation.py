@@ -7,6 +7,7 @@ import asyncio
 import contextlib
 import imaplib
 import json
+import os
 import shutil
 import smtplib
 import socket
@@ -32,6 +33,13 @@ ROOT = Path(package.__path__[0]).parent.parent
 READY_SECONDS = 30.0
 UP_SECONDS = 120.0
 CLIENT_SECONDS = 30.0
+DISK_OCTETS = 700 * 1024 * 1024
+DISK_RESERVE_OCTETS = 4 * 1024 * 1024
+SHORT_DEADLINES = {
+    "POSTBUS_RUNTIME_RPC_SECONDS": "1.5",
+    "POSTBUS_RUNTIME_POSTGRES_SECONDS": "1.5",
+    "POSTBUS_RUNTIME_DISK_RESERVE_OCTETS": str(DISK_RESERVE_OCTETS),
+}
 
 
 class Database(msgspec.Struct, frozen=True, kw_only=True):
@@ -135,6 +143,20 @@ def short_folder() -> Iterator[Path]:
         if (folder / "d" / "lock").exists():
             postbus("down", "--data-dir", str(folder / "d"), check=False)
         shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def small_disk(folder: Path) -> Iterator[None]:
+    """A disk of its own (DISK_OCTETS, in memory) at the folder while the block runs, where we may mount one."""
+    folder.mkdir(mode=0o700)
+    command = ("mount", "-t", "tmpfs", "-o", f"size={DISK_OCTETS},mode=700", "tmpfs", str(folder))
+    mounted = os.geteuid() == 0 and shutil.which("mount") is not None
+    mounted = mounted and subprocess.run(command, capture_output=True, check=False).returncode == 0
+    try:
+        yield
+    finally:
+        if mounted:
+            subprocess.run(["umount", str(folder)], check=True)
 
 
 @contextlib.contextmanager

@@ -9,17 +9,26 @@ from collections import Counter
 from collections.abc import Iterator
 from typing import Any
 
-from postbus.testing.installation import Platform, postbus
+import msgspec
+
+from postbus.runtime.layout import layout_of
+from postbus.runtime.supervisor_state import read_state
+from postbus.testing.installation import Platform
 
 HEAL_SECONDS = 60.0
 CLIENT_SECONDS = 70.0
 """smtp-edge tries for a minute to own a message."""
+MAX_SAME_A_SECOND = 5
+"""Warnings with the same words that are not about one message: more is a flood."""
+NOT_OURS = frozenset({"nats", "postgres", "migrate"})
 
 
 def status(platform: Platform) -> dict[str, Any]:
-    """What `postbus status --json` says."""
-    done = postbus("status", "--json", "--data-dir", str(platform.data_dir), check=False)
-    found: dict[str, Any] = json.loads(done.stdout) if done.stdout.strip() else {"ready": False, "parts": []}
+    """What `postbus status --json` says, without a process for it and without memory figures."""
+    state = read_state(layout_of(platform.data_dir, {}))
+    if state is None:
+        return {"ready": False, "parts": []}
+    found: dict[str, Any] = msgspec.to_builtins(state)
     return found
 
 
@@ -82,3 +91,18 @@ def assert_exactly_once(platform: Platform, wanted: set[str], owner: int = 0) ->
     found = wait_arrived(platform, wanted, owner)
     assert wanted - set(found) == set(), "lost"
     assert {name: count for name, count in found.items() if count > 1} == {}, "doubled"
+
+
+def assert_quiet_logs(platform: Platform) -> None:
+    """Whatever was done to an installation: no exception that nobody expected, no flood of one warning."""
+    for path in sorted((platform.data_dir / "logs").glob("*.log")):
+        if path.stem in NOT_OURS:
+            continue
+        lines = [json.loads(line) for line in path.read_text().splitlines() if line.startswith("{")]
+        assert [line for line in lines if "exception" in line] == [], path.stem
+        warnings = Counter(
+            (line["ts"][:19], line["event"], line.get("reason"), line.get("child"))
+            for line in lines
+            if line["level"] in ("warning", "error") and "queue_id" not in line
+        )
+        assert {key: count for key, count in warnings.items() if count > MAX_SAME_A_SECOND} == {}, path.stem
