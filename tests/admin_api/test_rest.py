@@ -303,3 +303,34 @@ def test_the_docs_page_loads_nothing_from_elsewhere(client: Client) -> None:
         assert "http://" not in answer.text
         assert "https://" not in answer.text
         assert answer.headers["content-security-policy"].startswith("default-src 'none'")
+
+
+async def test_a_client_that_goes_away_within_a_body_is_no_bug(
+    client: Client, caplog: pytest.LogCaptureFixture
+) -> None:
+    sent: list[Any] = []
+
+    async def receive() -> Any:
+        return {"type": "http.disconnect"}
+
+    async def send(event: Any) -> None:
+        sent.append(event)
+
+    headers = [(b"host", b"x"), (b"authorization", f"Bearer {TOKEN}".encode()), (b"content-length", b"50")]
+    scope: Any = {
+        "type": "http",
+        "asgi": {"version": "3.0"},
+        "http_version": "1.1",
+        "method": "PUT",
+        "scheme": "https",
+        "path": "/api/v1/domains/new.example",
+        "raw_path": b"/api/v1/domains/new.example",
+        "query_string": b"",
+        "root_path": "",
+        "headers": headers,
+        "client": ("192.0.2.1", 1),
+        "server": ("x", 443),
+    }
+    await client.http.app(scope, receive, send)
+    assert sent[0]["status"] == 400
+    assert not caplog.records

@@ -10,8 +10,13 @@ from postbus.imap.commands.append import Append
 from postbus.imap.commands.login import Authenticate, Login
 from postbus.imap.commands.session import Logout, Noop
 from postbus.imap.engine import CommandRefused, Engine, Event, Line, NeedData
-from postbus.imap.framer import LiteralWanted
-from postbus.imap.limits import MAX_ERRORS_BEFORE_LOGIN, MAX_LINE_OCTETS, MAX_LINE_OCTETS_BEFORE_LOGIN
+from postbus.imap.framer import FrameLimits, LiteralWanted
+from postbus.imap.limits import (
+    MAX_DISCARDED_OCTETS_BEFORE_LOGIN,
+    MAX_ERRORS_BEFORE_LOGIN,
+    MAX_LINE_OCTETS,
+    MAX_LINE_OCTETS_BEFORE_LOGIN,
+)
 from postbus.imap.transitions import TRANSITIONS, State
 
 FAST = settings(max_examples=60, deadline=None, derandomize=True)
@@ -235,3 +240,39 @@ def test_any_garbage_gives_events(data: bytes) -> None:
 def test_any_garbage_after_a_command_gives_events(name: bytes, data: st.DataObject) -> None:
     rest = data.draw(st.lists(WORDS, max_size=10).map(b" ".join))
     assert feed(b"s SELECT INBOX\r\na " + name + rest + b"\r\n", logged_in=True)
+
+
+@pytest.mark.parametrize(
+    "flood",
+    [
+        b"a LOGIN {999999999+}\r\n",
+        b"a LOGIN " + b"x" * (MAX_DISCARDED_OCTETS_BEFORE_LOGIN + 100),
+        b"x" * (MAX_DISCARDED_OCTETS_BEFORE_LOGIN + 100),
+        b"a AUTHENTICATE PLAIN\r\n" + b"x" * (MAX_DISCARDED_OCTETS_BEFORE_LOGIN + 100),
+    ],
+)
+@pytest.mark.parametrize("size", [4096, 10_000_000])
+def test_more_than_can_be_thrown_away_ends_in_bye(flood: bytes, size: int) -> None:
+    engine = Engine()
+    events: list[Event] = []
+    for start in range(0, len(flood), size):
+        engine.receive_data(flood[start : start + size])
+        events += drain_events(engine)
+        if events and getattr(events[-1], "text", "").startswith("BYE"):
+            return
+    raise AssertionError(f"still there: {events}")
+
+
+def test_what_is_thrown_away_is_counted_for_each_command() -> None:
+    long_line = b"a NOOP " + b"x" * 50_000 + b"\r\n"
+    for chunks in ([long_line] * 4, [long_line[at : at + 999] for at in range(0, len(long_line), 999)] * 4):
+        engine = Engine()
+        engine.receive_data(b"a LOGIN a b\r\n")
+        drain_events(engine)
+        engine._framer.limits = FrameLimits(line=1_000, discarded=60_000)  # the limits of a login, smaller
+        refused: list[Event] = []
+        for chunk in chunks:
+            engine.receive_data(chunk)
+            refused += drain_events(engine)
+        assert [type(event) for event in refused] == [CommandRefused] * 4
+        assert all("too long" in event.text for event in refused if isinstance(event, CommandRefused))

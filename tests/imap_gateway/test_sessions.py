@@ -7,8 +7,10 @@ import pytest
 
 from postbus.contracts.imap_gateway import ListSessionsRequest
 from postbus.core.errors import ErrorKind, MailError
+from postbus.core.ids import BlobId
 from postbus.mailstore.values import Flag, StoreMode, StoreRequest
 from postbusd.imap_gateway import fetch_plan
+from postbusd.imap_gateway.commands import fetch
 from postbusd.imap_gateway.errors import CODES, render_error
 
 PLAIN = b"From: bob@demo.example\r\nSubject: Plain\r\n\r\nText\r\n"
@@ -324,3 +326,75 @@ async def test_over_quota_is_refused_at_append(gateway: Any) -> None:
     await gateway.ask(wire, "a NOOP")
     wire.send(b"b APPEND INBOX {1100000+}\r\n" + b"x" * 1_100_000 + b"\r\n")
     assert await wire.read_line() == b"b NO [OVERQUOTA] The mailbox is full"
+
+
+async def test_a_message_asked_for_many_times_is_read_piece_by_piece(
+    gateway: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fetch, "PIECE_OCTETS", 100_000)
+    body = bytes(range(32, 96)) * 20_000
+    await gateway.deliver(b"Subject: large\r\n\r\n" + body)
+    wire = await gateway.log_in("INBOX")
+    written: list[int] = []
+    write = wire.write
+
+    def keep(data: bytes) -> None:
+        written.append(len(data))
+        write(data)
+
+    monkeypatch.setattr(wire, "write", keep)
+    items = " ".join(f"BODY.PEEK[]<0.{2_000_000 + number}>" for number in range(20))
+    answer = "\n".join(
+        await gateway.ask(wire, f"a FETCH 1 ({items} BODY.PEEK[TEXT] BODY.PEEK[HEADER.FIELDS (Subject)])")
+    )
+    assert answer.count("Subject: large") == 21
+    assert answer.count(body.decode()) == 21
+    assert max(written) <= 200_000
+
+    wire.stalled = True
+    before = wire.written
+    wire.send(f"b FETCH 1 ({items})\r\n".encode())
+    for _ in range(100):
+        await asyncio.sleep(0)
+    assert 0 < wire.written - before <= 200_000
+
+
+async def test_a_blob_that_is_lost_within_a_response_ends_the_session(
+    gateway: Any, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(fetch, "PIECE_OCTETS", 100_000)
+    await gateway.deliver(b"Subject: large\r\n\r\n" + b"x" * 300_000)
+    wire = await gateway.log_in("INBOX")
+    get = gateway.blobs.get
+
+    async def get_first(blob_id: BlobId, start: int = 0, length: int | None = None) -> bytes:
+        if start:
+            raise AWAY
+        return bytes(await get(blob_id, start, length))
+
+    monkeypatch.setattr(gateway.blobs, "get", get_first)
+    wire.send(b"a FETCH 1 BODY.PEEK[]\r\n")
+    assert (await wire.read_line()).startswith(b"* 1 FETCH (BODY[] {300018}")
+    while await wire.read_line():
+        continue
+    assert "imap.fetch.cut_short" in caplog.text
+
+
+async def test_pipelined_commands_leave_turns_to_others(gateway: Any) -> None:
+    wire, other = gateway.connect(), gateway.connect()
+    await wire.read_line(), await other.read_line()
+    wire.send(b"a CAPABILITY\r\n" * 5000)
+    await wire.read_line()
+    other.send(b"b CAPABILITY\r\n")
+    assert await other.read_line()
+    assert 60_000 < wire.written < 200_000
+
+
+async def test_a_session_that_trickles_gets_no_more_time_to_log_in(make_gateway: Any) -> None:
+    gateway = await make_gateway(login_seconds=60.0)
+    wire = gateway.connect()
+    await wire.read_line()
+    assert await gateway.ask(wire, "a NOOP") == ["a OK Done"]
+    gateway.clock.now += 60_000
+    assert await gateway.ask(wire, "b NOOP") == ["b OK Done"]
+    assert await wire.read_line() == b"* BYE [UNAVAILABLE] Nothing came for too long"

@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from postbus.contracts import events
+from postbus.contracts.directory import PutMailboxRequest
 from postbus.core.errors import ErrorKind, MailError
 from postbus.rpc.calls import CONTRACTS, methods
 from postbus.rpc.codec import ContractMismatchError, decode, encode
@@ -89,3 +90,11 @@ def test_a_struct_with_other_fields_is_noticed() -> None:
 
     with pytest.raises(ContractMismatchError):
         encode(Other(), common_pb2.Empty)
+
+
+def test_what_protobuf_cannot_hold_is_invalid() -> None:
+    for value in (2**63, 10**30):
+        request = PutMailboxRequest(address="a@demo.example", actor="admin", quota_octets=value)
+        with pytest.raises(MailError, match="quota_octets: out of range") as raised:
+            encode(request, directory_pb2.PutMailboxRequest)
+        assert raised.value.kind is ErrorKind.INVALID

@@ -14,6 +14,7 @@ from postbus.contracts.filter import CheckConnectionReply, CheckMessageReply, Re
 from postbus.core.errors import ErrorKind, MailError
 from postbus.mime.codec import decode_scan
 from postbus.testing.smtp_edge import ALICE, AWAY, BOB, Edge, MemoryStream, Peer, mailbox_resolution
+from postbusd.smtp_edge.spool import SpoolMemory
 
 MESSAGE = b"From: x@remote.example\r\nSubject: hello\r\n\r\nfirst\r\n.second\r\n"
 WIRE = MESSAGE.replace(b"\r\n.", b"\r\n..") + b".\r\n"
@@ -435,3 +436,28 @@ async def test_events_are_batched_and_bounded(edge: Edge) -> None:
     await asyncio.gather(edge.events.flush())
     assert len(edge.bus.events) == 10_001
     assert edge.registry.get_sample_value("postbus_smtp_edge_events_dropped_total") == 1.0
+
+
+async def test_many_messages_together_are_spooled_early(edge: Edge, tmp_path: Path) -> None:
+    edge.site = msgspec.structs.replace(edge.site, memory=SpoolMemory(60_000))
+    line = b"0123456789" * 9 + b"\r\n"
+    async with edge.connect() as first, edge.connect() as second:
+        for peer in (first, second):
+            await greet(peer, "MAIL FROM:<>", "RCPT TO:<alice@demo.example>", "DATA")
+        await first.say(line * 500)
+        assert not spooled(tmp_path)
+        await second.say(line * 500)
+        assert len(spooled(tmp_path)) == 1
+        assert 0 < edge.site.memory.held <= len(line) * 500
+        assert (await second.say(b".\r\n")).startswith("250 ")
+        assert (await first.say(b".\r\n")).startswith("250 ")
+    assert edge.site.memory.held == 0
+    assert len(edge.bus.mail) == 2
+
+
+async def test_pipelined_commands_leave_turns_to_others(edge: Edge) -> None:
+    async with edge.connect() as flood, edge.connect() as other:
+        await greet(flood), await greet(other)
+        flood.stream.incoming.put_nowait(b"NOOP\r\n" * 2000)
+        assert await other.say("NOOP") == "250 2.0.0 OK"
+        assert not flood.stream.sent

@@ -19,7 +19,13 @@ from postbus.imap.commands import PARSERS, UID_PARSERS
 from postbus.imap.commands.search import UnknownCharsetError
 from postbus.imap.cursor import Cursor
 from postbus.imap.framer import LIMITS_BEFORE_LOGIN, Frame, FrameLimits, Framer, LiteralWanted, Overlong
-from postbus.imap.limits import MAX_APPEND_OCTETS, MAX_CONTINUATION_OCTETS, MAX_ERRORS, MAX_ERRORS_BEFORE_LOGIN
+from postbus.imap.limits import (
+    MAX_APPEND_OCTETS,
+    MAX_CONTINUATION_OCTETS,
+    MAX_DISCARDED_OCTETS,
+    MAX_ERRORS,
+    MAX_ERRORS_BEFORE_LOGIN,
+)
 from postbus.imap.transitions import State, is_legal, next_state
 
 _TAG = re.compile(rb'[^\x00-\x20\x7f-\xff(){%*"\\+]{1,64}(?= |\Z)')
@@ -54,7 +60,7 @@ class Engine:
 
     def __init__(self, max_append_octets: int = MAX_APPEND_OCTETS) -> None:
         self.state = State.NOT_AUTHENTICATED
-        self._limits = FrameLimits(append=max_append_octets)
+        self._limits = FrameLimits(append=max_append_octets, discarded=max(MAX_DISCARDED_OCTETS, 2 * max_append_octets))
         self._framer = Framer(LIMITS_BEFORE_LOGIN)
         self._errors = 0
         self._line_expected = False
@@ -65,7 +71,7 @@ class Engine:
         self._framer.receive_data(data)
 
     def next_event(self) -> Event:
-        """The next thing to act on. Raises RemoteProtocolError after too many errors: say BYE."""
+        """The next thing to act on. Raises RemoteProtocolError after too many errors or too much waste: say BYE."""
         if self._running is not None and not self._line_expected:
             raise LocalProtocolError("The last command is not completed")
         if self._errors >= (MAX_ERRORS_BEFORE_LOGIN if self.state is State.NOT_AUTHENTICATED else MAX_ERRORS):
@@ -73,6 +79,7 @@ class Engine:
         if self._line_expected:
             return self._next_line()
         found = self._framer.next_frame()
+        self._check_exhausted()
         match found:
             case None:
                 return NEED_DATA
@@ -105,6 +112,7 @@ class Engine:
 
     def _next_line(self) -> Event:
         line = self._framer.next_line(MAX_CONTINUATION_OCTETS)
+        self._check_exhausted()
         if line is None:
             return NEED_DATA
         self._line_expected = False
@@ -112,6 +120,10 @@ class Engine:
             self._errors += 1
             return Line(data=b"")
         return Line(data=line)
+
+    def _check_exhausted(self) -> None:
+        if self._framer.exhausted:
+            raise RemoteProtocolError("Too much that has to be thrown away")
 
     def _parse(self, data: bytes) -> Event:
         match = _TAG.match(data)

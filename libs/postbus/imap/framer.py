@@ -1,7 +1,8 @@
 """Finds where a command ends: lines, and the literals that stand between them (RFC 9051 §4.3, RFC 7888).
 
 Octets go in as they come; out come whole commands. Whatever the chunks are, the frames are the same. A command over a
-limit is read to its end without being kept and told as Overlong, so that the session can go on.
+limit is read to its end without being kept and told as Overlong, so that the session can go on, unless that would be
+more than the peer is worth (`exhausted`).
 """
 
 import re
@@ -12,6 +13,8 @@ from postbus.imap.limits import (
     MAX_APPEND_OCTETS,
     MAX_COMMAND_OCTETS,
     MAX_COMMAND_OCTETS_BEFORE_LOGIN,
+    MAX_DISCARDED_OCTETS,
+    MAX_DISCARDED_OCTETS_BEFORE_LOGIN,
     MAX_LINE_OCTETS,
     MAX_LINE_OCTETS_BEFORE_LOGIN,
     MAX_LITERAL_OCTETS,
@@ -27,6 +30,7 @@ class FrameLimits(msgspec.Struct, frozen=True, kw_only=True):
     literal: int = MAX_LITERAL_OCTETS
     command: int = MAX_COMMAND_OCTETS
     append: int = MAX_APPEND_OCTETS
+    discarded: int = MAX_DISCARDED_OCTETS
 
 
 LIMITS_BEFORE_LOGIN = FrameLimits(
@@ -34,6 +38,7 @@ LIMITS_BEFORE_LOGIN = FrameLimits(
     literal=MAX_LITERAL_OCTETS_BEFORE_LOGIN,
     command=MAX_COMMAND_OCTETS_BEFORE_LOGIN,
     append=0,
+    discarded=MAX_DISCARDED_OCTETS_BEFORE_LOGIN,
 )
 
 
@@ -77,6 +82,12 @@ class Framer:
         self._skip_left = 0
         self._append_octets = 0
         self._overlong: Overlong | None = None
+        self._discarded = 0
+
+    @property
+    def exhausted(self) -> bool:
+        """Whether one command had, or announced, more octets to throw away than are borne: say BYE."""
+        return self._discarded > self.limits.discarded
 
     @property
     def buffered(self) -> int:
@@ -106,7 +117,7 @@ class Framer:
     def next_frame(self) -> Frame | LiteralWanted | Overlong | None:
         """The next thing to act on; None: more octets are needed."""
         while True:
-            if not self._take_literal():
+            if self.exhausted or not self._take_literal():
                 return None
             line = self._take_line(self.limits.line)
             if line is None:
@@ -141,9 +152,12 @@ class Framer:
             self._scanned = 0
             if len(line) > limit:
                 self._fail("The line is too long", line)
+            if self._overlong is not None:
+                self._discarded += len(line)
             return line
         if len(self._buffer) > limit or (self._overlong is not None and len(self._buffer) > _LITERAL_TAIL):
             self._fail("The line is too long", bytes(self._buffer[:_HEAD_OCTETS]))
+            self._discarded += len(self._buffer) - _LITERAL_TAIL
             del self._buffer[:-_LITERAL_TAIL]
         self._scanned = len(self._buffer)
         return None
@@ -162,6 +176,7 @@ class Framer:
             if not at_once:
                 return self._finish_overlong()
             self._skip_left = octets
+            self._discarded += octets
             return None
         self._literal_left = octets
         return None if at_once else LiteralWanted(octets=octets)
@@ -200,3 +215,5 @@ class Framer:
         self._command = bytearray()
         self._overlong = None
         self._append_octets = 0
+        if not self.exhausted:
+            self._discarded = 0

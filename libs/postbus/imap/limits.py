@@ -11,6 +11,9 @@ MAX_LITERAL_OCTETS = 131_072
 """A literal that is not the message of an APPEND."""
 MAX_LITERAL_OCTETS_BEFORE_LOGIN = 1_024
 """User names and passwords."""
+MAX_DISCARDED_OCTETS = 104_857_600
+"""Of one command over a limit that are read and thrown away, so that the session can go on; then BYE (RFC 7888 §4)."""
+MAX_DISCARDED_OCTETS_BEFORE_LOGIN = 1_048_576
 MAX_APPEND_OCTETS = 52_428_800
 """Default for the message of an APPEND; the gateway's settings decide."""
 MAX_TAG_OCTETS = 64

@@ -42,7 +42,7 @@ def decode(data: bytes, message_type: type[Message], kind: type[Value]) -> Value
 
 
 def to_message(value: msgspec.Struct, message_type: type[Message]) -> Message:
-    """`value` as a message."""
+    """`value` as a message. Raises MailError: INVALID for a number or text that has no form in protobuf."""
     message = message_type()
     for write in _plan(type(value), message_type).writers:
         write(value, message)
@@ -184,8 +184,12 @@ def _single_field(
 ) -> tuple[Callable[..., None], Callable[..., Any]]:
     def write(owner: Any, message: Any) -> None:
         value = getattr(owner, name)
-        if value is not None:
+        if value is None:
+            return
+        try:
             setattr(message, name, pack(value))
+        except ValueError as error:  # a number of too many bits, or text that is no Unicode
+            raise MailError(ErrorKind.INVALID, f"{name}: out of range") from error
 
     def read(message: Any) -> Any:
         return unpack(getattr(message, name)) if not optional or message.HasField(name) else None

@@ -49,6 +49,8 @@ UNREADY_SECONDS = 0.25
 STOP_SECONDS = 25.0
 """How long a service process may drain: more than RuntimeSettings.drain_seconds."""
 EXPIRE_SECONDS = 6 * 3600.0
+MMAP_THRESHOLD_OCTETS = 4 * 1024 * 1024
+"""Larger blocks (messages) go back to the system when they are freed; glibc's own limit grows with each of them."""
 MAX_EXITS_AT_START = 3
 EXIT_SETTINGS = frozenset({2, 78})
 """A service process that ends with one of these (sysexits' EX_CONFIG) has wrong settings: repeating won't help."""
@@ -311,7 +313,12 @@ def _python_environment() -> dict[str, str]:
     libs = Path(postbus.__path__[0]).parent
     services = libs.parent / "services"
     places = [str(libs), str(services)] if services.is_dir() else [str(libs)]
-    return {"PYTHONPATH": os.pathsep.join(places), "PYTHONUNBUFFERED": "1", "MALLOC_ARENA_MAX": "2"}
+    return {
+        "PYTHONPATH": os.pathsep.join(places),
+        "PYTHONUNBUFFERED": "1",
+        "MALLOC_ARENA_MAX": "2",
+        "MALLOC_MMAP_THRESHOLD_": str(MMAP_THRESHOLD_OCTETS),
+    }
 
 
 def _process_name(group: tuple[str, ...], number: int) -> str:

@@ -37,6 +37,7 @@ from postbusd.smtp_edge.networks import ConnectionChecks, SessionLimits
 from postbusd.smtp_edge.recipients import Recipients
 from postbusd.smtp_edge.session import Session
 from postbusd.smtp_edge.settings import SmtpEdgeSettings
+from postbusd.smtp_edge.spool import SpoolMemory
 
 ALICE = MailboxId("0190a0a0-0000-7000-8000-00000000000a")
 BOB = MailboxId("0190a0a0-0000-7000-8000-00000000000b")
@@ -249,6 +250,7 @@ class Edge:
             settings=self.settings,
             mail_host="mail.demo.example",
             spool_dir=str(spool_dir),
+            memory=SpoolMemory(self.settings.total_memory_octets),
             clock=clock,
             tls=self.tls,
             recipients=self.recipients,

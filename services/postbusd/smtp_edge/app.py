@@ -15,7 +15,7 @@ from postbusd.smtp_edge.counters import EdgeCounters
 from postbusd.smtp_edge.networks import ConnectionChecks, SessionLimits
 from postbusd.smtp_edge.recipients import Recipients
 from postbusd.smtp_edge.settings import SmtpEdgeSettings
-from postbusd.smtp_edge.spool import remove_leftovers
+from postbusd.smtp_edge.spool import SpoolMemory, remove_leftovers
 
 log = logging.getLogger(__name__)
 
@@ -72,6 +72,7 @@ class SmtpEdgeService:
             settings=settings,
             mail_host=context.runtime.mail_host,
             spool_dir=str(context.data_dir),
+            memory=SpoolMemory(settings.total_memory_octets),
             clock=context.clock,
             tls=self._tls,
             recipients=self._recipients,

@@ -22,7 +22,7 @@ from postbusd.smtp_edge.networks import ConnectionChecks, ConnectionVerdict, Ses
 from postbusd.smtp_edge.ports import TlsOffer
 from postbusd.smtp_edge.recipients import Recipients
 from postbusd.smtp_edge.settings import SmtpEdgeSettings
-from postbusd.smtp_edge.spool import Spool
+from postbusd.smtp_edge.spool import Spool, SpoolMemory
 
 
 class ListenerKind(enum.StrEnum):
@@ -42,6 +42,7 @@ class Site(msgspec.Struct, frozen=True, kw_only=True):
     settings: SmtpEdgeSettings
     mail_host: str
     spool_dir: str
+    memory: SpoolMemory
     clock: Clock
     tls: TlsOffer
     recipients: Recipients

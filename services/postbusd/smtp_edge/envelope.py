@@ -129,7 +129,7 @@ def start_data(conversation: Conversation) -> Reply:
     transaction, site = conversation.transaction, conversation.site
     if transaction is None or not transaction.recipients:
         return replies.NO_RECIPIENTS
-    transaction.spool = Spool(Path(site.spool_dir) / transaction.queue_id, site.settings.memory_octets)
+    transaction.spool = Spool(Path(site.spool_dir) / transaction.queue_id, site.settings.memory_octets, site.memory)
     transaction.deadline = site.clock.monotonic() + site.settings.data_seconds
     return replies.START_MAIL_INPUT
 

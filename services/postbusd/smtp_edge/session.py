@@ -38,6 +38,8 @@ log = logging.getLogger(__name__)
 
 KNOWN_GREET_PAUSE_SECONDS = 0.01
 """For networks that are known already: long enough for what was sent with the handshake to arrive."""
+EVENTS_A_TURN = 16
+"""Pipelined commands that need no waiting, between two turns of the other sessions."""
 MAX_HELD_REPLY_OCTETS = 65_536
 """Replies to pipelined commands, before they are sent even though more commands wait."""
 _BETWEEN_TRANSACTIONS = frozenset({State.START, State.CONNECTED, State.GREETED, State.AUTH})
@@ -127,10 +129,14 @@ class Session:
 
     async def _converse(self) -> None:
         engine = self._engine
+        events = 0
         while engine.state is not State.CLOSED:
             event = engine.next_event()
             if not isinstance(event, NeedData):
                 await self._handle(event)
+                events += 1
+                if not events % EVENTS_A_TURN:
+                    await asyncio.sleep(0)
                 continue
             await self._flush()
             if self._draining and engine.state in _BETWEEN_TRANSACTIONS:

@@ -1,4 +1,7 @@
-"""A message while it comes in: in memory up to a limit, then in a file of the service's own folder."""
+"""A message while it comes in: in memory up to a limit, then in a file of the service's own folder.
+
+The limit is that of one message, or that of all together: when many come at a time, they go to files earlier.
+"""
 
 import asyncio
 import contextlib
@@ -12,17 +15,33 @@ from postbus.core.errors import ErrorKind, MailError
 
 WRITE_OCTETS = 1024 * 1024
 """Pieces in which a spooled file is written, off the loop."""
+SMALL_WRITE_OCTETS = 16 * 1024
+"""Pieces in which a file is written while memory is short."""
 _SUFFIX = ".spool"
+
+
+class SpoolMemory:
+    """What all messages that are coming in hold in memory, octets."""
+
+    def __init__(self, max_octets: int) -> None:
+        self.held = 0
+        self._max_octets = max_octets
+
+    @property
+    def is_short(self) -> bool:
+        """Whether messages have to go to their files."""
+        return self.held > self._max_octets
 
 
 class Spool:
     """Takes chunks in order; afterwards `content` or `path` holds the message. `discard` must be called at last."""
 
-    def __init__(self, path: Path, memory_octets: int) -> None:
-        """`path` is made only when more than `memory_octets` come."""
+    def __init__(self, path: Path, memory_octets: int, memory: SpoolMemory) -> None:
+        """`path` is made only when more than `memory_octets` come, or when `memory` is short."""
         self.octets = 0
         self._path = path.with_suffix(_SUFFIX)
         self._memory_octets = memory_octets
+        self._memory = memory
         self._chunks: list[bytes] = []
         self._held = 0
         self._file: BinaryIO | None = None
@@ -37,7 +56,9 @@ class Spool:
         self._chunks.append(chunk)
         self.octets += len(chunk)
         self._held += len(chunk)
-        if self._held >= (self._memory_octets if self._file is None else WRITE_OCTETS):
+        self._memory.held += len(chunk)
+        limit = self._memory_octets if self._file is None else WRITE_OCTETS
+        if self._held >= (min(limit, SMALL_WRITE_OCTETS) if self._memory.is_short else limit):
             await self._flush()
 
     async def finish(self) -> None:
@@ -59,19 +80,23 @@ class Spool:
 
     def discard(self) -> None:
         """Removes what is left; a consumed file is gone already."""
-        self._chunks.clear()
+        self._forget_chunks()
         if self._file is not None:
             self._file.close()
             self._path.unlink(missing_ok=True)
 
     async def _flush(self) -> None:
         data = b"".join(self._chunks)
-        self._chunks.clear()
-        self._held = 0
+        self._forget_chunks()
         try:
             await asyncio.to_thread(self._append, data)
         except OSError as error:
             raise MailError(ErrorKind.LIMIT, f"spool: {error.strerror}") from error
+
+    def _forget_chunks(self) -> None:
+        self._chunks.clear()
+        self._memory.held -= self._held
+        self._held = 0
 
     def _append(self, data: bytes) -> None:
         if self._file is None:

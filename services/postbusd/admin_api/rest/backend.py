@@ -6,7 +6,7 @@ import msgspec
 from litestar import Request
 from litestar.connection import ASGIConnection
 from litestar.datastructures import State
-from litestar.exceptions import HTTPException
+from litestar.exceptions import HTTPException, InternalServerException
 from litestar.handlers import BaseRouteHandler
 
 from postbus.contracts.admin_api import VerifyTokenRequest
@@ -72,7 +72,10 @@ async def check_body(request: ApiRequest) -> None:
     content_type = request.headers.get("content-type", JSON).partition(";")[0].strip().lower()
     if content_type != JSON:
         raise HTTPException(f"send the body as {JSON}", status_code=415)
-    body = await request.body()
+    try:
+        body = await request.body()
+    except InternalServerException as error:  # what the framework calls a client that went away
+        raise MailError(ErrorKind.INVALID, "the body is not complete") from error
     if not body:
         raise MailError(ErrorKind.INVALID, "send a JSON object")
     try:
