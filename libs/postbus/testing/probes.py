@@ -105,4 +105,5 @@ def assert_quiet_logs(platform: Platform) -> None:
             for line in lines
             if line["level"] in ("warning", "error") and "queue_id" not in line
         )
-        assert {key: count for key, count in warnings.items() if count > MAX_SAME_A_SECOND} == {}, path.stem
+        floods = {key: count for key, count in warnings.items() if count > MAX_SAME_A_SECOND}
+        assert not floods, (path.stem, floods)

@@ -55,6 +55,8 @@ class ConnectionChecks:
         self._clock = clock
         self._cache_seconds = cache_seconds
         self._cache: dict[str, _Entry] = {}
+        self._filter_is_away = False
+        """An outage is told once, not at every connection."""
 
     def cached(self, address: str) -> ConnectionVerdict | None:
         """What is known already: no call (architecture §7)."""
@@ -70,8 +72,11 @@ class ConnectionChecks:
         try:
             reply = await self._filter.check_connection(CheckConnectionRequest(client_address=address))
         except MailError as error:
-            log.warning("smtp.connection.unchecked", extra={"client_address": address, "reason": str(error)})
+            level = logging.DEBUG if self._filter_is_away else logging.WARNING
+            self._filter_is_away = True
+            log.log(level, "smtp.connection.unchecked", extra={"client_address": address, "reason": str(error)})
             return ConnectionVerdict()
+        self._filter_is_away = False
         verdict = ConnectionVerdict(verdict=reply.verdict, reply_text=reply.reply_text, client_name=reply.client_name)
         good = reply.verdict is Verdict.ACCEPT
         seconds = self._cache_seconds if good else min(self._cache_seconds, REJECT_CACHE_SECONDS)
