@@ -19,7 +19,16 @@ from postbusd.cli.common import fail
 
 PHASES = ("style", "unit", "integration")
 PYTHON_FOLDERS = ("libs", "services", "tests", "integration", "benchmarks")
-FOREIGN_CLIENTS = {"curl": "curl", "swaks": "swaks"}
+FOREIGN_CLIENTS = {
+    "curl": "curl",
+    "fetchmail": "fetchmail",
+    "imapfilter": "imapfilter",
+    "mbsync": "isync",
+    "msmtp": "msmtp",
+    "offlineimap": "offlineimap3",
+    "openssl": "openssl",
+    "swaks": "swaks",
+}
 """Program → Debian package."""
 GENERATED = Path("libs/postbus/rpc/gen")
 

@@ -85,9 +85,7 @@ def format_welcome(layout: Layout, connection: Connection, state: State) -> str:
         "",
         *_mailbox_lines(connection),
         "",
-        *_send_lines(connection),
-        "",
-        *_read_lines(connection),
+        *format_commands(connection),
         "",
         f"Administration: {connection.admin.url} with the token in {layout.secrets / 'admin-token'}",
         f"Everything for scripts: {layout.connection_file}; settings: {layout.settings_file}; logs: {layout.logs}",
@@ -101,6 +99,11 @@ def _mailbox_lines(connection: Connection) -> list[str]:
     width = max(len(mailbox.address) for mailbox in connection.mailboxes)
     lines = [f"  {mailbox.address:<{width}}  password {mailbox.password}" for mailbox in connection.mailboxes]
     return [f"Domain {DEMO_DOMAIN} with two mailboxes:", *lines]
+
+
+def format_commands(connection: Connection) -> list[str]:
+    """Lines about sending and reading; the indented ones are commands to paste."""
+    return [*_send_lines(connection), "", *_read_lines(connection)]
 
 
 def _send_lines(connection: Connection) -> list[str]:
@@ -135,12 +138,13 @@ def _read_lines(connection: Connection) -> list[str]:
     ca_file = shlex.quote(connection.tls.ca_file)
     user = shlex.quote(f"{first.address}:{first.password}")
     url = f"imaps://{join(host, imaps)}/INBOX"
+    named_host = "localhost" if host == "127.0.0.1" else host  # several clients never find an address in a certificate
     return [
         "Read it:",
         f"  curl -sS --cacert {ca_file} --user {user} '{url};MAILINDEX=1'",
         f"  curl -sS --cacert {ca_file} --user {user} {url} --request 'SEARCH TEXT first'",
         (
-            f"In a mail program: IMAP server {host}, port {imaps}, TLS; SMTP server {host}, "
+            f"In a mail program: IMAP server {named_host}, port {imaps}, TLS; SMTP server {named_host}, "
             f"port {connection.ports['submissions']}, TLS; user {first.address}; trust {connection.tls.ca_file}"
         ),
     ]

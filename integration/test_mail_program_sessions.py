@@ -1,0 +1,204 @@
+"""Sessions as mail programs hold them, line by line: Thunderbird's, and one of a program that pipelines.
+
+Written after what these programs send; the answers are those that they build on.
+"""
+
+import contextlib
+import json
+import re
+import socket
+import uuid
+from collections.abc import Iterator
+
+import pytest
+
+from postbus.testing.installation import Platform, postbus
+
+SECONDS = 20.0
+LITERAL = re.compile(rb"\{(\d+)\}\r\n\Z")
+MESSAGE = (
+    "From: =?UTF-8?Q?J=C3=BCrg?= <a@b.example>\r\nTo: c@d.example\r\nDate: Mon, 2 Nov 2026 10:00:00 +0100\r\n"
+    "Message-ID: <1@b.example>\r\nSubject: =?UTF-8?B?R3LDvMOfZQ==?=\r\nX-Other: y\r\n"
+    "Content-Type: text/plain; charset=UTF-8\r\n\r\nGrüße aus Zürich\r\n"
+).encode()
+FIELDS = (
+    b"From To Cc Bcc Subject Date Message-ID Priority X-Priority References Newsgroups In-Reply-To "
+    b"Content-Type Reply-To"
+)
+
+
+class Dialogue:
+    """Lines and literals on a TLS socket."""
+
+    def __init__(self, platform: Platform) -> None:
+        plain = socket.create_connection((platform.host, platform.port("imaps")), timeout=SECONDS)
+        self._socket = platform.tls().wrap_socket(plain, server_hostname=platform.host)
+        self._reader = self._socket.makefile("rb")
+        self._count = 0
+        assert self.read().startswith(b"* OK ")
+
+    def close(self) -> None:
+        self._reader.close()
+        self._socket.close()
+
+    def read(self) -> bytes:
+        """One response, with its literals in place, without its end of line."""
+        response = self._reader.readline()
+        while found := LITERAL.search(response):
+            response += self._reader.read(int(found[1])) + self._reader.readline()
+        assert response, "the server has gone"
+        return response.removesuffix(b"\r\n")
+
+    def send(self, octets: bytes) -> None:
+        self._socket.sendall(octets)
+
+    def ask(self, line: bytes, *literals: bytes, kind: bytes = b"OK") -> list[bytes]:
+        """All responses to a command, whose literals wait for the server; the last one is tagged and of that kind."""
+        self._count += 1
+        tag = b"%d" % self._count
+        self.send(tag + b" " + line + b"\r\n")
+        waiting, responses = list(literals), [self.read()]
+        while not responses[-1].startswith(tag + b" "):
+            if responses[-1].startswith(b"+"):
+                self.send(waiting.pop(0) + b"\r\n")
+            responses.append(self.read())
+        assert responses[-1].startswith(tag + b" " + kind), (line, responses)
+        return responses
+
+    def append(self, folder: bytes, flags: bytes = b"()") -> bytes:
+        """Appends the message; the tagged answer."""
+        return self.ask(b'append "%b" %b {%d}' % (folder, flags, len(MESSAGE)), MESSAGE)[-1]
+
+
+@pytest.fixture(scope="module")
+def login(platform: Platform) -> tuple[bytes, bytes]:
+    """A mailbox of this file."""
+    address = f"sessions-{uuid.uuid4().hex[:8]}@demo.example"
+    made = postbus("mailbox", "add", address, "--generate", "--json", "--data-dir", str(platform.data_dir))
+    return address.encode(), json.loads(made.stdout)["password"].encode()
+
+
+@contextlib.contextmanager
+def opened(platform: Platform, login: tuple[bytes, bytes]) -> Iterator[Dialogue]:
+    with contextlib.closing(Dialogue(platform)) as dialogue:
+        dialogue.ask(b'LOGIN "%b" "%b"' % login)
+        yield dialogue
+        dialogue.ask(b"LOGOUT")
+
+
+@pytest.fixture
+def thunderbird(platform: Platform, login: tuple[bytes, bytes]) -> Iterator[Dialogue]:
+    with opened(platform, login) as dialogue:
+        yield dialogue
+
+
+@pytest.fixture
+def folder(thunderbird: Dialogue) -> Iterator[bytes]:
+    """A folder with five messages, selected."""
+    name = f"Work {uuid.uuid4().hex[:6]}".encode()
+    thunderbird.ask(b'create "%b"' % name)
+    for uid in range(1, 6):
+        assert b"APPENDUID " in (answer := thunderbird.append(name))
+        assert answer.split(b"]")[0].endswith(b" %d" % uid)
+    thunderbird.ask(b'select "%b"' % name)
+    yield name
+    thunderbird.ask(b"unselect")
+    thunderbird.ask(b'delete "%b"' % name)
+
+
+def test_the_start_of_a_session(thunderbird: Dialogue) -> None:
+    capabilities = set(thunderbird.ask(b"CAPABILITY")[0].split())
+    assert {b"IMAP4rev1", b"IDLE", b"NAMESPACE", b"SPECIAL-USE", b"UIDPLUS", b"MOVE", b"LIST-EXTENDED"} <= capabilities
+    assert thunderbird.ask(b'ID ("name" "Thunderbird" "version" "128.4.0")')[0] == b'* ID ("name" "Postbus")'
+    assert thunderbird.ask(b"ENABLE UTF8=ACCEPT CONDSTORE")[0] == b"* ENABLED"
+    assert thunderbird.ask(b"NAMESPACE")[0] == b'* NAMESPACE (("" "/")) NIL NIL'
+    listed = thunderbird.ask(b'list (subscribed) "" "*" return (special-use)')
+    assert b'* LIST (\\HasNoChildren \\Trash \\Subscribed) "/" "Trash"' in listed
+    assert b'* LIST (\\HasNoChildren \\Junk \\Subscribed) "/" "Spam"' in listed
+    assert thunderbird.ask(b'LIST "" ""')[0] == b'* LIST (\\Noselect) "/" ""'
+    for name in (b"INBOX", b"Archive", b"Drafts", b"Sent", b"Spam", b"Trash"):
+        status = thunderbird.ask(b'STATUS "%b" (UIDNEXT MESSAGES UNSEEN RECENT)' % name)[0]
+        assert re.fullmatch(rb"\* STATUS %b \(UIDNEXT \d+ MESSAGES \d+ UNSEEN \d+ RECENT 0\)" % name, status)
+
+
+def test_a_folder_is_listed_and_read_in_pieces(thunderbird: Dialogue, folder: bytes) -> None:
+    flags = thunderbird.ask(b"UID fetch 1:* (FLAGS)")
+    assert flags[:-1] == [b"* %d FETCH (UID %d FLAGS ())" % (uid, uid) for uid in range(1, 6)]
+    query = b"UID fetch 1:5 (UID RFC822.SIZE FLAGS BODY.PEEK[HEADER.FIELDS (%b)])" % FIELDS
+    header = MESSAGE.partition(b"\r\n\r\n")[0].replace(b"X-Other: y\r\n", b"") + b"\r\n\r\n"
+    start = b"* 3 FETCH (UID 3 RFC822.SIZE %d FLAGS () BODY[HEADER.FIELDS (%b)] " % (len(MESSAGE), FIELDS)
+    assert thunderbird.ask(query)[2] == start + b"{%d}\r\n%b)" % (len(header), header)
+    assert b"{%d}\r\n%b" % (len(MESSAGE), MESSAGE) in thunderbird.ask(b"UID fetch 1 (UID RFC822.SIZE BODY.PEEK[])")[0]
+    first = thunderbird.ask(b"UID fetch 2 (UID RFC822.SIZE BODY[]<0.50>)")[0]
+    assert b"FLAGS (\\Seen) BODY[]<0> {50}\r\n%b" % MESSAGE[:50] in first
+    rest = thunderbird.ask(b"UID fetch 2 (UID BODY[]<50.65536>)")[0]
+    assert rest == b"* 2 FETCH (UID 2 BODY[]<50> {%d}\r\n%b)" % (len(MESSAGE) - 50, MESSAGE[50:])
+    structure = b'("text" "plain" ("charset" "UTF-8") NIL NIL "7bit" %d 1 NIL NIL NIL NIL)'
+    size = len(MESSAGE.partition(b"\r\n\r\n")[2])
+    assert thunderbird.ask(b"UID fetch 1 (BODYSTRUCTURE)")[0].endswith(b"BODYSTRUCTURE %b)" % (structure % size))
+
+
+def test_filing_marking_and_deleting(thunderbird: Dialogue, folder: bytes) -> None:
+    marked = thunderbird.ask(b"uid store 1 +Flags ($Forwarded NonJunk)")[0]
+    assert marked == b"* 1 FETCH (UID 1 FLAGS ($Forwarded NonJunk))"
+    moved = thunderbird.ask(b'uid move 4 "Trash"')
+    assert re.match(rb"\* OK \[COPYUID \d+ 4 \d+\]", moved[0])
+    assert moved[1] == b"* 4 EXPUNGE"
+    assert re.search(rb"OK \[COPYUID \d+ 5 \d+\]", thunderbird.ask(b'uid copy 5 "Archive"')[-1])
+    thunderbird.ask(b"uid store 2:3 +FLAGS (\\Seen \\Deleted)")
+    assert thunderbird.ask(b"uid expunge 2")[0] == b"* 2 EXPUNGE"
+    assert thunderbird.ask(b"EXPUNGE")[0] == b"* 2 EXPUNGE"
+    assert thunderbird.ask(b"UID SEARCH ALL")[0] == b"* SEARCH 1 5"
+
+
+def test_a_copy_of_sent_mail_is_found_by_its_id(thunderbird: Dialogue) -> None:
+    uid = thunderbird.append(b"Sent", b"(\\Seen)").split(b"]")[0].rsplit(b" ", 1)[1]
+    thunderbird.ask(b'select "Sent"')
+    assert thunderbird.ask(b"UID SEARCH HEADER Message-ID <1@b.example>")[0].split()[-1] == uid
+    assert thunderbird.ask(b"uid fetch %b (UID FLAGS)" % uid)[0].endswith(b"FETCH (UID %b FLAGS (\\Seen))" % uid)
+
+
+def test_folders_with_names_beyond_ascii(thunderbird: Dialogue) -> None:
+    thunderbird.ask(b'create "Gr&APw-n"')
+    thunderbird.ask(b'create "Gr&APw-n/&AMQ-rger &- mehr"')
+    listed = thunderbird.ask(b'list "" "Gr*" return (subscribed children)')
+    assert b"\\HasChildren" in listed[0]
+    thunderbird.ask(b'rename "Gr&APw-n" "Blau/&ZeVnLIqe-"')
+    names = [line.rpartition(b'"/" ')[2] for line in thunderbird.ask(b'list "" "Blau*"')[:-1]]
+    assert names == [b'"Blau"', b'"Blau/&ZeVnLIqe-"', b'"Blau/&ZeVnLIqe-/&AMQ-rger &- mehr"']
+    assert b'* LSUB () "/" "Blau/&ZeVnLIqe-"' in thunderbird.ask(b'lsub "" "*"')
+    thunderbird.ask(b'delete "Blau"', kind=b"NO")
+    for name in reversed(names):
+        thunderbird.ask(b"delete " + name)
+    thunderbird.ask(b'create "Gr&APw"', kind=b"BAD")
+
+
+def test_searching_beyond_ascii_by_literal(thunderbird: Dialogue, folder: bytes) -> None:
+    for key, text in ((b"BODY", "Zürich"), (b"SUBJECT", "Grüße"), (b"FROM", "Jürg")):
+        word = text.encode()
+        found = thunderbird.ask(b"UID SEARCH CHARSET UTF-8 UNDELETED %b {%d}" % (key, len(word)), word)
+        assert b"* SEARCH 1 2 3 4 5" in found
+    assert b"[BADCHARSET " in thunderbird.ask(b"UID SEARCH CHARSET KOI8-R TEXT a", kind=b"NO")[-1]
+    counted = thunderbird.ask(b"UID SEARCH RETURN (MIN MAX COUNT ALL) UNSEEN")[0]
+    assert counted.endswith(b"UID MIN 1 MAX 5 COUNT 5 ALL 1:5")
+
+
+def test_a_pipelining_program_idles_while_another_one_works(
+    platform: Platform, login: tuple[bytes, bytes], thunderbird: Dialogue, folder: bytes
+) -> None:
+    with contextlib.closing(Dialogue(platform)) as other:
+        other.ask(b"LOGIN {%d}" % len(login[0]), login[0] + b' "' + login[1] + b'"')
+        select = b'select "%b"\r\n' % folder
+        other.send(
+            b'a ID ("vendor" "Microsoft")\r\nb LIST "" "*"\r\nc ' + select + b"d UID FETCH 1:* (FLAGS)\r\ne IDLE\r\n"
+        )
+        while not other.read().startswith(b"+ "):
+            pass
+        thunderbird.ask(b"UID STORE 1 FLAGS.SILENT (\\Flagged)")
+        assert other.read() == b"* 1 FETCH (UID 1 FLAGS (\\Flagged))"
+        thunderbird.append(folder)
+        assert other.read() == b"* 6 EXISTS"
+        thunderbird.ask(b'UID MOVE 2 "Trash"')
+        assert other.read() == b"* 2 EXPUNGE"
+        other.send(b"DONE\r\nf LOGOUT\r\n")
+        assert other.read().startswith(b"e OK ")
