@@ -99,7 +99,8 @@ def assert_quiet_logs(platform: Platform) -> None:
         if path.stem in NOT_OURS:
             continue
         lines = [json.loads(line) for line in path.read_text().splitlines() if line.startswith("{")]
-        assert [line for line in lines if "exception" in line] == [], path.stem
+        faults = [line for line in lines if "exception" in line]
+        assert not faults, (path.stem, faults[:3])
         warnings = Counter(
             (line["ts"][:19], line["event"], line.get("reason"), line.get("child"))
             for line in lines
