@@ -30,10 +30,16 @@ def start(data_dir: Path, options: list[str]) -> float:
     return round(time.monotonic() - began, 2)
 
 
+def pss_octets(pid: int) -> int:
+    rollup = Path(f"/proc/{pid}/smaps_rollup").read_text()
+    return next(int(line.split()[1]) * 1024 for line in rollup.splitlines() if line.startswith("Pss:"))
+
+
 def memory(data_dir: Path) -> dict[str, float]:
     """MiB PSS by process; services of one process are one."""
     status: dict[str, Any] = json.loads(postbus("status", "--json", "--data-dir", str(data_dir)))
     processes = {part["process"] or part["name"]: part["pss_octets"] for part in status["parts"] if part["pss_octets"]}
+    processes["supervisor"] = pss_octets(status["pid"])
     found = {name: round(octets / MIB, 1) for name, octets in sorted(processes.items())}
     return {**found, "all": round(sum(processes.values()) / MIB, 1)}
 
