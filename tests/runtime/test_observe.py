@@ -134,3 +134,43 @@ async def test_grpc_health_is_by_full_service_name() -> None:
     assert await check("") == health_pb2.HealthCheckResponse.NOT_SERVING
     with pytest.raises(AbortedError):
         await check("postbus.indexer.v1.Indexer")
+
+
+async def test_a_check_that_is_added_while_others_run_is_no_fault() -> None:
+    checks: dict[str, Any] = {}
+
+    async def adding() -> None:
+        checks["late"] = adding
+
+    checks["early"] = adding
+    found = await run_checks("filter", checks, {}, started=True)
+    assert found.checks == {"start": "ok", "early": "ok"}
+
+
+@pytest.mark.parametrize("sent", [b"", b"GET /filter/readyz HTTP/1.1\r\n\r\n"])
+async def test_what_is_open_at_the_end_is_closed_and_no_fault(caplog: pytest.LogCaptureFixture, sent: bytes) -> None:
+    """Before its request has come, and while its answer is being made."""
+    asked, go_on = asyncio.Event(), asyncio.Event()
+
+    async def ask() -> Health:
+        asked.set()
+        await go_on.wait()
+        return Health(service="filter", ready=True, checks={})
+
+    listener = ObservabilityListener({"filter": Observed(registry=CollectorRegistry, health=ask)})
+    await listener.start("127.0.0.1:0")
+    reader, writer = await asyncio.open_connection("127.0.0.1", int(listener.url.rpartition(":")[2]))
+    writer.write(sent)
+    if sent:
+        await asked.wait()
+    else:
+        while not listener._open:
+            await asyncio.sleep(0)
+    closing = asyncio.get_running_loop().create_task(listener.close())
+    await asyncio.sleep(0)
+    go_on.set()
+    await closing
+    assert await reader.read() == b""
+    writer.close()
+    assert not listener._open
+    assert caplog.records == []

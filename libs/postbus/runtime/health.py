@@ -30,6 +30,7 @@ class Health(msgspec.Struct, frozen=True, kw_only=True):
 
 async def run_checks(service: str, checks: Mapping[str, Check], faults: Mapping[str, str], started: bool) -> Health:
     """Runs all checks at once. `faults` are failed loops."""
+    checks = dict(checks)  # a service that is starting adds to them while we wait
     results = await asyncio.gather(*(_run_check(name, check) for name, check in checks.items()))
     found = {"start": "ok" if started else "starting"}
     found |= dict(zip(checks, results, strict=True))

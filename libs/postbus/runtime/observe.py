@@ -5,6 +5,7 @@ GET only, one request a connection, a bounded request head: it is for scrapers a
 """
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Awaitable, Callable, Mapping
 
@@ -17,6 +18,7 @@ log = logging.getLogger(__name__)
 
 MAX_HEAD_OCTETS = 8192
 REQUEST_SECONDS = 10.0
+CLOSE_SECONDS = 1.0
 JSON_TYPE = "application/json"
 
 
@@ -49,6 +51,8 @@ class ObservabilityListener:
     def __init__(self, services: Mapping[str, Observed]) -> None:
         self._services = dict(services)
         self._server: asyncio.Server | None = None
+        self._open: dict[asyncio.StreamWriter, asyncio.Event] = {}
+        """Connections, and the events of their ends."""
         self.url = ""
         """`http://HOST:PORT` once started."""
 
@@ -62,15 +66,24 @@ class ObservabilityListener:
         self.url = f"http://[{shown}]:{found[1]}" if ":" in shown else f"http://{shown}:{found[1]}"
 
     async def close(self) -> None:
-        """Stops listening."""
+        """Stops listening and closes what is open: Python 3.11 logs a connection that is cancelled as a fault."""
         if self._server is not None:
             self._server.close()
+        ended = [event.wait() for event in self._open.values()]
+        for writer in self._open:
+            writer.close()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(CLOSE_SECONDS):
+                await asyncio.gather(*ended)
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._open[writer] = asyncio.Event()
         try:
             async with asyncio.timeout(REQUEST_SECONDS):
                 head = await reader.readuntil(b"\r\n\r\n")
                 answer = await self.answer(head.partition(b"\r\n")[0].decode("latin-1"))
+                if writer.is_closing():
+                    return
                 writer.write(
                     f"HTTP/1.1 {answer.status}\r\nContent-Type: {answer.content_type}\r\n"
                     f"Content-Length: {len(answer.body)}\r\nConnection: close\r\n\r\n".encode("latin-1")
@@ -83,6 +96,7 @@ class ObservabilityListener:
             log.exception("observe.request.failed")
         finally:
             writer.close()
+            self._open.pop(writer).set()
 
     async def answer(self, request_line: str) -> Answer:
         """The response to a request line."""
