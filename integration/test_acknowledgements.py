@@ -4,11 +4,10 @@ One platform of its own, because its processes are killed: each in turn right af
 then all of them at once.
 """
 
+import contextlib
 import imaplib
 import os
 import signal
-import smtplib
-import threading
 import time
 import uuid
 from collections.abc import Iterator
@@ -19,16 +18,15 @@ import pytest
 from postbus.testing.installation import Platform, postbus, read_connection, short_folder, start_platform
 from postbus.testing.probes import (
     HEAL_SECONDS,
+    Load,
     assert_exactly_once,
     logged_in,
     process_ids,
     status,
     submit,
+    wait_new_processes,
     wait_ready,
 )
-
-LOAD_MESSAGES = 60
-LOAD_SECONDS = 90.0
 
 
 @pytest.fixture(scope="module")
@@ -37,10 +35,13 @@ def victim() -> Iterator[Platform]:
         yield start_platform(folder)
 
 
-def kill(platform: Platform, *parts: str) -> None:
+def kill(platform: Platform, *parts: str) -> set[int]:
+    """SIGKILL; the processes that are gone now."""
     found = process_ids(platform)
-    for pid in {found[part] for part in parts}:
+    killed = {found[part] for part in parts}
+    for pid in killed:
         os.kill(pid, signal.SIGKILL)
+    return killed
 
 
 @pytest.mark.parametrize("part", ["smtp-edge", "delivery", "imap-gateway", "nats", "postgres"])
@@ -48,8 +49,7 @@ def test_a_250_survives_the_kill_that_follows_it(victim: Platform, part: str) ->
     wait_ready(victim)
     message_id = f"{uuid.uuid4()}@{part}"
     submit(victim, message_id, *(address for address, _ in victim.mailboxes))
-    kill(victim, part)
-    wait_ready(victim)
+    wait_new_processes(victim, *kill(victim, part))
     assert_exactly_once(victim, {message_id})
     assert_exactly_once(victim, {message_id}, owner=1)
 
@@ -60,8 +60,8 @@ def test_an_append_answered_with_ok_survives_the_kill_of_everything_that_holds_i
     content = f"Message-ID: <{message_id}>\r\n\r\nx".encode()
     with logged_in(victim) as session:
         assert session.append("INBOX", "", imaplib.Time2Internaldate(0), content)[0] == "OK"
-        kill(victim, "imap-gateway", "postgres")
-    wait_ready(victim)
+        killed = kill(victim, "imap-gateway", "postgres")
+    wait_new_processes(victim, *killed)
     assert_exactly_once(victim, {message_id})
 
 
@@ -74,8 +74,8 @@ def test_a_store_answered_with_ok_survives(victim: Platform) -> None:
             assert time.monotonic() < deadline
             time.sleep(0.1)
         assert session.store("1", "+FLAGS", r"(\Flagged)")[0] == "OK"
-        kill(victim, "imap-gateway", "postgres")
-    wait_ready(victim)
+        killed = kill(victim, "imap-gateway", "postgres")
+    wait_new_processes(victim, *killed)
     with logged_in(victim, 1) as session:
         session.select("INBOX", readonly=True)
         assert rb"\Flagged" in session.fetch("1", "(FLAGS)")[1][0]  # type: ignore[operator]
@@ -83,38 +83,17 @@ def test_a_store_answered_with_ok_survives(victim: Platform) -> None:
 
 def test_nothing_is_lost_or_doubled_while_every_part_is_killed_under_load(victim: Platform) -> None:
     wait_ready(victim)
-    accepted: set[str] = set()
-    refused: list[str] = []
-    lock = threading.Lock()
-    started = time.monotonic()
-
-    def send(worker: int) -> None:
-        for number in range(LOAD_MESSAGES):
-            if time.monotonic() - started > LOAD_SECONDS:
-                return
-            message_id = f"{uuid.uuid4()}@{worker}.{number}"
-            try:
-                submit(victim, message_id, victim.mailboxes[0][0])
-            except smtplib.SMTPResponseException as error:
-                with lock:
-                    refused.append(f"{error.smtp_code} {error.smtp_error!r}")
-            except (smtplib.SMTPException, OSError):
-                time.sleep(0.1)  # no answer: it may be there or not, but never twice
-            else:
-                with lock:
-                    accepted.add(message_id)
-
-    senders = [threading.Thread(target=send, args=(worker,)) for worker in range(4)]
-    for sender in senders:
-        sender.start()
-    for part in ("delivery", "nats", "postgres", "imap-gateway"):
+    loads = [Load(victim, f"load.{number}") for number in range(4)]
+    with contextlib.ExitStack() as stack:
+        for load in loads:
+            stack.enter_context(load)
+        for part in ("delivery", "nats", "postgres", "imap-gateway"):
+            time.sleep(1.0)
+            wait_new_processes(victim, *kill(victim, part))
         time.sleep(1.0)
-        kill(victim, part)
-        wait_ready(victim)
-    for sender in senders:
-        sender.join()
-    assert accepted
-    assert [text for text in refused if not text.startswith("4")] == []
+    accepted = set().union(*(load.accepted for load in loads))
+    assert all(load.accepted for load in loads)
+    assert [text for load in loads for text in load.refused if not text.startswith("4")] == []
     assert_exactly_once(victim, accepted)
 
 

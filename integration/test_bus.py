@@ -121,6 +121,8 @@ async def test_events_travel_in_batches_until_they_are_taken(nats: "Nats", deliv
     done = asyncio.Event()
 
     async def take(batch: Sequence[Event]) -> None:
+        if batch[0].event_id not in {event.event_id for event in events}:
+            return  # of another test
         seen.append(batch)
         if len(seen) == 1:
             raise MailError(ErrorKind.UNAVAILABLE, "not yet")

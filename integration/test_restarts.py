@@ -8,7 +8,6 @@ import os
 import random
 import signal
 import smtplib
-import threading
 import time
 import uuid
 from collections.abc import Iterator
@@ -18,11 +17,12 @@ import pytest
 from postbus.testing.installation import Platform, postbus, read_connection, short_folder, start_platform
 from postbus.testing.probes import (
     CLIENT_SECONDS,
+    Load,
     assert_exactly_once,
     assert_quiet_logs,
     logged_in,
     process_ids,
-    submit,
+    wait_new_processes,
     wait_ready,
 )
 
@@ -43,42 +43,6 @@ DRAIN_SECONDS = 20.0
 SOME_MESSAGES = 10
 
 
-class Load(threading.Thread):
-    """Sends small messages one after the other until told to stop; remembers what was answered with 250."""
-
-    def __init__(self, platform: Platform, name: str) -> None:
-        super().__init__()
-        self._platform = platform
-        self._name = name
-        self._ending = threading.Event()
-        self.accepted: set[str] = set()
-        self.refused: list[str] = []
-
-    def run(self) -> None:
-        """Until `end`."""
-        while not self._ending.is_set():
-            message_id = f"{uuid.uuid4()}@{self._name}"
-            try:
-                submit(self._platform, message_id, self._platform.mailboxes[0][0])
-            except smtplib.SMTPRecipientsRefused as error:
-                self.refused += [f"{code} {text.decode()}" for code, text in error.recipients.values()]
-            except smtplib.SMTPResponseException as error:
-                self.refused.append(f"{error.smtp_code} {error.smtp_error!r}")
-            except (smtplib.SMTPException, OSError):
-                self._ending.wait(0.05)  # nobody listens just now, or the answer got lost
-            else:
-                self.accepted.add(message_id)
-            self._ending.wait(0.02)
-
-    def __enter__(self) -> "Load":
-        self.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._ending.set()
-        self.join()
-
-
 @pytest.fixture(scope="module")
 def grouped() -> Iterator[Platform]:
     with short_folder() as folder:
@@ -95,7 +59,7 @@ def test_every_service_ends_and_comes_back_in_any_order(separate: Platform, numb
         for service in ORDERS[number]:
             os.kill(before[service], signal.SIGTERM)
             time.sleep(STAGGER_SECONDS)
-        _wait_new_processes(separate, *(before[service] for service in SERVICES))
+        wait_new_processes(separate, *(before[service] for service in SERVICES))
         _wait_accepted(load, len(load.accepted) + SOME_MESSAGES)
     assert [text for text in load.refused if not text.startswith("4")] == []
     assert_exactly_once(separate, load.accepted)
@@ -137,17 +101,8 @@ def test_sessions_are_told_of_the_end(grouped: Platform) -> None:
         assert sending.getreply()[0] == 250
         assert sending.getreply()[0] == 421
         assert time.monotonic() - started < DRAIN_SECONDS
-    _wait_new_processes(grouped, found["smtp-edge"], found["imap-gateway"])
+    wait_new_processes(grouped, found["smtp-edge"], found["imap-gateway"])
     assert_exactly_once(grouped, {message_id})
-
-
-def _wait_new_processes(platform: Platform, *old: int) -> None:
-    """The state may be a moment behind the end of a process."""
-    deadline = time.monotonic() + DRAIN_SECONDS
-    while not set(process_ids(platform).values()).isdisjoint(old):
-        assert time.monotonic() < deadline, "a process did not end"
-        time.sleep(0.05)
-    wait_ready(platform)
 
 
 def _wait_accepted(load: Load, count: int) -> None:

@@ -4,7 +4,9 @@ import contextlib
 import imaplib
 import json
 import smtplib
+import threading
 import time
+import uuid
 from collections import Counter
 from collections.abc import Iterator
 from typing import Any
@@ -45,11 +47,59 @@ def wait_ready(platform: Platform) -> None:
         time.sleep(0.1)
 
 
+def wait_new_processes(platform: Platform, *old: int) -> None:
+    """Until these processes are replaced and all is ready: the state may be a moment behind the end of a process."""
+    deadline = time.monotonic() + HEAL_SECONDS
+    while not set(process_ids(platform).values()).isdisjoint(old):
+        assert time.monotonic() < deadline, "a process did not end"
+        time.sleep(0.05)
+    wait_ready(platform)
+
+
 def submit(platform: Platform, message_id: str, *recipients: str) -> None:
     """Raises smtplib.SMTPException or OSError unless the platform said 250."""
     with smtplib.SMTP(platform.host, platform.port("smtp"), "client.example.net", timeout=CLIENT_SECONDS) as session:
         body = f"From: ann@example.net\r\nMessage-ID: <{message_id}>\r\nSubject: {message_id}\r\n\r\nHello.\r\n"
         session.sendmail("ann@example.net", recipients, body)
+
+
+class Load(threading.Thread):
+    """Sends small messages one after the other until told to stop; remembers what was answered with 250."""
+
+    def __init__(self, platform: Platform, name: str) -> None:
+        """`name` ends its Message-IDs."""
+        super().__init__()
+        self._platform = platform
+        self._name = name
+        self._ending = threading.Event()
+        self.accepted: set[str] = set()
+        self.refused: list[str] = []
+
+    def run(self) -> None:
+        """Until `end`."""
+        while not self._ending.is_set():
+            message_id = f"{uuid.uuid4()}@{self._name}"
+            try:
+                submit(self._platform, message_id, self._platform.mailboxes[0][0])
+            except smtplib.SMTPRecipientsRefused as error:
+                self.refused += [f"{code} {text.decode()}" for code, text in error.recipients.values()]
+            except smtplib.SMTPResponseException as error:
+                self.refused.append(f"{error.smtp_code} {error.smtp_error!r}")
+            except (smtplib.SMTPException, OSError):
+                self._ending.wait(0.05)  # nobody listens just now, or the answer got lost
+            else:
+                self.accepted.add(message_id)
+            self._ending.wait(0.02)
+
+    def __enter__(self) -> "Load":
+        """Begins."""
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Ends after the message in hand."""
+        self._ending.set()
+        self.join()
 
 
 @contextlib.contextmanager
