@@ -14,6 +14,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from postbus.runtime.roster import SERVICES
 from postbus.testing.installation import Platform, postbus, read_connection, short_folder, start_platform
 from postbus.testing.probes import (
     CLIENT_SECONDS,
@@ -26,16 +27,6 @@ from postbus.testing.probes import (
     wait_ready,
 )
 
-SERVICES = (
-    "directory",
-    "dns-provisioner",
-    "filter",
-    "delivery",
-    "indexer",
-    "smtp-edge",
-    "imap-gateway",
-    "admin-api",
-)
 ORDERS = (SERVICES[::-1], tuple(random.Random(9).sample(SERVICES, len(SERVICES))))
 STAGGER_SECONDS = 0.3
 LARGE_OCTETS = 10 * 1024 * 1024

@@ -10,13 +10,14 @@ import pytest
 
 from postbus.runtime.embedded import make_secrets
 from postbus.runtime.layout import StartError, layout_of, make_folders
+from postbus.runtime.roster import DRAIN_STAGES
 from postbus.runtime.supervisor_connection import (
     describe_connection,
     make_demo_mailboxes,
     read_connection,
     write_connection,
 )
-from postbus.runtime.supervisor_platform import GROUPS, STOP_STAGES
+from postbus.runtime.supervisor_platform import GROUPS
 from postbus.runtime.supervisor_ports import LISTENERS, allot_addresses, allot_loopback_ports, check_free, join
 from postbus.runtime.supervisor_state import Lock, Part, State, lock_holder
 from postbusd.cli.main import main
@@ -87,7 +88,7 @@ def test_an_ipv6_address_stands_in_brackets() -> None:
 
 def test_every_service_is_in_one_group_and_one_stage() -> None:
     grouped = [service for group in GROUPS for service in group]
-    assert sorted(grouped) == sorted(service for stage in STOP_STAGES for service in stage)
+    assert sorted(grouped) == sorted(service for stage in DRAIN_STAGES for service in stage)
     assert len(grouped) == len(set(grouped)) == 8
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from postbus.runtime.host import LEAST_DRAIN_SECONDS, Host, Plan
-from postbus.runtime.service import DRAIN_STAGES, SERVICES
+from postbus.runtime.roster import DRAIN_STAGES, SERVICES
 from postbus.runtime.settings import RuntimeSettings
 
 DRAIN_SECONDS = 5.0

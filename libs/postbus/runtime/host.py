@@ -30,8 +30,9 @@ from postbus.runtime.health import HealthService
 from postbus.runtime.hosted import HostedPort, ProcessRpc
 from postbus.runtime.log import service_context, set_up_logging
 from postbus.runtime.observe import ObservabilityListener, Observed
+from postbus.runtime.roster import DRAIN_STAGES, SERVICES
 from postbus.runtime.seat import Seat
-from postbus.runtime.service import DRAIN_STAGES, SERVICES, ServiceSpec
+from postbus.runtime.service import ServiceSpec
 from postbus.runtime.settings import RuntimeSettings, SettingProblem, SettingsError, load_settings, variable_prefix
 from postbus.runtime.telemetry import set_up_telemetry, shut_down_telemetry
 

@@ -14,7 +14,7 @@ from pathlib import Path
 import asyncpg
 
 from postbus.core.errors import ErrorKind, MailError
-from postbus.runtime.service import SERVICES
+from postbus.runtime.roster import SERVICES
 
 OWNER = "postbus_owner"
 SCRAM_ITERATIONS = 4096  # Postgres's own default; the passwords are random, 256 bits

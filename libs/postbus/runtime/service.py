@@ -25,25 +25,6 @@ from postbus.contracts.smtp_edge import SmtpEdge
 from postbus.core.clock import Clock
 from postbus.runtime.settings import RuntimeSettings
 
-SERVICES = (
-    "directory",
-    "dns-provisioner",
-    "filter",
-    "delivery",
-    "indexer",
-    "smtp-edge",
-    "imap-gateway",
-    "admin-api",
-)
-"""In the order in which one process starts them."""
-DRAIN_STAGES = (
-    frozenset({"smtp-edge", "imap-gateway", "admin-api"}),
-    frozenset({"delivery", "indexer"}),
-    frozenset({"filter"}),
-    frozenset({"directory", "dns-provisioner"}),
-)
-"""Who is drained after whom: nobody without what it needs to finish its work."""
-
 
 class Rpc(Protocol):
     """Clients of every service: cheap to get, connected at the first call, usable before the other side is up.

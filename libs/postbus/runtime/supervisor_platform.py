@@ -21,6 +21,7 @@ from postbus.runtime import supervisor_stamp
 from postbus.runtime.embedded import EmbeddedNats, EmbeddedPostgres, Program
 from postbus.runtime.embedded.program import dies_with_parent
 from postbus.runtime.layout import Layout, StartError
+from postbus.runtime.roster import DRAIN_STAGES
 from postbus.runtime.supervisor import Child, Supervisor
 from postbus.runtime.supervisor_connection import describe_connection, write_connection
 from postbus.runtime.supervisor_logs import LogRouter
@@ -34,13 +35,6 @@ GROUPS = (
     ("imap-gateway", "indexer", "admin-api"),
 )
 """Services that share a process: what one message passes stays in one."""
-STOP_STAGES = (
-    frozenset({"smtp-edge", "imap-gateway", "admin-api"}),
-    frozenset({"delivery", "indexer"}),
-    frozenset({"filter"}),
-    frozenset({"directory", "dns-provisioner"}),
-)
-"""A process ends in the last stage that one of its services is in: nobody drains without what it needs."""
 
 START_SECONDS = 90.0
 POLL_SECONDS = 0.05
@@ -267,9 +261,9 @@ class Platform:
                 await self._check_service(service)
 
     async def _stop(self) -> None:
-        """Drains in stages; idempotent."""
-        for number, stage in enumerate(STOP_STAGES):
-            later = frozenset().union(*STOP_STAGES[number + 1 :])
+        """Drains in stages, a process in the last one of its services; idempotent."""
+        for number, stage in enumerate(DRAIN_STAGES):
+            later = frozenset().union(*DRAIN_STAGES[number + 1 :])
             names = tuple(
                 name
                 for name, child in self._supervisor.children.items()

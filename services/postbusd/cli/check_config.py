@@ -25,7 +25,7 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
 
 def setting_kinds(services: list[str]) -> "list[tuple[str, type[msgspec.Struct]]]":
     """The runtime's settings and those of `services` (none: all). Raises ValueError for an unknown service."""
-    from postbus.runtime.service import SERVICES
+    from postbus.runtime.roster import SERVICES
     from postbus.runtime.settings import RuntimeSettings
     from postbusd.cli.run import load_specs
 
@@ -35,7 +35,7 @@ def setting_kinds(services: list[str]) -> "list[tuple[str, type[msgspec.Struct]]
 
 def find_problems(kinds: "list[tuple[str, type[msgspec.Struct]]]", environ: dict[str, str]) -> list[str]:
     """One line a problem; names of no service at all are problems too."""
-    from postbus.runtime.service import SERVICES
+    from postbus.runtime.roster import SERVICES
     from postbus.runtime.settings import PREFIX, SettingsError, load_settings, variable_prefix
 
     found: list[str] = []

@@ -21,7 +21,7 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
 
 def load_specs(names: Sequence[str]) -> "list[ServiceSpec]":
     """The entry points of these services: nothing else of `postbusd` is imported. Raises ValueError."""
-    from postbus.runtime.service import SERVICES
+    from postbus.runtime.roster import SERVICES
 
     unknown = [name for name in names if name not in SERVICES]
     if unknown:

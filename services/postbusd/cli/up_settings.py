@@ -4,8 +4,8 @@ import importlib
 
 import msgspec
 
-from postbus.runtime.embedded.secrets import SERVICES
 from postbus.runtime.layout import Layout, write_private
+from postbus.runtime.roster import SERVICES
 from postbus.runtime.settings import RuntimeSettings
 from postbus.runtime.settings_docs import format_env_template
 

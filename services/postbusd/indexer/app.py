@@ -20,6 +20,7 @@ class IndexerService:
     def __init__(self, context: Context, settings: IndexerSettings, store: PostgresMailStore) -> None:
         metrics = Metrics(context.registry)
         self._context = context
+        self._store = store
         self._index = TantivyIndex(context.data_dir, settings.writer_heap_octets)
         self._executor = ThreadPoolExecutor(max_workers=1, thread_name_prefix="indexer-extract")
         extractor = Extractor(context.blobs, self._executor)
@@ -40,6 +41,7 @@ class IndexerService:
             metrics=metrics,
         )
         context.add_check("index", self._check_index)
+        context.add_check("database", self._check_database)
 
     @property
     def port(self) -> Searcher:
@@ -61,6 +63,9 @@ class IndexerService:
 
     async def _check_index(self) -> None:
         await self._index.count_documents()
+
+    async def _check_database(self) -> None:
+        await self._store.pending(1)
 
 
 async def build(context: Context, settings: IndexerSettings) -> IndexerService:

@@ -22,7 +22,7 @@ from postbus.bus.subjects import (
     SUBJECT_MAIL_ACCEPTED,
     SUBJECT_MAIL_TRAINED,
 )
-from postbus.runtime.embedded.secrets import SERVICES
+from postbus.runtime.roster import SERVICES
 
 
 class Permissions(msgspec.Struct, frozen=True, kw_only=True):

@@ -4,17 +4,8 @@ import secrets
 from pathlib import Path
 
 from postbus.runtime.layout import make_private, write_private
+from postbus.runtime.roster import SERVICES
 
-SERVICES = (
-    "smtp-edge",
-    "filter",
-    "delivery",
-    "imap-gateway",
-    "directory",
-    "dns-provisioner",
-    "indexer",
-    "admin-api",
-)
 NATS_ADMIN = "admin"
 """The NATS user that creates streams and consumers: the migrator (architecture §6)."""
 POSTGRES_SUPERUSER = "postgres"
