@@ -16,9 +16,7 @@ if TYPE_CHECKING:
 class TestPostgresLedger(LedgerContract):
     @pytest.fixture
     async def ledger(self, database: "Database") -> AsyncIterator[PostgresLedger]:
-        owner = await asyncpg.connect(database.dsn, user="postgres", password=database.password("superuser"))
-        await owner.execute("TRUNCATE delivery.ledger, delivery.dead_letter")
-        await owner.close()
+        await database.execute("TRUNCATE delivery.ledger, delivery.dead_letter")
         pool = await asyncpg.create_pool(
             database.dsn, user="postbus_delivery", password=database.password("delivery"), min_size=0, max_size=2
         )

@@ -20,9 +20,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 async def pool(database: "Database") -> AsyncIterator[asyncpg.Pool]:
-    owner = await asyncpg.connect(database.dsn, user="postgres", password=database.password("superuser"))
-    await owner.execute("TRUNCATE dns.authority, dns.certificate; UPDATE dns.revision SET revision = 0")
-    await owner.close()
+    await database.execute("TRUNCATE dns.authority, dns.certificate; UPDATE dns.revision SET revision = 0")
     pool = await asyncpg.create_pool(
         database.dsn,
         user="postbus_dns_provisioner",

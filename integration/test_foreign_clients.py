@@ -106,7 +106,7 @@ def test_every_command_that_up_prints(platform: Platform, tmp_path: Path) -> Non
         run("sh", "-c", command, home=tmp_path)
     platform.wait_message("Hello")
     assert b"From me." in platform.wait_message("Hello", 1)
-    assert "Return-Path: <" in run("sh", "-c", reading, home=tmp_path)
+    assert "Subject: " in run("sh", "-c", reading, home=tmp_path)
     assert run("sh", "-c", searching, home=tmp_path).startswith("* SEARCH ")
 
 

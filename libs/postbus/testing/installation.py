@@ -62,6 +62,16 @@ class Database(msgspec.Struct, frozen=True, kw_only=True):
         """Of `superuser`, `owner` or a service."""
         return read_secret(self.layout.secrets, f"postgres-{name}")
 
+    async def execute(self, statement: str) -> None:
+        """Runs SQL as superuser: for tests that begin with empty tables."""
+        import asyncpg
+
+        session = await asyncpg.connect(self.dsn, user="postgres", password=self.password("superuser"))
+        try:
+            await session.execute(statement)
+        finally:
+            await session.close()
+
 
 class Nats(msgspec.Struct, frozen=True, kw_only=True):
     """A private nats-server with the streams of the bus."""
