@@ -1,5 +1,7 @@
 """In-process calls have the manners of gRPC: UNAVAILABLE before the start, own log name, MailError only."""
 
+import asyncio
+
 import pytest
 
 from postbus.contracts.dns_provisioner import ListCertificatesReply, ListCertificatesRequest
@@ -63,3 +65,27 @@ def test_a_span_is_a_child_of_the_trace() -> None:
         assert inner.trace_id == outer.trace_id
         assert inner.span_id != outer.span_id
         assert current_trace() == inner
+
+
+async def test_a_retired_port_finishes_what_is_under_way_and_takes_nothing_new() -> None:
+    port, rpc = make_rpc()
+    begun, may_end = asyncio.Event(), asyncio.Event()
+
+    class Slow:
+        async def list_certificates(self, _: ListCertificatesRequest) -> ListCertificatesReply:
+            begun.set()
+            await may_end.wait()
+            return ListCertificatesReply(revision=7)
+
+    port.implementation = Slow()
+    call = asyncio.create_task(rpc.dns_provisioner.list_certificates(ListCertificatesRequest()))
+    await begun.wait()
+    retiring = asyncio.create_task(port.retire())
+    await asyncio.sleep(0)
+    assert not retiring.done()
+    with pytest.raises(MailError) as raised:
+        await rpc.dns_provisioner.list_certificates(ListCertificatesRequest())
+    assert raised.value.kind is ErrorKind.UNAVAILABLE
+    may_end.set()
+    assert (await call).revision == 7
+    await retiring

@@ -4,6 +4,7 @@
 answers UNAVAILABLE until the service is built, gives it its own name in the logs and opens a span for each call.
 """
 
+import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, cast
 
@@ -30,7 +31,10 @@ class HostedPort:
     def __init__(self, service: str) -> None:
         self._service = service
         self.implementation: object | None = None
-        """None: not built yet, or being built again."""
+        """None: not built yet, being built again, or retired."""
+        self._calls = 0
+        self._quiet = asyncio.Event()
+        self._quiet.set()
         for name in methods(service):
             setattr(self, name, self._bind(name))
 
@@ -40,11 +44,23 @@ class HostedPort:
         async def call(request: Any) -> Any:
             implementation = self.implementation
             if implementation is None:
-                raise MailError(ErrorKind.UNAVAILABLE, f"{self._service}: starting")
-            with use_service(self._service), span(label):
-                return await invoke(self._service, name, implementation, request)
+                raise MailError(ErrorKind.UNAVAILABLE, f"{self._service}: starting or ending")
+            self._calls += 1
+            self._quiet.clear()
+            try:
+                with use_service(self._service), span(label):
+                    return await invoke(self._service, name, implementation, request)
+            finally:
+                self._calls -= 1
+                if not self._calls:
+                    self._quiet.set()
 
         return call
+
+    async def retire(self) -> None:
+        """Takes no new call and waits for those under way: afterwards the implementation may be drained."""
+        self.implementation = None
+        await self._quiet.wait()
 
 
 class ProcessRpc:

@@ -98,6 +98,7 @@ class Seat:
         if self._running is not None:
             try:
                 async with asyncio.timeout(seconds):
+                    await self._port.retire()
                     await self._running.drain()
             except TimeoutError:
                 log.warning("service.drain.late", extra={"drain_seconds": seconds})
