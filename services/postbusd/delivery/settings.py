@@ -19,8 +19,10 @@ class DeliverySettings(msgspec.Struct, frozen=True, kw_only=True):
     history_days: Annotated[
         int, field_doc("Days that operation keys and change rows are kept; more than the replay window of 48 h.")
     ] = 60
-    mx_port: Annotated[int, field_doc("Port of remote MXs; other than 25 for tests only.")] = 25
+    mx_port: Annotated[
+        int, field_doc("Port of remote MXs, other than 25 for tests only; unused until mail to other hosts comes.")
+    ] = 25
     egress_allow: Annotated[
         tuple[str, ...],
-        field_doc("Private and loopback networks that mail may be sent to; others of that kind are refused."),
+        field_doc("Private and loopback networks that mail may be sent to; unused until mail to other hosts comes."),
     ] = ()
