@@ -11,7 +11,7 @@ from postbus.contracts.dns_provisioner import ListCertificatesRequest
 from postbus.core.clock import SystemClock
 from postbusd.dns_provisioner.adapters.postgres import PostgresCertificateStore
 from postbusd.dns_provisioner.provisioner import CertificateProvisioner
-from postbusd.dns_provisioner.sealing import Sealer
+from postbus.runtime.sealing import Sealer
 from postbusd.dns_provisioner.settings import DnsProvisionerSettings
 
 if TYPE_CHECKING:

@@ -8,9 +8,9 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.verification import PolicyBuilder, Store
 
 from postbus.core.errors import ErrorKind, MailError
+from postbus.runtime.sealing import Sealer, read_master_key
 from postbusd.dns_provisioner.authority import make_authority, make_server_certificate
 from postbusd.dns_provisioner.provisioner import DAY_MS, certificate_names
-from postbusd.dns_provisioner.sealing import Sealer, read_master_key
 
 NOW_MS = 1_790_000_000_000
 NAMES = ("mail.demo.example", "localhost", "127.0.0.1", "::1")

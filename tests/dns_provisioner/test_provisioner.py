@@ -4,9 +4,9 @@ import pytest
 
 from postbus.contracts.dns_provisioner import ListCertificatesRequest
 from postbus.core.errors import MailError
+from postbus.runtime.sealing import Sealer
 from postbusd.dns_provisioner.ports import Change
 from postbusd.dns_provisioner.provisioner import DAY_MS, CertificateProvisioner
-from postbusd.dns_provisioner.sealing import Sealer
 from postbusd.dns_provisioner.settings import DnsProvisionerSettings
 from postbusd.dns_provisioner.values import Stock
 

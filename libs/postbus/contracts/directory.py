@@ -24,6 +24,20 @@ class Outcome(enum.StrEnum):
     """The domain is not ours: relaying needs authentication (promise 3)."""
 
 
+class Via(enum.StrEnum):
+    """Which step of the resolver gave the answer (architecture §3.2)."""
+
+    NONE = "none"
+    SYSTEM = "system"
+    MAILBOX = "mailbox"
+    ALIAS = "alias"
+    WILDCARD = "wildcard"
+    SUB_ADDRESS = "sub_address"
+    GROUP = "group"
+    LIST = "list"
+    CATCH_ALL = "catch_all"
+
+
 class MailboxTarget(msgspec.Struct, frozen=True, kw_only=True):
     """One mailbox that an address leads to."""
 
@@ -37,6 +51,8 @@ class MailboxTarget(msgspec.Struct, frozen=True, kw_only=True):
     over_quota: bool = False
     script_hash: str = ""
     """Hash of the active Sieve script; empty: none."""
+    free_octets: int | None = None
+    """What its quota leaves; None: unlimited."""
 
 
 class Resolution(msgspec.Struct, frozen=True, kw_only=True):
@@ -47,6 +63,16 @@ class Resolution(msgspec.Struct, frozen=True, kw_only=True):
     targets: tuple[MailboxTarget, ...] = ()
     kind: ErrorKind | None = None
     reason: str = ""
+    via: Via = Via.NONE
+    incoming: bool = True
+    """Of the domain, where it is ours. False: refused from outside, and mail of our own users goes out by MX. `targets`
+    and `via` are told all the same: the sender check needs them."""
+    remotes: tuple[str, ...] = ()
+    """LIST: the members at other hosts; mail to them leaves with `bounce_path` as its reverse_path."""
+    bounce_path: str = ""
+    """LIST: where failures of its copies go; the list is the mediator (docs/glossary.md)."""
+    members_only: bool = False
+    """LIST: only members may post; delivery's Precheck says who does (promise 3)."""
 
 
 class ResolveRequest(msgspec.Struct, frozen=True, kw_only=True):
@@ -92,6 +118,48 @@ class AuthenticateReply(msgspec.Struct, frozen=True, kw_only=True):
     address: str
     quota_octets: int | None = None
     revision: int = 0
+    member: str = ""
+    """Whose password it was: the user's name, of a group mailbox the member's; empty: an app's."""
+
+
+class RelaySecurity(enum.StrEnum):
+    """How a smart host is spoken to."""
+
+    STARTTLS = "starttls"
+    """Required, with a valid certificate (RFC 3207)."""
+    TLS = "tls"
+    """Implicit, with a valid certificate (RFC 8314 §3.3)."""
+    NONE = "none"
+    """Plain text; never with a password."""
+
+
+class Relay(msgspec.Struct, frozen=True, kw_only=True):
+    """A smart host that takes a domain's outgoing mail."""
+
+    host: str
+    port: int = 587
+    security: RelaySecurity = RelaySecurity.STARTTLS
+    username: str = ""
+    """Empty: no login."""
+    password: str = ""
+    """Only in a Route, and in a request that sets it: administrators never read it back. Setting a relay with a
+    username and an empty password keeps the password of the same host and username."""
+
+
+class Route(msgspec.Struct, frozen=True, kw_only=True):
+    """The way out for mail of one of our domains."""
+
+    relay: Relay | None = None
+    """None: to the recipient's MX."""
+    signing_domain: str = ""
+    """The `d=` of its DKIM signature: one of our domains; empty: none of ours, nothing is signed."""
+    revision: int = 0
+
+
+class FindRouteRequest(msgspec.Struct, frozen=True, kw_only=True):
+    """By the domain that a message is from: the author's, a list's, or the mail host's name."""
+
+    domain: str
 
 
 class Domain(msgspec.Struct, frozen=True, kw_only=True):
@@ -101,6 +169,10 @@ class Domain(msgspec.Struct, frozen=True, kw_only=True):
     """Lower-case A-labels."""
     incoming: bool = False
     """Whether we receive mail for it (off at creation)."""
+    catch_all: tuple[str, ...] = ()
+    """Addresses of mailboxes of ours that get what nobody else takes; none: such mail is refused."""
+    relay: Relay | None = None
+    """The smart host of its outgoing mail; None: to the recipients' MX."""
 
 
 class PutDomainRequest(msgspec.Struct, frozen=True, kw_only=True):
@@ -125,6 +197,21 @@ class ListDomainsReply(msgspec.Struct, frozen=True, kw_only=True):
     next_after: str = ""
 
 
+class OwnerKind(enum.StrEnum):
+    """Whose passwords open a mailbox."""
+
+    USER = "user"
+    GROUP = "group"
+    APP = "app"
+
+
+class Owner(msgspec.Struct, frozen=True, kw_only=True):
+    """The owner of a mailbox: a user's, group's or app's name."""
+
+    kind: OwnerKind
+    name: str
+
+
 class Mailbox(msgspec.Struct, frozen=True, kw_only=True):
     """An account that stores mail."""
 
@@ -132,6 +219,9 @@ class Mailbox(msgspec.Struct, frozen=True, kw_only=True):
     address: str
     active: bool = True
     quota_octets: int | None = None
+    owner: Owner | None = None
+    """None never comes from this version (promise 9)."""
+    used_octets: int = 0
 
 
 class PutMailboxRequest(msgspec.Struct, frozen=True, kw_only=True):
@@ -140,11 +230,13 @@ class PutMailboxRequest(msgspec.Struct, frozen=True, kw_only=True):
     address: str
     actor: str
     password: str | None = None
-    """Needed at creation; stored as argon2id."""
+    """Only for a mailbox of the user who is named by its address, who is made with it when `owner` is not given; needed
+    at creation then. Stored as argon2id."""
     active: bool | None = None
     quota_octets: int | None = None
     create_only: bool = False
     """ALREADY_EXISTS when there is one."""
+    owner: Owner | None = None
 
 
 class PutMailboxReply(msgspec.Struct, frozen=True, kw_only=True):
@@ -170,6 +262,200 @@ class ListMailboxesReply(msgspec.Struct, frozen=True, kw_only=True):
     next_after: str = ""
 
 
+class ObjectRequest(msgspec.Struct, frozen=True, kw_only=True):
+    """One object by the name that administrators know it by (an address for mailboxes, aliases and lists)."""
+
+    name: str
+    actor: str
+
+
+class DeleteRequest(msgspec.Struct, frozen=True, kw_only=True):
+    """Deletes an object by name; NOT_FOUND when there is none, CONFLICT naming what still needs it."""
+
+    name: str
+    actor: str
+    dry_run: bool = False
+    """Only says what would be deleted, or the same error."""
+
+
+class DeleteReply(msgspec.Struct, frozen=True, kw_only=True):
+    """What was, or in a dry run would be, deleted: one line an object, for people."""
+
+    deleted: tuple[str, ...]
+
+
+class PageRequest(msgspec.Struct, frozen=True, kw_only=True):
+    """Objects by name, after `after`, at most `limit`; `domain` empty: all (ignored for users and groups)."""
+
+    actor: str
+    domain: str = ""
+    after: str = ""
+    limit: int = 100
+
+
+class User(msgspec.Struct, frozen=True, kw_only=True):
+    """A person who logs in; an inactive one opens no mailbox."""
+
+    username: str
+    """Lower case; free of spaces. The owner of a mailbox made with a password is named by its address."""
+    display_name: str = ""
+    active: bool = True
+
+
+class PutUserRequest(msgspec.Struct, frozen=True, kw_only=True):
+    """Creates or replaces a user."""
+
+    user: User
+    actor: str
+    password: str | None = None
+    """None keeps the one there is; a new user without one can't log in. Stored as argon2id."""
+
+
+class PutUserReply(msgspec.Struct, frozen=True, kw_only=True):
+    """The user as it is now."""
+
+    user: User
+    created: bool
+
+
+class UserPage(msgspec.Struct, frozen=True, kw_only=True):
+    """One page; `next_after` empty: the last one."""
+
+    users: tuple[User, ...]
+    next_after: str = ""
+
+
+class Group(msgspec.Struct, frozen=True, kw_only=True):
+    """Users who share something: a mailbox that each opens with the own password, an address that reaches all."""
+
+    name: str
+    members: tuple[str, ...] = ()
+    """Usernames."""
+    address: str = ""
+    """Mail to it goes to the oldest active mailbox of each active member; empty: none."""
+
+
+class PutGroupRequest(msgspec.Struct, frozen=True, kw_only=True):
+    """Creates or replaces a group."""
+
+    group: Group
+    actor: str
+
+
+class PutGroupReply(msgspec.Struct, frozen=True, kw_only=True):
+    """The group as it is now."""
+
+    group: Group
+    created: bool
+
+
+class GroupPage(msgspec.Struct, frozen=True, kw_only=True):
+    """One page; `next_after` empty: the last one."""
+
+    groups: tuple[Group, ...]
+    next_after: str = ""
+
+
+class App(msgspec.Struct, frozen=True, kw_only=True):
+    """A program that sends mail, with a mailbox and one credential of its own."""
+
+    name: str
+    address: str
+    """Of its mailbox: NAME.app@DOMAIN, until the administrator takes another."""
+    active: bool = True
+
+
+class PutAppRequest(msgspec.Struct, frozen=True, kw_only=True):
+    """Creates an app in `domain`, or changes the one of that name."""
+
+    name: str
+    actor: str
+    domain: str = ""
+    """Needed at creation."""
+    address: str = ""
+    """Empty: NAME.app@DOMAIN at creation, afterwards as it is."""
+    active: bool = True
+    rotate: bool = False
+    """Makes a new credential; the old one ends at once."""
+
+
+class PutAppReply(msgspec.Struct, frozen=True, kw_only=True):
+    """The app as it is now; `credential` is told once, when it is made."""
+
+    app: App
+    created: bool
+    credential: str = ""
+
+
+class AppPage(msgspec.Struct, frozen=True, kw_only=True):
+    """One page; `next_after` empty: the last one."""
+
+    apps: tuple[App, ...]
+    next_after: str = ""
+
+
+class Alias(msgspec.Struct, frozen=True, kw_only=True):
+    """Another name of a mailbox."""
+
+    address: str
+    """`*` in the local_part matches zero or more characters; of several the most specific wins."""
+    mailbox: str
+    """The mailbox's address, of the same or another domain."""
+
+
+class PutAliasRequest(msgspec.Struct, frozen=True, kw_only=True):
+    """Creates or replaces an alias."""
+
+    alias: Alias
+    actor: str
+
+
+class PutAliasReply(msgspec.Struct, frozen=True, kw_only=True):
+    """The alias as it is now."""
+
+    alias: Alias
+    created: bool
+
+
+class AliasPage(msgspec.Struct, frozen=True, kw_only=True):
+    """One page; `next_after` empty: the last one."""
+
+    aliases: tuple[Alias, ...]
+    next_after: str = ""
+
+
+class MailingList(msgspec.Struct, frozen=True, kw_only=True):
+    """An address that many receive."""
+
+    address: str
+    members: tuple[str, ...] = ()
+    """Addresses, ours (mailboxes, aliases, groups, other lists) or others'."""
+    active: bool = True
+    members_only: bool = False
+    """Only members may post to it."""
+
+
+class PutListRequest(msgspec.Struct, frozen=True, kw_only=True):
+    """Creates or replaces a list."""
+
+    list: MailingList
+    actor: str
+
+
+class PutListReply(msgspec.Struct, frozen=True, kw_only=True):
+    """The list as it is now."""
+
+    list: MailingList
+    created: bool
+
+
+class ListPage(msgspec.Struct, frozen=True, kw_only=True):
+    """One page; `next_after` empty: the last one."""
+
+    lists: tuple[MailingList, ...]
+    next_after: str = ""
+
+
 class AddressResolver(Protocol):
     """The port of smtp-edge, filter and delivery."""
 
@@ -186,8 +472,23 @@ class Authenticator(Protocol):
         ...
 
 
-class DirectoryAdmin(Protocol):
-    """The port of admin-api: every request names its actor, the owner's query checks the scope (architecture §6)."""
+class RouteFinder(Protocol):
+    """The port of delivery."""
+
+    async def find_route(self, request: FindRouteRequest) -> Route:
+        """The way out for mail of a domain, and what it is signed as: the domain itself or the nearest of ours above.
+
+        Raises MailError: UNAVAILABLE.
+        """
+        ...
+
+
+class DomainAdmin(Protocol):
+    """The administrator's domains. Every request names its actor; the owner's query checks the scope (architecture §6).
+
+    In every admin port: writes are idempotent; errors are INVALID (naming the field), NOT_FOUND, ALREADY_EXISTS,
+    CONFLICT, FORBIDDEN, UNAVAILABLE.
+    """
 
     async def put_domain(self, request: PutDomainRequest) -> Domain:
         """Creates or replaces a domain; idempotent."""
@@ -197,6 +498,18 @@ class DirectoryAdmin(Protocol):
         """One page of domains."""
         ...
 
+    async def get_domain(self, request: ObjectRequest) -> Domain:
+        """One domain."""
+        ...
+
+    async def delete_domain(self, request: DeleteRequest) -> DeleteReply:
+        """Deletes a domain that nothing lives in."""
+        ...
+
+
+class MailboxAdmin(Protocol):
+    """The administrator's mailboxes."""
+
     async def put_mailbox(self, request: PutMailboxRequest) -> PutMailboxReply:
         """Creates or changes a mailbox; idempotent."""
         ...
@@ -205,6 +518,118 @@ class DirectoryAdmin(Protocol):
         """One page of mailboxes."""
         ...
 
+    async def get_mailbox(self, request: ObjectRequest) -> Mailbox:
+        """One mailbox."""
+        ...
 
-class Directory(AddressResolver, Authenticator, DirectoryAdmin, Protocol):
+    async def delete_mailbox(self, request: DeleteRequest) -> DeleteReply:
+        """Ends a mailbox and its aliases; its mail stays in the store until a purge (a later command)."""
+        ...
+
+
+class UserAdmin(Protocol):
+    """The administrator's users."""
+
+    async def put_user(self, request: PutUserRequest) -> PutUserReply:
+        """Creates or replaces a user; idempotent."""
+        ...
+
+    async def get_user(self, request: ObjectRequest) -> User:
+        """One user."""
+        ...
+
+    async def list_users(self, request: PageRequest) -> UserPage:
+        """One page of users."""
+        ...
+
+    async def delete_user(self, request: DeleteRequest) -> DeleteReply:
+        """Deletes a user who owns no mailbox; memberships end."""
+        ...
+
+
+class GroupAdmin(Protocol):
+    """The administrator's groups."""
+
+    async def put_group(self, request: PutGroupRequest) -> PutGroupReply:
+        """Creates or replaces a group; idempotent."""
+        ...
+
+    async def get_group(self, request: ObjectRequest) -> Group:
+        """One group."""
+        ...
+
+    async def list_groups(self, request: PageRequest) -> GroupPage:
+        """One page of groups."""
+        ...
+
+    async def delete_group(self, request: DeleteRequest) -> DeleteReply:
+        """Deletes a group that owns no mailbox."""
+        ...
+
+
+class AppAdmin(Protocol):
+    """The administrator's apps."""
+
+    async def put_app(self, request: PutAppRequest) -> PutAppReply:
+        """Creates or changes an app, its mailbox with it."""
+        ...
+
+    async def get_app(self, request: ObjectRequest) -> App:
+        """One app."""
+        ...
+
+    async def list_apps(self, request: PageRequest) -> AppPage:
+        """One page of apps."""
+        ...
+
+    async def delete_app(self, request: DeleteRequest) -> DeleteReply:
+        """Deletes an app and ends its mailbox."""
+        ...
+
+
+class AliasAdmin(Protocol):
+    """The administrator's aliases."""
+
+    async def put_alias(self, request: PutAliasRequest) -> PutAliasReply:
+        """Creates or replaces an alias; CONFLICT where the address is another object's."""
+        ...
+
+    async def get_alias(self, request: ObjectRequest) -> Alias:
+        """One alias."""
+        ...
+
+    async def list_aliases(self, request: PageRequest) -> AliasPage:
+        """One page of aliases, of the domain that they are in."""
+        ...
+
+    async def delete_alias(self, request: DeleteRequest) -> DeleteReply:
+        """Deletes an alias."""
+        ...
+
+
+class ListAdmin(Protocol):
+    """The administrator's lists."""
+
+    async def put_list(self, request: PutListRequest) -> PutListReply:
+        """Creates or replaces a list; idempotent."""
+        ...
+
+    async def get_list(self, request: ObjectRequest) -> MailingList:
+        """One list."""
+        ...
+
+    async def list_lists(self, request: PageRequest) -> ListPage:
+        """One page of lists."""
+        ...
+
+    async def delete_list(self, request: DeleteRequest) -> DeleteReply:
+        """Deletes a list."""
+        ...
+
+
+class DirectoryAdmin(DomainAdmin, MailboxAdmin, UserAdmin, GroupAdmin, AppAdmin, AliasAdmin, ListAdmin, Protocol):
+    """The port of admin-api."""
+
+
+class Directory(AddressResolver, RouteFinder, Authenticator, DirectoryAdmin, Protocol):
     """All that directory serves; callers ask for the narrower ports."""

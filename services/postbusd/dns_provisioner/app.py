@@ -80,9 +80,9 @@ class RunningDnsProvisioner:
 
 async def build(context: Context, settings: DnsProvisionerSettings) -> RunningDnsProvisioner:
     """Puts the service together; cryptography is imported only here."""
+    from postbus.runtime.sealing import Sealer, read_master_key
     from postbusd.dns_provisioner.adapters.postgres import PostgresCertificateStore
     from postbusd.dns_provisioner.provisioner import CertificateProvisioner
-    from postbusd.dns_provisioner.sealing import Sealer, read_master_key
 
     store = PostgresCertificateStore(context.postgres)
     sealer = Sealer(read_master_key(Path(context.runtime.secrets_dir)))

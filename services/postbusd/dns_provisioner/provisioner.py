@@ -6,9 +6,9 @@ import logging
 from postbus.contracts.dns_provisioner import ListCertificatesReply, ListCertificatesRequest, ServerCertificate
 from postbus.core.clock import Clock
 from postbus.core.ids import new_uuid7
+from postbus.runtime.sealing import Sealer
 from postbusd.dns_provisioner.authority import make_authority, make_server_certificate
 from postbusd.dns_provisioner.ports import CertificateStore
-from postbusd.dns_provisioner.sealing import Sealer
 from postbusd.dns_provisioner.settings import DnsProvisionerSettings
 from postbusd.dns_provisioner.values import KeyPair, SealedPair, Stock
 

@@ -42,6 +42,54 @@ ACCOUNTED_HELD: Accounted.ValueType  # 3
 ACCOUNTED_DSN: Accounted.ValueType  # 4
 Global___Accounted: _TypeAlias = Accounted  # noqa: Y015
 
+class _QueueState:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _QueueStateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_QueueState.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    QUEUE_STATE_UNSPECIFIED: _QueueState.ValueType  # 0
+    QUEUE_STATE_WAITING: _QueueState.ValueType  # 1
+    QUEUE_STATE_HELD: _QueueState.ValueType  # 2
+    QUEUE_STATE_SENT: _QueueState.ValueType  # 3
+    QUEUE_STATE_FAILED: _QueueState.ValueType  # 4
+    QUEUE_STATE_CANCELLED: _QueueState.ValueType  # 5
+
+class QueueState(_QueueState, metaclass=_QueueStateEnumTypeWrapper):
+    """Of one outgoing copy."""
+
+QUEUE_STATE_UNSPECIFIED: QueueState.ValueType  # 0
+QUEUE_STATE_WAITING: QueueState.ValueType  # 1
+QUEUE_STATE_HELD: QueueState.ValueType  # 2
+QUEUE_STATE_SENT: QueueState.ValueType  # 3
+QUEUE_STATE_FAILED: QueueState.ValueType  # 4
+QUEUE_STATE_CANCELLED: QueueState.ValueType  # 5
+Global___QueueState: _TypeAlias = QueueState  # noqa: Y015
+
+class _QueueAction:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _QueueActionEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_QueueAction.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    QUEUE_ACTION_UNSPECIFIED: _QueueAction.ValueType  # 0
+    QUEUE_ACTION_RETRY: _QueueAction.ValueType  # 1
+    QUEUE_ACTION_HOLD: _QueueAction.ValueType  # 2
+    QUEUE_ACTION_RELEASE: _QueueAction.ValueType  # 3
+    QUEUE_ACTION_CANCEL: _QueueAction.ValueType  # 4
+    QUEUE_ACTION_BOUNCE: _QueueAction.ValueType  # 5
+
+class QueueAction(_QueueAction, metaclass=_QueueActionEnumTypeWrapper):
+    """What an administrator may do to copies that are not finished."""
+
+QUEUE_ACTION_UNSPECIFIED: QueueAction.ValueType  # 0
+QUEUE_ACTION_RETRY: QueueAction.ValueType  # 1
+QUEUE_ACTION_HOLD: QueueAction.ValueType  # 2
+QUEUE_ACTION_RELEASE: QueueAction.ValueType  # 3
+QUEUE_ACTION_CANCEL: QueueAction.ValueType  # 4
+QUEUE_ACTION_BOUNCE: QueueAction.ValueType  # 5
+Global___QueueAction: _TypeAlias = QueueAction  # noqa: Y015
+
 @_typing.final
 class PrecheckRequest(_message.Message):
     """Asked when a forward_path is a members-only list or its Sieve script can reject (promise 3)."""
@@ -177,6 +225,66 @@ class Placement(_message.Message):
 Global___Placement: _TypeAlias = Placement  # noqa: Y015
 
 @_typing.final
+class QueueEntry(_message.Message):
+    """One outgoing copy: the unit of promise 2 is (queue_id, final recipient)."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    QUEUE_ID_FIELD_NUMBER: _builtins.int
+    RECIPIENT_FIELD_NUMBER: _builtins.int
+    REVERSE_PATH_FIELD_NUMBER: _builtins.int
+    STATE_FIELD_NUMBER: _builtins.int
+    ACCEPTED_MS_FIELD_NUMBER: _builtins.int
+    DUE_MS_FIELD_NUMBER: _builtins.int
+    ATTEMPTS_FIELD_NUMBER: _builtins.int
+    NEXT_HOP_FIELD_NUMBER: _builtins.int
+    LAST_REPLY_FIELD_NUMBER: _builtins.int
+    REMOTE_HOST_FIELD_NUMBER: _builtins.int
+    TLS_FIELD_NUMBER: _builtins.int
+    SIZE_OCTETS_FIELD_NUMBER: _builtins.int
+    MESSAGE_ID_FIELD_NUMBER: _builtins.int
+    EXPIRES_MS_FIELD_NUMBER: _builtins.int
+    queue_id: _builtins.str
+    recipient: _builtins.str
+    reverse_path: _builtins.str
+    state: Global___QueueState.ValueType
+    accepted_ms: _builtins.int
+    due_ms: _builtins.int
+    attempts: _builtins.int
+    next_hop: _builtins.str
+    last_reply: _builtins.str
+    remote_host: _builtins.str
+    tls: _builtins.str
+    size_octets: _builtins.int
+    message_id: _builtins.str
+    expires_ms: _builtins.int
+    def __init__(
+        self,
+        *,
+        queue_id: _builtins.str = ...,
+        recipient: _builtins.str = ...,
+        reverse_path: _builtins.str = ...,
+        state: Global___QueueState.ValueType = ...,
+        accepted_ms: _builtins.int = ...,
+        due_ms: _builtins.int = ...,
+        attempts: _builtins.int = ...,
+        next_hop: _builtins.str = ...,
+        last_reply: _builtins.str = ...,
+        remote_host: _builtins.str = ...,
+        tls: _builtins.str = ...,
+        size_octets: _builtins.int = ...,
+        message_id: _builtins.str = ...,
+        expires_ms: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["accepted_ms", b"accepted_ms", "attempts", b"attempts", "due_ms", b"due_ms", "expires_ms", b"expires_ms", "last_reply", b"last_reply", "message_id", b"message_id", "next_hop", b"next_hop", "queue_id", b"queue_id", "recipient", b"recipient", "remote_host", b"remote_host", "reverse_path", b"reverse_path", "size_octets", b"size_octets", "state", b"state", "tls", b"tls"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___QueueEntry: _TypeAlias = QueueEntry  # noqa: Y015
+
+@_typing.final
 class GetMessageReply(_message.Message):
     """The ledger's account of a message; NOT_FOUND is raised for an unknown queue_id."""
 
@@ -188,13 +296,18 @@ class GetMessageReply(_message.Message):
     DETAIL_FIELD_NUMBER: _builtins.int
     PLACEMENTS_FIELD_NUMBER: _builtins.int
     TRACEPARENT_FIELD_NUMBER: _builtins.int
+    ACCEPTED_MS_FIELD_NUMBER: _builtins.int
+    OUTGOING_FIELD_NUMBER: _builtins.int
     queue_id: _builtins.str
     stream_sequence: _builtins.int
     accounted: Global___Accounted.ValueType
     detail: _builtins.str
     traceparent: _builtins.str
+    accepted_ms: _builtins.int
     @_builtins.property
     def placements(self) -> _containers.RepeatedCompositeFieldContainer[Global___Placement]: ...
+    @_builtins.property
+    def outgoing(self) -> _containers.RepeatedCompositeFieldContainer[Global___QueueEntry]: ...
     def __init__(
         self,
         *,
@@ -204,11 +317,137 @@ class GetMessageReply(_message.Message):
         detail: _builtins.str = ...,
         placements: _abc.Iterable[Global___Placement] | None = ...,
         traceparent: _builtins.str = ...,
+        accepted_ms: _builtins.int = ...,
+        outgoing: _abc.Iterable[Global___QueueEntry] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["accounted", b"accounted", "detail", b"detail", "placements", b"placements", "queue_id", b"queue_id", "stream_sequence", b"stream_sequence", "traceparent", b"traceparent"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["accepted_ms", b"accepted_ms", "accounted", b"accounted", "detail", b"detail", "outgoing", b"outgoing", "placements", b"placements", "queue_id", b"queue_id", "stream_sequence", b"stream_sequence", "traceparent", b"traceparent"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___GetMessageReply: _TypeAlias = GetMessageReply  # noqa: Y015
+
+@_typing.final
+class ListQueueRequest(_message.Message):
+    """Entries in the order of (queue_id, recipient) after `after` (as `next_after` said), at most `limit`."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    AFTER_FIELD_NUMBER: _builtins.int
+    LIMIT_FIELD_NUMBER: _builtins.int
+    QUEUE_ID_FIELD_NUMBER: _builtins.int
+    DOMAIN_FIELD_NUMBER: _builtins.int
+    FINISHED_FIELD_NUMBER: _builtins.int
+    after: _builtins.str
+    limit: _builtins.int
+    queue_id: _builtins.str
+    domain: _builtins.str
+    finished: _builtins.bool
+    def __init__(
+        self,
+        *,
+        after: _builtins.str = ...,
+        limit: _builtins.int = ...,
+        queue_id: _builtins.str = ...,
+        domain: _builtins.str = ...,
+        finished: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["after", b"after", "domain", b"domain", "finished", b"finished", "limit", b"limit", "queue_id", b"queue_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListQueueRequest: _TypeAlias = ListQueueRequest  # noqa: Y015
+
+@_typing.final
+class ListQueueReply(_message.Message):
+    """One page; `next_after` empty: the last one. `waiting` and `held` count the whole queue."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ENTRIES_FIELD_NUMBER: _builtins.int
+    NEXT_AFTER_FIELD_NUMBER: _builtins.int
+    WAITING_FIELD_NUMBER: _builtins.int
+    HELD_FIELD_NUMBER: _builtins.int
+    next_after: _builtins.str
+    waiting: _builtins.int
+    held: _builtins.int
+    @_builtins.property
+    def entries(self) -> _containers.RepeatedCompositeFieldContainer[Global___QueueEntry]: ...
+    def __init__(
+        self,
+        *,
+        entries: _abc.Iterable[Global___QueueEntry] | None = ...,
+        next_after: _builtins.str = ...,
+        waiting: _builtins.int = ...,
+        held: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["entries", b"entries", "held", b"held", "next_after", b"next_after", "waiting", b"waiting"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListQueueReply: _TypeAlias = ListQueueReply  # noqa: Y015
+
+@_typing.final
+class ChangeQueueRequest(_message.Message):
+    """Applies `action` to a message's copies, to all for a domain, or to all: what is given narrows it down."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ACTION_FIELD_NUMBER: _builtins.int
+    ACTOR_FIELD_NUMBER: _builtins.int
+    QUEUE_ID_FIELD_NUMBER: _builtins.int
+    RECIPIENT_FIELD_NUMBER: _builtins.int
+    DOMAIN_FIELD_NUMBER: _builtins.int
+    DRY_RUN_FIELD_NUMBER: _builtins.int
+    action: Global___QueueAction.ValueType
+    actor: _builtins.str
+    queue_id: _builtins.str
+    recipient: _builtins.str
+    domain: _builtins.str
+    dry_run: _builtins.bool
+    def __init__(
+        self,
+        *,
+        action: Global___QueueAction.ValueType = ...,
+        actor: _builtins.str = ...,
+        queue_id: _builtins.str = ...,
+        recipient: _builtins.str = ...,
+        domain: _builtins.str = ...,
+        dry_run: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["action", b"action", "actor", b"actor", "domain", b"domain", "dry_run", b"dry_run", "queue_id", b"queue_id", "recipient", b"recipient"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ChangeQueueRequest: _TypeAlias = ChangeQueueRequest  # noqa: Y015
+
+@_typing.final
+class ChangeQueueReply(_message.Message):
+    """The copies that were (dry run: would be) changed."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CHANGED_FIELD_NUMBER: _builtins.int
+    BUSY_FIELD_NUMBER: _builtins.int
+    changed: _builtins.int
+    busy: _builtins.int
+    def __init__(
+        self,
+        *,
+        changed: _builtins.int = ...,
+        busy: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["busy", b"busy", "changed", b"changed"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ChangeQueueReply: _TypeAlias = ChangeQueueReply  # noqa: Y015

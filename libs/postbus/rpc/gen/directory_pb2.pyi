@@ -46,6 +46,38 @@ OUTCOME_LATER: Outcome.ValueType  # 5
 OUTCOME_REMOTE: Outcome.ValueType  # 6
 Global___Outcome: _TypeAlias = Outcome  # noqa: Y015
 
+class _Via:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _ViaEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Via.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    VIA_UNSPECIFIED: _Via.ValueType  # 0
+    VIA_NONE: _Via.ValueType  # 1
+    VIA_SYSTEM: _Via.ValueType  # 2
+    VIA_MAILBOX: _Via.ValueType  # 3
+    VIA_ALIAS: _Via.ValueType  # 4
+    VIA_WILDCARD: _Via.ValueType  # 5
+    VIA_SUB_ADDRESS: _Via.ValueType  # 6
+    VIA_GROUP: _Via.ValueType  # 7
+    VIA_LIST: _Via.ValueType  # 8
+    VIA_CATCH_ALL: _Via.ValueType  # 9
+
+class Via(_Via, metaclass=_ViaEnumTypeWrapper):
+    """Which step of the resolver gave the answer (architecture §3.2)."""
+
+VIA_UNSPECIFIED: Via.ValueType  # 0
+VIA_NONE: Via.ValueType  # 1
+VIA_SYSTEM: Via.ValueType  # 2
+VIA_MAILBOX: Via.ValueType  # 3
+VIA_ALIAS: Via.ValueType  # 4
+VIA_WILDCARD: Via.ValueType  # 5
+VIA_SUB_ADDRESS: Via.ValueType  # 6
+VIA_GROUP: Via.ValueType  # 7
+VIA_LIST: Via.ValueType  # 8
+VIA_CATCH_ALL: Via.ValueType  # 9
+Global___Via: _TypeAlias = Via  # noqa: Y015
+
 class _Access:
     ValueType = _typing.NewType("ValueType", _builtins.int)
     V: _TypeAlias = ValueType  # noqa: Y015
@@ -70,6 +102,46 @@ ACCESS_SIEVE: Access.ValueType  # 4
 ACCESS_API: Access.ValueType  # 5
 Global___Access: _TypeAlias = Access  # noqa: Y015
 
+class _RelaySecurity:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _RelaySecurityEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_RelaySecurity.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    RELAY_SECURITY_UNSPECIFIED: _RelaySecurity.ValueType  # 0
+    RELAY_SECURITY_STARTTLS: _RelaySecurity.ValueType  # 1
+    RELAY_SECURITY_TLS: _RelaySecurity.ValueType  # 2
+    RELAY_SECURITY_NONE: _RelaySecurity.ValueType  # 3
+
+class RelaySecurity(_RelaySecurity, metaclass=_RelaySecurityEnumTypeWrapper):
+    """How a smart host is spoken to."""
+
+RELAY_SECURITY_UNSPECIFIED: RelaySecurity.ValueType  # 0
+RELAY_SECURITY_STARTTLS: RelaySecurity.ValueType  # 1
+RELAY_SECURITY_TLS: RelaySecurity.ValueType  # 2
+RELAY_SECURITY_NONE: RelaySecurity.ValueType  # 3
+Global___RelaySecurity: _TypeAlias = RelaySecurity  # noqa: Y015
+
+class _OwnerKind:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _OwnerKindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_OwnerKind.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    OWNER_KIND_UNSPECIFIED: _OwnerKind.ValueType  # 0
+    OWNER_KIND_USER: _OwnerKind.ValueType  # 1
+    OWNER_KIND_GROUP: _OwnerKind.ValueType  # 2
+    OWNER_KIND_APP: _OwnerKind.ValueType  # 3
+
+class OwnerKind(_OwnerKind, metaclass=_OwnerKindEnumTypeWrapper):
+    """Whose passwords open a mailbox."""
+
+OWNER_KIND_UNSPECIFIED: OwnerKind.ValueType  # 0
+OWNER_KIND_USER: OwnerKind.ValueType  # 1
+OWNER_KIND_GROUP: OwnerKind.ValueType  # 2
+OWNER_KIND_APP: OwnerKind.ValueType  # 3
+Global___OwnerKind: _TypeAlias = OwnerKind  # noqa: Y015
+
 @_typing.final
 class MailboxTarget(_message.Message):
     """One mailbox that an address leads to."""
@@ -82,12 +154,14 @@ class MailboxTarget(_message.Message):
     QUOTA_OCTETS_FIELD_NUMBER: _builtins.int
     OVER_QUOTA_FIELD_NUMBER: _builtins.int
     SCRIPT_HASH_FIELD_NUMBER: _builtins.int
+    FREE_OCTETS_FIELD_NUMBER: _builtins.int
     mailbox_id: _builtins.str
     address: _builtins.str
     detail: _builtins.str
     quota_octets: _builtins.int
     over_quota: _builtins.bool
     script_hash: _builtins.str
+    free_octets: _builtins.int
     def __init__(
         self,
         *,
@@ -97,13 +171,19 @@ class MailboxTarget(_message.Message):
         quota_octets: _builtins.int | None = ...,
         over_quota: _builtins.bool = ...,
         script_hash: _builtins.str = ...,
+        free_octets: _builtins.int | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_quota_octets", b"_quota_octets", "quota_octets", b"quota_octets"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_free_octets", b"_free_octets", "_quota_octets", b"_quota_octets", "free_octets", b"free_octets", "quota_octets", b"quota_octets"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_quota_octets", b"_quota_octets", "address", b"address", "detail", b"detail", "mailbox_id", b"mailbox_id", "over_quota", b"over_quota", "quota_octets", b"quota_octets", "script_hash", b"script_hash"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_free_octets", b"_free_octets", "_quota_octets", b"_quota_octets", "address", b"address", "detail", b"detail", "free_octets", b"free_octets", "mailbox_id", b"mailbox_id", "over_quota", b"over_quota", "quota_octets", b"quota_octets", "script_hash", b"script_hash"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__free_octets: _TypeAlias = _typing.Literal["free_octets"]  # noqa: Y015
+    _WhichOneofArgType__free_octets: _TypeAlias = _typing.Literal["_free_octets", b"_free_octets"]  # noqa: Y015
     _WhichOneofReturnType__quota_octets: _TypeAlias = _typing.Literal["quota_octets"]  # noqa: Y015
     _WhichOneofArgType__quota_octets: _TypeAlias = _typing.Literal["_quota_octets", b"_quota_octets"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__free_octets) -> _WhichOneofReturnType__free_octets | None: ...
+    @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__quota_octets) -> _WhichOneofReturnType__quota_octets | None: ...
 
 Global___MailboxTarget: _TypeAlias = MailboxTarget  # noqa: Y015
@@ -119,12 +199,23 @@ class Resolution(_message.Message):
     TARGETS_FIELD_NUMBER: _builtins.int
     KIND_FIELD_NUMBER: _builtins.int
     REASON_FIELD_NUMBER: _builtins.int
+    VIA_FIELD_NUMBER: _builtins.int
+    INCOMING_FIELD_NUMBER: _builtins.int
+    REMOTES_FIELD_NUMBER: _builtins.int
+    BOUNCE_PATH_FIELD_NUMBER: _builtins.int
+    MEMBERS_ONLY_FIELD_NUMBER: _builtins.int
     forward_path: _builtins.str
     outcome: Global___Outcome.ValueType
     kind: _common_pb2.ErrorKind.ValueType
     reason: _builtins.str
+    via: Global___Via.ValueType
+    incoming: _builtins.bool
+    bounce_path: _builtins.str
+    members_only: _builtins.bool
     @_builtins.property
     def targets(self) -> _containers.RepeatedCompositeFieldContainer[Global___MailboxTarget]: ...
+    @_builtins.property
+    def remotes(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
     def __init__(
         self,
         *,
@@ -133,10 +224,15 @@ class Resolution(_message.Message):
         targets: _abc.Iterable[Global___MailboxTarget] | None = ...,
         kind: _common_pb2.ErrorKind.ValueType | None = ...,
         reason: _builtins.str = ...,
+        via: Global___Via.ValueType = ...,
+        incoming: _builtins.bool = ...,
+        remotes: _abc.Iterable[_builtins.str] | None = ...,
+        bounce_path: _builtins.str = ...,
+        members_only: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_kind", b"_kind", "kind", b"kind"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_kind", b"_kind", "forward_path", b"forward_path", "kind", b"kind", "outcome", b"outcome", "reason", b"reason", "targets", b"targets"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_kind", b"_kind", "bounce_path", b"bounce_path", "forward_path", b"forward_path", "incoming", b"incoming", "kind", b"kind", "members_only", b"members_only", "outcome", b"outcome", "reason", b"reason", "remotes", b"remotes", "targets", b"targets", "via", b"via"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__kind: _TypeAlias = _typing.Literal["kind"]  # noqa: Y015
     _WhichOneofArgType__kind: _TypeAlias = _typing.Literal["_kind", b"_kind"]  # noqa: Y015
@@ -234,10 +330,12 @@ class AuthenticateReply(_message.Message):
     ADDRESS_FIELD_NUMBER: _builtins.int
     QUOTA_OCTETS_FIELD_NUMBER: _builtins.int
     REVISION_FIELD_NUMBER: _builtins.int
+    MEMBER_FIELD_NUMBER: _builtins.int
     mailbox_id: _builtins.str
     address: _builtins.str
     quota_octets: _builtins.int
     revision: _builtins.int
+    member: _builtins.str
     def __init__(
         self,
         *,
@@ -245,16 +343,99 @@ class AuthenticateReply(_message.Message):
         address: _builtins.str = ...,
         quota_octets: _builtins.int | None = ...,
         revision: _builtins.int = ...,
+        member: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_quota_octets", b"_quota_octets", "quota_octets", b"quota_octets"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_quota_octets", b"_quota_octets", "address", b"address", "mailbox_id", b"mailbox_id", "quota_octets", b"quota_octets", "revision", b"revision"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_quota_octets", b"_quota_octets", "address", b"address", "mailbox_id", b"mailbox_id", "member", b"member", "quota_octets", b"quota_octets", "revision", b"revision"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__quota_octets: _TypeAlias = _typing.Literal["quota_octets"]  # noqa: Y015
     _WhichOneofArgType__quota_octets: _TypeAlias = _typing.Literal["_quota_octets", b"_quota_octets"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType__quota_octets) -> _WhichOneofReturnType__quota_octets | None: ...
 
 Global___AuthenticateReply: _TypeAlias = AuthenticateReply  # noqa: Y015
+
+@_typing.final
+class Relay(_message.Message):
+    """A smart host that takes a domain's outgoing mail."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    HOST_FIELD_NUMBER: _builtins.int
+    PORT_FIELD_NUMBER: _builtins.int
+    SECURITY_FIELD_NUMBER: _builtins.int
+    USERNAME_FIELD_NUMBER: _builtins.int
+    PASSWORD_FIELD_NUMBER: _builtins.int
+    host: _builtins.str
+    port: _builtins.int
+    security: Global___RelaySecurity.ValueType
+    username: _builtins.str
+    password: _builtins.str
+    def __init__(
+        self,
+        *,
+        host: _builtins.str = ...,
+        port: _builtins.int = ...,
+        security: Global___RelaySecurity.ValueType = ...,
+        username: _builtins.str = ...,
+        password: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["host", b"host", "password", b"password", "port", b"port", "security", b"security", "username", b"username"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Relay: _TypeAlias = Relay  # noqa: Y015
+
+@_typing.final
+class Route(_message.Message):
+    """The way out for mail of one of our domains."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RELAY_FIELD_NUMBER: _builtins.int
+    SIGNING_DOMAIN_FIELD_NUMBER: _builtins.int
+    REVISION_FIELD_NUMBER: _builtins.int
+    signing_domain: _builtins.str
+    revision: _builtins.int
+    @_builtins.property
+    def relay(self) -> Global___Relay: ...
+    def __init__(
+        self,
+        *,
+        relay: Global___Relay | None = ...,
+        signing_domain: _builtins.str = ...,
+        revision: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["relay", b"relay"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["relay", b"relay", "revision", b"revision", "signing_domain", b"signing_domain"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Route: _TypeAlias = Route  # noqa: Y015
+
+@_typing.final
+class FindRouteRequest(_message.Message):
+    """By the domain that a message is from: the author's, a list's, or the mail host's name."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DOMAIN_FIELD_NUMBER: _builtins.int
+    domain: _builtins.str
+    def __init__(
+        self,
+        *,
+        domain: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["domain", b"domain"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___FindRouteRequest: _TypeAlias = FindRouteRequest  # noqa: Y015
 
 @_typing.final
 class Domain(_message.Message):
@@ -264,17 +445,25 @@ class Domain(_message.Message):
 
     NAME_FIELD_NUMBER: _builtins.int
     INCOMING_FIELD_NUMBER: _builtins.int
+    CATCH_ALL_FIELD_NUMBER: _builtins.int
+    RELAY_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     incoming: _builtins.bool
+    @_builtins.property
+    def catch_all(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
+    @_builtins.property
+    def relay(self) -> Global___Relay: ...
     def __init__(
         self,
         *,
         name: _builtins.str = ...,
         incoming: _builtins.bool = ...,
+        catch_all: _abc.Iterable[_builtins.str] | None = ...,
+        relay: Global___Relay | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["relay", b"relay"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["incoming", b"incoming", "name", b"name"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["catch_all", b"catch_all", "incoming", b"incoming", "name", b"name", "relay", b"relay"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -358,6 +547,30 @@ class ListDomainsReply(_message.Message):
 Global___ListDomainsReply: _TypeAlias = ListDomainsReply  # noqa: Y015
 
 @_typing.final
+class Owner(_message.Message):
+    """The owner of a mailbox: a user's, group's or app's name."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    KIND_FIELD_NUMBER: _builtins.int
+    NAME_FIELD_NUMBER: _builtins.int
+    kind: Global___OwnerKind.ValueType
+    name: _builtins.str
+    def __init__(
+        self,
+        *,
+        kind: Global___OwnerKind.ValueType = ...,
+        name: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["kind", b"kind", "name", b"name"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Owner: _TypeAlias = Owner  # noqa: Y015
+
+@_typing.final
 class Mailbox(_message.Message):
     """An account that stores mail."""
 
@@ -367,10 +580,15 @@ class Mailbox(_message.Message):
     ADDRESS_FIELD_NUMBER: _builtins.int
     ACTIVE_FIELD_NUMBER: _builtins.int
     QUOTA_OCTETS_FIELD_NUMBER: _builtins.int
+    OWNER_FIELD_NUMBER: _builtins.int
+    USED_OCTETS_FIELD_NUMBER: _builtins.int
     mailbox_id: _builtins.str
     address: _builtins.str
     active: _builtins.bool
     quota_octets: _builtins.int
+    used_octets: _builtins.int
+    @_builtins.property
+    def owner(self) -> Global___Owner: ...
     def __init__(
         self,
         *,
@@ -378,10 +596,12 @@ class Mailbox(_message.Message):
         address: _builtins.str = ...,
         active: _builtins.bool = ...,
         quota_octets: _builtins.int | None = ...,
+        owner: Global___Owner | None = ...,
+        used_octets: _builtins.int = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_quota_octets", b"_quota_octets", "quota_octets", b"quota_octets"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_quota_octets", b"_quota_octets", "owner", b"owner", "quota_octets", b"quota_octets"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_quota_octets", b"_quota_octets", "active", b"active", "address", b"address", "mailbox_id", b"mailbox_id", "quota_octets", b"quota_octets"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_quota_octets", b"_quota_octets", "active", b"active", "address", b"address", "mailbox_id", b"mailbox_id", "owner", b"owner", "quota_octets", b"quota_octets", "used_octets", b"used_octets"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__quota_octets: _TypeAlias = _typing.Literal["quota_octets"]  # noqa: Y015
     _WhichOneofArgType__quota_octets: _TypeAlias = _typing.Literal["_quota_octets", b"_quota_octets"]  # noqa: Y015
@@ -401,12 +621,15 @@ class PutMailboxRequest(_message.Message):
     ACTIVE_FIELD_NUMBER: _builtins.int
     QUOTA_OCTETS_FIELD_NUMBER: _builtins.int
     CREATE_ONLY_FIELD_NUMBER: _builtins.int
+    OWNER_FIELD_NUMBER: _builtins.int
     address: _builtins.str
     actor: _builtins.str
     password: _builtins.str
     active: _builtins.bool
     quota_octets: _builtins.int
     create_only: _builtins.bool
+    @_builtins.property
+    def owner(self) -> Global___Owner: ...
     def __init__(
         self,
         *,
@@ -416,10 +639,11 @@ class PutMailboxRequest(_message.Message):
         active: _builtins.bool | None = ...,
         quota_octets: _builtins.int | None = ...,
         create_only: _builtins.bool = ...,
+        owner: Global___Owner | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_active", b"_active", "_password", b"_password", "_quota_octets", b"_quota_octets", "active", b"active", "password", b"password", "quota_octets", b"quota_octets"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_active", b"_active", "_password", b"_password", "_quota_octets", b"_quota_octets", "active", b"active", "owner", b"owner", "password", b"password", "quota_octets", b"quota_octets"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_active", b"_active", "_password", b"_password", "_quota_octets", b"_quota_octets", "active", b"active", "actor", b"actor", "address", b"address", "create_only", b"create_only", "password", b"password", "quota_octets", b"quota_octets"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_active", b"_active", "_password", b"_password", "_quota_octets", b"_quota_octets", "active", b"active", "actor", b"actor", "address", b"address", "create_only", b"create_only", "owner", b"owner", "password", b"password", "quota_octets", b"quota_octets"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__active: _TypeAlias = _typing.Literal["active"]  # noqa: Y015
     _WhichOneofArgType__active: _TypeAlias = _typing.Literal["_active", b"_active"]  # noqa: Y015
@@ -515,3 +739,637 @@ class ListMailboxesReply(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ListMailboxesReply: _TypeAlias = ListMailboxesReply  # noqa: Y015
+
+@_typing.final
+class ObjectRequest(_message.Message):
+    """One object by the name that administrators know it by (an address for mailboxes, aliases and lists)."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    ACTOR_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    actor: _builtins.str
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        actor: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["actor", b"actor", "name", b"name"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ObjectRequest: _TypeAlias = ObjectRequest  # noqa: Y015
+
+@_typing.final
+class DeleteRequest(_message.Message):
+    """Deletes an object by name; NOT_FOUND when there is none, CONFLICT naming what still needs it."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    ACTOR_FIELD_NUMBER: _builtins.int
+    DRY_RUN_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    actor: _builtins.str
+    dry_run: _builtins.bool
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        actor: _builtins.str = ...,
+        dry_run: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["actor", b"actor", "dry_run", b"dry_run", "name", b"name"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DeleteRequest: _TypeAlias = DeleteRequest  # noqa: Y015
+
+@_typing.final
+class DeleteReply(_message.Message):
+    """What was, or in a dry run would be, deleted: one line an object, for people."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DELETED_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def deleted(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
+    def __init__(
+        self,
+        *,
+        deleted: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["deleted", b"deleted"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DeleteReply: _TypeAlias = DeleteReply  # noqa: Y015
+
+@_typing.final
+class PageRequest(_message.Message):
+    """Objects by name, after `after`, at most `limit`; `domain` empty: all (ignored for users and groups)."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ACTOR_FIELD_NUMBER: _builtins.int
+    DOMAIN_FIELD_NUMBER: _builtins.int
+    AFTER_FIELD_NUMBER: _builtins.int
+    LIMIT_FIELD_NUMBER: _builtins.int
+    actor: _builtins.str
+    domain: _builtins.str
+    after: _builtins.str
+    limit: _builtins.int
+    def __init__(
+        self,
+        *,
+        actor: _builtins.str = ...,
+        domain: _builtins.str = ...,
+        after: _builtins.str = ...,
+        limit: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["actor", b"actor", "after", b"after", "domain", b"domain", "limit", b"limit"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PageRequest: _TypeAlias = PageRequest  # noqa: Y015
+
+@_typing.final
+class User(_message.Message):
+    """A person who logs in; an inactive one opens no mailbox."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    USERNAME_FIELD_NUMBER: _builtins.int
+    DISPLAY_NAME_FIELD_NUMBER: _builtins.int
+    ACTIVE_FIELD_NUMBER: _builtins.int
+    username: _builtins.str
+    display_name: _builtins.str
+    active: _builtins.bool
+    def __init__(
+        self,
+        *,
+        username: _builtins.str = ...,
+        display_name: _builtins.str = ...,
+        active: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["active", b"active", "display_name", b"display_name", "username", b"username"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___User: _TypeAlias = User  # noqa: Y015
+
+@_typing.final
+class PutUserRequest(_message.Message):
+    """Creates or replaces a user."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    USER_FIELD_NUMBER: _builtins.int
+    ACTOR_FIELD_NUMBER: _builtins.int
+    PASSWORD_FIELD_NUMBER: _builtins.int
+    actor: _builtins.str
+    password: _builtins.str
+    @_builtins.property
+    def user(self) -> Global___User: ...
+    def __init__(
+        self,
+        *,
+        user: Global___User | None = ...,
+        actor: _builtins.str = ...,
+        password: _builtins.str | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_password", b"_password", "password", b"password", "user", b"user"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_password", b"_password", "actor", b"actor", "password", b"password", "user", b"user"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__password: _TypeAlias = _typing.Literal["password"]  # noqa: Y015
+    _WhichOneofArgType__password: _TypeAlias = _typing.Literal["_password", b"_password"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__password) -> _WhichOneofReturnType__password | None: ...
+
+Global___PutUserRequest: _TypeAlias = PutUserRequest  # noqa: Y015
+
+@_typing.final
+class PutUserReply(_message.Message):
+    """The user as it is now."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    USER_FIELD_NUMBER: _builtins.int
+    CREATED_FIELD_NUMBER: _builtins.int
+    created: _builtins.bool
+    @_builtins.property
+    def user(self) -> Global___User: ...
+    def __init__(
+        self,
+        *,
+        user: Global___User | None = ...,
+        created: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["user", b"user"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["created", b"created", "user", b"user"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PutUserReply: _TypeAlias = PutUserReply  # noqa: Y015
+
+@_typing.final
+class UserPage(_message.Message):
+    """One page; `next_after` empty: the last one."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    USERS_FIELD_NUMBER: _builtins.int
+    NEXT_AFTER_FIELD_NUMBER: _builtins.int
+    next_after: _builtins.str
+    @_builtins.property
+    def users(self) -> _containers.RepeatedCompositeFieldContainer[Global___User]: ...
+    def __init__(
+        self,
+        *,
+        users: _abc.Iterable[Global___User] | None = ...,
+        next_after: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["next_after", b"next_after", "users", b"users"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___UserPage: _TypeAlias = UserPage  # noqa: Y015
+
+@_typing.final
+class Group(_message.Message):
+    """Users who share something: a mailbox that each opens with the own password, an address that reaches all."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    MEMBERS_FIELD_NUMBER: _builtins.int
+    ADDRESS_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    address: _builtins.str
+    @_builtins.property
+    def members(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        members: _abc.Iterable[_builtins.str] | None = ...,
+        address: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["address", b"address", "members", b"members", "name", b"name"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Group: _TypeAlias = Group  # noqa: Y015
+
+@_typing.final
+class PutGroupRequest(_message.Message):
+    """Creates or replaces a group."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    GROUP_FIELD_NUMBER: _builtins.int
+    ACTOR_FIELD_NUMBER: _builtins.int
+    actor: _builtins.str
+    @_builtins.property
+    def group(self) -> Global___Group: ...
+    def __init__(
+        self,
+        *,
+        group: Global___Group | None = ...,
+        actor: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["group", b"group"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["actor", b"actor", "group", b"group"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PutGroupRequest: _TypeAlias = PutGroupRequest  # noqa: Y015
+
+@_typing.final
+class PutGroupReply(_message.Message):
+    """The group as it is now."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    GROUP_FIELD_NUMBER: _builtins.int
+    CREATED_FIELD_NUMBER: _builtins.int
+    created: _builtins.bool
+    @_builtins.property
+    def group(self) -> Global___Group: ...
+    def __init__(
+        self,
+        *,
+        group: Global___Group | None = ...,
+        created: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["group", b"group"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["created", b"created", "group", b"group"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PutGroupReply: _TypeAlias = PutGroupReply  # noqa: Y015
+
+@_typing.final
+class GroupPage(_message.Message):
+    """One page; `next_after` empty: the last one."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    GROUPS_FIELD_NUMBER: _builtins.int
+    NEXT_AFTER_FIELD_NUMBER: _builtins.int
+    next_after: _builtins.str
+    @_builtins.property
+    def groups(self) -> _containers.RepeatedCompositeFieldContainer[Global___Group]: ...
+    def __init__(
+        self,
+        *,
+        groups: _abc.Iterable[Global___Group] | None = ...,
+        next_after: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["groups", b"groups", "next_after", b"next_after"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GroupPage: _TypeAlias = GroupPage  # noqa: Y015
+
+@_typing.final
+class App(_message.Message):
+    """A program that sends mail, with a mailbox and one credential of its own."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    ADDRESS_FIELD_NUMBER: _builtins.int
+    ACTIVE_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    address: _builtins.str
+    active: _builtins.bool
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        address: _builtins.str = ...,
+        active: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["active", b"active", "address", b"address", "name", b"name"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___App: _TypeAlias = App  # noqa: Y015
+
+@_typing.final
+class PutAppRequest(_message.Message):
+    """Creates an app in `domain`, or changes the one of that name."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    ACTOR_FIELD_NUMBER: _builtins.int
+    DOMAIN_FIELD_NUMBER: _builtins.int
+    ADDRESS_FIELD_NUMBER: _builtins.int
+    ACTIVE_FIELD_NUMBER: _builtins.int
+    ROTATE_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    actor: _builtins.str
+    domain: _builtins.str
+    address: _builtins.str
+    active: _builtins.bool
+    rotate: _builtins.bool
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        actor: _builtins.str = ...,
+        domain: _builtins.str = ...,
+        address: _builtins.str = ...,
+        active: _builtins.bool = ...,
+        rotate: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["active", b"active", "actor", b"actor", "address", b"address", "domain", b"domain", "name", b"name", "rotate", b"rotate"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PutAppRequest: _TypeAlias = PutAppRequest  # noqa: Y015
+
+@_typing.final
+class PutAppReply(_message.Message):
+    """The app as it is now; `credential` is told once, when it is made."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    APP_FIELD_NUMBER: _builtins.int
+    CREATED_FIELD_NUMBER: _builtins.int
+    CREDENTIAL_FIELD_NUMBER: _builtins.int
+    created: _builtins.bool
+    credential: _builtins.str
+    @_builtins.property
+    def app(self) -> Global___App: ...
+    def __init__(
+        self,
+        *,
+        app: Global___App | None = ...,
+        created: _builtins.bool = ...,
+        credential: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["app", b"app"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["app", b"app", "created", b"created", "credential", b"credential"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PutAppReply: _TypeAlias = PutAppReply  # noqa: Y015
+
+@_typing.final
+class AppPage(_message.Message):
+    """One page; `next_after` empty: the last one."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    APPS_FIELD_NUMBER: _builtins.int
+    NEXT_AFTER_FIELD_NUMBER: _builtins.int
+    next_after: _builtins.str
+    @_builtins.property
+    def apps(self) -> _containers.RepeatedCompositeFieldContainer[Global___App]: ...
+    def __init__(
+        self,
+        *,
+        apps: _abc.Iterable[Global___App] | None = ...,
+        next_after: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["apps", b"apps", "next_after", b"next_after"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___AppPage: _TypeAlias = AppPage  # noqa: Y015
+
+@_typing.final
+class Alias(_message.Message):
+    """Another name of a mailbox."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ADDRESS_FIELD_NUMBER: _builtins.int
+    MAILBOX_FIELD_NUMBER: _builtins.int
+    address: _builtins.str
+    mailbox: _builtins.str
+    def __init__(
+        self,
+        *,
+        address: _builtins.str = ...,
+        mailbox: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["address", b"address", "mailbox", b"mailbox"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Alias: _TypeAlias = Alias  # noqa: Y015
+
+@_typing.final
+class PutAliasRequest(_message.Message):
+    """Creates or replaces an alias."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ALIAS_FIELD_NUMBER: _builtins.int
+    ACTOR_FIELD_NUMBER: _builtins.int
+    actor: _builtins.str
+    @_builtins.property
+    def alias(self) -> Global___Alias: ...
+    def __init__(
+        self,
+        *,
+        alias: Global___Alias | None = ...,
+        actor: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["alias", b"alias"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["actor", b"actor", "alias", b"alias"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PutAliasRequest: _TypeAlias = PutAliasRequest  # noqa: Y015
+
+@_typing.final
+class PutAliasReply(_message.Message):
+    """The alias as it is now."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ALIAS_FIELD_NUMBER: _builtins.int
+    CREATED_FIELD_NUMBER: _builtins.int
+    created: _builtins.bool
+    @_builtins.property
+    def alias(self) -> Global___Alias: ...
+    def __init__(
+        self,
+        *,
+        alias: Global___Alias | None = ...,
+        created: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["alias", b"alias"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["alias", b"alias", "created", b"created"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PutAliasReply: _TypeAlias = PutAliasReply  # noqa: Y015
+
+@_typing.final
+class AliasPage(_message.Message):
+    """One page; `next_after` empty: the last one."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ALIASES_FIELD_NUMBER: _builtins.int
+    NEXT_AFTER_FIELD_NUMBER: _builtins.int
+    next_after: _builtins.str
+    @_builtins.property
+    def aliases(self) -> _containers.RepeatedCompositeFieldContainer[Global___Alias]: ...
+    def __init__(
+        self,
+        *,
+        aliases: _abc.Iterable[Global___Alias] | None = ...,
+        next_after: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["aliases", b"aliases", "next_after", b"next_after"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___AliasPage: _TypeAlias = AliasPage  # noqa: Y015
+
+@_typing.final
+class MailingList(_message.Message):
+    """An address that many receive."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ADDRESS_FIELD_NUMBER: _builtins.int
+    MEMBERS_FIELD_NUMBER: _builtins.int
+    ACTIVE_FIELD_NUMBER: _builtins.int
+    MEMBERS_ONLY_FIELD_NUMBER: _builtins.int
+    address: _builtins.str
+    active: _builtins.bool
+    members_only: _builtins.bool
+    @_builtins.property
+    def members(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
+    def __init__(
+        self,
+        *,
+        address: _builtins.str = ...,
+        members: _abc.Iterable[_builtins.str] | None = ...,
+        active: _builtins.bool = ...,
+        members_only: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["active", b"active", "address", b"address", "members", b"members", "members_only", b"members_only"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___MailingList: _TypeAlias = MailingList  # noqa: Y015
+
+@_typing.final
+class PutListRequest(_message.Message):
+    """Creates or replaces a list."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    LIST_FIELD_NUMBER: _builtins.int
+    ACTOR_FIELD_NUMBER: _builtins.int
+    actor: _builtins.str
+    @_builtins.property
+    def list(self) -> Global___MailingList: ...
+    def __init__(
+        self,
+        *,
+        list: Global___MailingList | None = ...,
+        actor: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["list", b"list"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["actor", b"actor", "list", b"list"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PutListRequest: _TypeAlias = PutListRequest  # noqa: Y015
+
+@_typing.final
+class PutListReply(_message.Message):
+    """The list as it is now."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    LIST_FIELD_NUMBER: _builtins.int
+    CREATED_FIELD_NUMBER: _builtins.int
+    created: _builtins.bool
+    @_builtins.property
+    def list(self) -> Global___MailingList: ...
+    def __init__(
+        self,
+        *,
+        list: Global___MailingList | None = ...,
+        created: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["list", b"list"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["created", b"created", "list", b"list"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PutListReply: _TypeAlias = PutListReply  # noqa: Y015
+
+@_typing.final
+class ListPage(_message.Message):
+    """One page; `next_after` empty: the last one."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    LISTS_FIELD_NUMBER: _builtins.int
+    NEXT_AFTER_FIELD_NUMBER: _builtins.int
+    next_after: _builtins.str
+    @_builtins.property
+    def lists(self) -> _containers.RepeatedCompositeFieldContainer[Global___MailingList]: ...
+    def __init__(
+        self,
+        *,
+        lists: _abc.Iterable[Global___MailingList] | None = ...,
+        next_after: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["lists", b"lists", "next_after", b"next_after"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListPage: _TypeAlias = ListPage  # noqa: Y015

@@ -24,19 +24,35 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n0postbus/dns_provisioner/v1/dns_provisioner.proto\x12\x1apostbus.dns_provisioner.v1\"1\n\x17ListCertificatesRequest\x12\x16\n\x0eknown_revision\x18\x01 \x01(\x03\"\\\n\x11ServerCertificate\x12\r\n\x05names\x18\x01 \x03(\t\x12\x11\n\tchain_pem\x18\x02 \x01(\x0c\x12\x0f\n\x07key_pem\x18\x03 \x01(\x0c\x12\x14\n\x0cnot_after_ms\x18\x04 \x01(\x03\"~\n\x15ListCertificatesReply\x12\x10\n\x08revision\x18\x01 \x01(\x03\x12\x43\n\x0c\x63\x65rtificates\x18\x02 \x03(\x0b\x32-.postbus.dns_provisioner.v1.ServerCertificate\x12\x0e\n\x06\x63\x61_pem\x18\x03 \x01(\x0c\x32\x8c\x01\n\x0e\x44nsProvisioner\x12z\n\x10ListCertificates\x12\x33.postbus.dns_provisioner.v1.ListCertificatesRequest\x1a\x31.postbus.dns_provisioner.v1.ListCertificatesReplyb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n0postbus/dns_provisioner/v1/dns_provisioner.proto\x12\x1apostbus.dns_provisioner.v1\"1\n\x17ListCertificatesRequest\x12\x16\n\x0eknown_revision\x18\x01 \x01(\x03\"\\\n\x11ServerCertificate\x12\r\n\x05names\x18\x01 \x03(\t\x12\x11\n\tchain_pem\x18\x02 \x01(\x0c\x12\x0f\n\x07key_pem\x18\x03 \x01(\x0c\x12\x14\n\x0cnot_after_ms\x18\x04 \x01(\x03\"~\n\x15ListCertificatesReply\x12\x10\n\x08revision\x18\x01 \x01(\x03\x12\x43\n\x0c\x63\x65rtificates\x18\x02 \x03(\x0b\x32-.postbus.dns_provisioner.v1.ServerCertificate\x12\x0e\n\x06\x63\x61_pem\x18\x03 \x01(\x0c\"\x82\x01\n\x07\x44kimKey\x12\x0e\n\x06\x64omain\x18\x01 \x01(\t\x12\x10\n\x08selector\x18\x02 \x01(\t\x12<\n\talgorithm\x18\x03 \x01(\x0e\x32).postbus.dns_provisioner.v1.DkimAlgorithm\x12\x17\n\x0fprivate_key_pem\x18\x04 \x01(\x0c\"$\n\x12GetDkimKeysRequest\x12\x0e\n\x06\x64omain\x18\x01 \x01(\t\"E\n\x10GetDkimKeysReply\x12\x31\n\x04keys\x18\x01 \x03(\x0b\x32#.postbus.dns_provisioner.v1.DkimKey\"\xb6\x01\n\x0cWantedRecord\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0c\n\x04type\x18\x02 \x01(\t\x12\x0e\n\x06values\x18\x03 \x03(\t\x12\x0f\n\x07purpose\x18\x04 \x01(\t\x12\x13\n\x0bttl_seconds\x18\x05 \x01(\x03\x12\x36\n\x05state\x18\x06 \x01(\x0e\x32\'.postbus.dns_provisioner.v1.RecordState\x12\x0c\n\x04live\x18\x07 \x03(\t\x12\x0e\n\x06\x61\x64vice\x18\x08 \x01(\t\"C\n\x11PlanDomainRequest\x12\x0e\n\x06\x64omain\x18\x01 \x01(\t\x12\r\n\x05\x61\x63tor\x18\x02 \x01(\t\x12\x0f\n\x07\x63ompare\x18\x03 \x01(\x08\"j\n\x0fPlanDomainReply\x12\x0e\n\x06\x64omain\x18\x01 \x01(\t\x12\x39\n\x07records\x18\x02 \x03(\x0b\x32(.postbus.dns_provisioner.v1.WantedRecord\x12\x0c\n\x04zone\x18\x03 \x01(\t*q\n\rDkimAlgorithm\x12\x1e\n\x1a\x44KIM_ALGORITHM_UNSPECIFIED\x10\x00\x12\x1d\n\x19\x44KIM_ALGORITHM_RSA_SHA256\x10\x01\x12!\n\x1d\x44KIM_ALGORITHM_ED25519_SHA256\x10\x02*\x8e\x01\n\x0bRecordState\x12\x1c\n\x18RECORD_STATE_UNSPECIFIED\x10\x00\x12\x18\n\x14RECORD_STATE_UNKNOWN\x10\x01\x12\x13\n\x0fRECORD_STATE_OK\x10\x02\x12\x18\n\x14RECORD_STATE_MISSING\x10\x03\x12\x18\n\x14RECORD_STATE_DIFFERS\x10\x04\x32\xe3\x02\n\x0e\x44nsProvisioner\x12h\n\nPlanDomain\x12-.postbus.dns_provisioner.v1.PlanDomainRequest\x1a+.postbus.dns_provisioner.v1.PlanDomainReply\x12k\n\x0bGetDkimKeys\x12..postbus.dns_provisioner.v1.GetDkimKeysRequest\x1a,.postbus.dns_provisioner.v1.GetDkimKeysReply\x12z\n\x10ListCertificates\x12\x33.postbus.dns_provisioner.v1.ListCertificatesRequest\x1a\x31.postbus.dns_provisioner.v1.ListCertificatesReplyb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'postbus.dns_provisioner.v1.dns_provisioner_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
+  _globals['_DKIMALGORITHM']._serialized_start=957
+  _globals['_DKIMALGORITHM']._serialized_end=1070
+  _globals['_RECORDSTATE']._serialized_start=1073
+  _globals['_RECORDSTATE']._serialized_end=1215
   _globals['_LISTCERTIFICATESREQUEST']._serialized_start=80
   _globals['_LISTCERTIFICATESREQUEST']._serialized_end=129
   _globals['_SERVERCERTIFICATE']._serialized_start=131
   _globals['_SERVERCERTIFICATE']._serialized_end=223
   _globals['_LISTCERTIFICATESREPLY']._serialized_start=225
   _globals['_LISTCERTIFICATESREPLY']._serialized_end=351
-  _globals['_DNSPROVISIONER']._serialized_start=354
-  _globals['_DNSPROVISIONER']._serialized_end=494
+  _globals['_DKIMKEY']._serialized_start=354
+  _globals['_DKIMKEY']._serialized_end=484
+  _globals['_GETDKIMKEYSREQUEST']._serialized_start=486
+  _globals['_GETDKIMKEYSREQUEST']._serialized_end=522
+  _globals['_GETDKIMKEYSREPLY']._serialized_start=524
+  _globals['_GETDKIMKEYSREPLY']._serialized_end=593
+  _globals['_WANTEDRECORD']._serialized_start=596
+  _globals['_WANTEDRECORD']._serialized_end=778
+  _globals['_PLANDOMAINREQUEST']._serialized_start=780
+  _globals['_PLANDOMAINREQUEST']._serialized_end=847
+  _globals['_PLANDOMAINREPLY']._serialized_start=849
+  _globals['_PLANDOMAINREPLY']._serialized_end=955
+  _globals['_DNSPROVISIONER']._serialized_start=1218
+  _globals['_DNSPROVISIONER']._serialized_end=1573
 # @@protoc_insertion_point(module_scope)

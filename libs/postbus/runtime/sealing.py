@@ -1,4 +1,4 @@
-"""Keys at rest: AES-256-GCM under the installation's master key, bound to the row that they belong to.
+"""Secrets at rest: AES-256-GCM under the installation's master key, bound to the row that they belong to.
 
 A sealed key is version octet + 12-octet nonce + ciphertext and tag. A copy in another row, or another master key, does
 not open it.
