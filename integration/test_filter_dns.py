@@ -1,19 +1,11 @@
 """The resolver and the whole filter against a real DNS server on loopback: UDP, TCP, truncation, failure, silence."""
 
-import asyncio
 import base64
-import struct
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
 import dkim
-import dns.flags
-import dns.message
-import dns.name
-import dns.rcode
-import dns.rdatatype
-import dns.rrset
 import msgspec
 import pytest
 from cryptography.hazmat.primitives import serialization
@@ -27,82 +19,15 @@ from postbus.core.ids import QueueId
 from postbus.runtime.dns import DnsResolver, DnsStatus, HostRecord, MxRecord, RecordType, TlsaRecord
 from postbus.runtime.settings import RuntimeSettings
 from postbus.testing.blobs import MemoryBlobStore
+from postbus.testing.dns_server import LoopbackDns, serving_dns
 from postbusd.filter.app import SPEC
 from postbusd.filter.settings import FilterSettings
-
-SOA = "ns.example. hostmaster.example. 1 3600 600 86400 60"
-UDP_ANSWER_OCTETS = 512
-
-
-class LoopbackDns(asyncio.DatagramProtocol):
-    """A small authoritative server; long answers are truncated over UDP, `silent.` names are never answered."""
-
-    def __init__(self) -> None:
-        self.zone: dict[tuple[str, str], list[str]] = {}
-        self.asked: list[tuple[str, str, str]] = []
-        self.port = 0
-        self._transport: asyncio.DatagramTransport | None = None
-
-    def add(self, name: str, record_type: str, *values: str) -> None:
-        """Records in zone-file text."""
-        self.zone.setdefault((name, record_type), []).extend(values)
-
-    def connection_made(self, transport: Any) -> None:
-        self._transport = transport
-
-    def datagram_received(self, data: bytes, address: Any) -> None:
-        answer = self.answer(data, "udp")
-        if answer is not None and self._transport is not None:
-            self._transport.sendto(answer, address)
-
-    async def serve_tcp(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        (length,) = struct.unpack("!H", await reader.readexactly(2))
-        answer = self.answer(await reader.readexactly(length), "tcp")
-        if answer is not None:
-            writer.write(struct.pack("!H", len(answer)) + answer)
-            await writer.drain()
-        writer.close()
-        await writer.wait_closed()
-
-    def answer(self, data: bytes, transport: str) -> bytes | None:
-        query = dns.message.from_wire(data)
-        question = query.question[0]
-        name = question.name.to_text(omit_final_dot=True).lower()
-        kind = dns.rdatatype.to_text(question.rdtype)
-        self.asked.append((name, kind, transport))
-        if name.startswith("silent."):
-            return None
-        response = dns.message.make_response(query)
-        values = self.zone.get((name, kind))
-        if name.startswith("broken."):
-            response.set_rcode(dns.rcode.SERVFAIL)
-        elif values:
-            response.answer.append(dns.rrset.from_text(question.name, 300, "IN", kind, *values))
-            if name.startswith("secure.") and query.flags & dns.flags.AD:
-                response.flags |= dns.flags.AD
-        else:
-            if not any(known == name or known.endswith("." + name) for known, _ in self.zone):
-                response.set_rcode(dns.rcode.NXDOMAIN)
-            response.authority.append(dns.rrset.from_text(dns.name.from_text("example."), 300, "IN", "SOA", SOA))
-        wire = response.to_wire(max_size=65535)
-        if transport == "udp" and len(wire) > UDP_ANSWER_OCTETS:
-            response.answer.clear()
-            response.flags |= dns.flags.TC
-            wire = response.to_wire(max_size=65535)
-        return wire
 
 
 @pytest.fixture
 async def server() -> AsyncIterator[LoopbackDns]:
-    loop = asyncio.get_running_loop()
-    protocol = LoopbackDns()
-    stream = await asyncio.start_server(protocol.serve_tcp, "127.0.0.1", 0)
-    protocol.port = stream.sockets[0].getsockname()[1]
-    transport, _ = await loop.create_datagram_endpoint(lambda: protocol, local_addr=("127.0.0.1", protocol.port))
-    yield protocol
-    transport.close()
-    stream.close()
-    await stream.wait_closed()
+    async with serving_dns() as found:
+        yield found
 
 
 @pytest.fixture

@@ -256,13 +256,13 @@ def read_connection(data_dir: Path) -> Platform:
     )
 
 
-def free_port_base() -> int:
-    """A --port-base all of whose ports are free now; another one for each process that asks at the same time."""
+def free_port_base(*taken: int) -> int:
+    """A --port-base all of whose ports are free now and that is not `taken`; another one for each process that asks."""
     bases = range(21000, 32000, 1000)
     first = os.getpid() % len(bases)
     order: list[int] = [*bases[first:], *bases[:first]]
     for base in order:
-        if all(_is_free(base + offset) for offset in (25, 80, 143, 465, 587, 993)):
+        if base not in taken and all(_is_free(base + offset) for offset in (25, 80, 143, 465, 587, 993)):
             return base
     raise AssertionError("no free ports")
 
