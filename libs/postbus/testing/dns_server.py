@@ -1,7 +1,7 @@
 """A small authoritative DNS server on loopback, UDP and TCP, that answers from records in memory.
 
-Long answers are truncated over UDP; `silent.` names are never answered, `broken.` ones fail, `secure.` ones carry the AD
-bit when asked for it.
+Long answers are truncated over UDP; `silent.` names are never answered, `broken.` ones fail, `secure.` ones carry the
+AD bit when asked for it.
 """
 
 import asyncio
