@@ -13,6 +13,7 @@ from postbus.contracts.directory import Access, AuthenticateRequest, Domain, Put
 from postbus.core.clock import SystemClock
 from postbus.core.errors import ErrorKind, MailError
 from postbus.mailstore.postgres import PostgresMailStore
+from postbus.testing.directory import KEYS
 from postbus.testing.directory_contract import DirectoryRepositoryContract, make_event, put
 from postbus.testing.installation import Database
 from postbusd.directory.adapters.argon2 import Argon2Hasher
@@ -28,7 +29,7 @@ async def pool(database: Database) -> AsyncIterator[asyncpg.Pool]:
     async with asyncpg.create_pool(
         database.dsn, user="postbus_directory", password=database.password("directory"), min_size=0, max_size=4
     ) as pool:
-        for table in ("outbox", "credential", "mailbox", "domain"):
+        for table in ("outbox", "mailbox", "user_account", "domain"):
             await pool.execute(f"DELETE FROM directory.{table}")
         yield pool
 
@@ -88,7 +89,7 @@ async def test_a_mailbox_is_made_whole_and_its_owner_logs_in(pool: asyncpg.Pool,
     first, again = await administration.put_mailbox(request), await administration.put_mailbox(request)
     assert (first.created, again.changed) == (True, False)
     assert await store.usage([first.mailbox.mailbox_id]) == {first.mailbox.mailbox_id: 0}
-    authenticator = PasswordAuthenticator(repository, hasher, clock, registry)
+    authenticator = PasswordAuthenticator(repository, hasher, KEYS, clock, registry)
     reply = await authenticator.authenticate(
         AuthenticateRequest(
             username="Kim@example.org", password="secret", access=Access.IMAP, client_address="127.0.0.1"
@@ -108,8 +109,10 @@ async def test_resolving_uncached_takes_milliseconds_among_many(
     await repository.put_domain(Domain(name="example.org", incoming=True), make_event())
     await pool.execute(
         """
-        INSERT INTO directory.mailbox (mailbox_id, local_part, domain)
-        SELECT gen_random_uuid(), 'u' || n, 'example.org' FROM generate_series(1, 100000) n
+        WITH kim AS (
+            INSERT INTO directory.user_account (user_id, username) VALUES (gen_random_uuid(), 'kim') RETURNING user_id)
+        INSERT INTO directory.mailbox (mailbox_id, local_part, domain, owner_user)
+        SELECT gen_random_uuid(), 'u' || n, 'example.org', user_id FROM kim, generate_series(1, 100000) n
         """
     )
     await pool.execute("ANALYZE directory.mailbox")

@@ -16,9 +16,10 @@ from postbus.contracts.dns_provisioner import ListCertificatesReply, ListCertifi
 from postbus.core.clock import SystemClock
 from postbus.core.errors import ErrorKind, MailError, after
 from postbus.core.ids import MailboxId, QueueId
+from postbus.runtime.sealing import Sealer
 from postbus.testing.admin_api import MemoryAdminStore, make_event
 from postbus.testing.bus import FakeBus
-from postbus.testing.directory import ManualClock, MemoryAccounts, MemoryDirectory, PlainHasher
+from postbus.testing.directory import KEYS, ManualClock, MemoryAccounts, MemoryDirectory, PlainHasher
 from postbusd.admin_api.ports import Token
 from postbusd.admin_api.rest.application import create_application
 from postbusd.admin_api.rest.backend import Backend
@@ -28,6 +29,7 @@ from postbusd.admin_api.tokens import Tokens, hash_token
 from postbusd.directory.administration import Administration
 from postbusd.directory.login import PasswordAuthenticator
 from postbusd.directory.resolution import CachedResolver
+from postbusd.directory.routes import CachedRoutes
 from postbusd.directory.service import DirectoryService
 
 TOKEN = "postbus_" + "a" * 40
@@ -72,7 +74,8 @@ class Api:
         self.fault: Exception | None = None
         self.directory = DirectoryService(
             resolver=CachedResolver(self.repository, accounts, clock, registry),
-            authenticator=PasswordAuthenticator(self.repository, hasher, clock, registry),
+            authenticator=PasswordAuthenticator(self.repository, hasher, KEYS, clock, registry),
+            routes=CachedRoutes(self.repository, Sealer(bytes(32)), clock),
             administration=Administration(self.repository, accounts, hasher, clock),
             repository=self.repository,
             bus=self.bus,

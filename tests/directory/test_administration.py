@@ -12,7 +12,7 @@ from postbus.contracts.directory import (
 from postbus.core.errors import ErrorKind, MailError
 from postbus.testing.directory import ManualClock, MemoryAccounts, MemoryDirectory, PlainHasher
 from postbusd.directory.administration import MAX_PAGE, MAX_QUOTA_OCTETS, Administration
-from postbusd.directory.values import MailboxWritten
+from postbusd.directory.administration_values import MailboxWritten
 
 
 class Site:

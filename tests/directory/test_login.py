@@ -5,7 +5,7 @@ from prometheus_client import CollectorRegistry
 
 from postbus.contracts.directory import Access, AuthenticateReply, AuthenticateRequest, Domain
 from postbus.core.errors import ErrorKind, MailError
-from postbus.testing.directory import ManualClock, MemoryDirectory, PlainHasher
+from postbus.testing.directory import KEYS, ManualClock, MemoryDirectory, PlainHasher
 from postbus.testing.directory_contract import make_event, put
 from postbusd.directory.login import CONFIRM_SECONDS, FAILURE_SECONDS, SUCCESS_SECONDS, PasswordAuthenticator
 from postbusd.directory.throttle import BUDGET_HASHES, FREE_FAILURES
@@ -16,7 +16,7 @@ class Site:
         self.repository = MemoryDirectory()
         self.hasher = PlainHasher()
         self.clock = ManualClock()
-        self.authenticator = PasswordAuthenticator(self.repository, self.hasher, self.clock, CollectorRegistry())
+        self.authenticator = PasswordAuthenticator(self.repository, self.hasher, KEYS, self.clock, CollectorRegistry())
 
     async def login(
         self, password: str, username: str = "kim@a.test", client_address: str = "192.0.2.1"

@@ -3,12 +3,12 @@
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from postbus.contracts.directory import Domain, Mailbox, Outcome, Resolution
+from postbus.contracts.directory import Domain, Outcome, Resolution
 from postbus.core.errors import ErrorKind
 from postbus.core.ids import MailboxId
 from postbusd.directory.names import read_forward_path
 from postbusd.directory.resolver import resolve_address, wanted_keys
-from postbusd.directory.values import Facts, Found, Key
+from postbusd.directory.values import DomainFacts, Facts, Found, Key, KeyKind, MailboxFacts
 
 DOMAINS = ("a.test", "b.test", "c.test")
 NAMES = ("bob", "ann", "bob.ann", "x-1", "Bob", "nobody", "postmaster", "POSTMASTER", "abuse", '"bob"')
@@ -18,7 +18,7 @@ DETAILS = ("", "+", "+news", "+News+old", "+postmaster")
 class Site:
     """A generated directory: domains in order of creation, mailboxes likewise."""
 
-    def __init__(self, domains: list[Domain], mailboxes: list[Mailbox], used: dict[MailboxId, int]) -> None:
+    def __init__(self, domains: list[Domain], mailboxes: list[MailboxFacts], used: dict[MailboxId, int]) -> None:
         self.domains = domains
         self.mailboxes = mailboxes
         self.used = used
@@ -30,10 +30,14 @@ class Site:
         name = key.domain or next((each.name for each in self.domains if each.incoming), "")
         own = [each for each in self.mailboxes if each.address.partition("@")[2] == name]
         wanted = [
-            each for each in own if (each.active if key.system else each.address.partition("@")[0] == key.local_part)
+            each
+            for each in own
+            if (each.active if key.kind is KeyKind.SYSTEM else each.address.partition("@")[0] == key.local_part)
         ]
         return Found(
-            domain=next((each for each in self.domains if each.name == name), None),
+            domain=next(
+                (DomainFacts(name=name, incoming=each.incoming) for each in self.domains if each.name == name), None
+            ),
             mailbox=wanted[0] if wanted else None,
         )
 
@@ -41,12 +45,12 @@ class Site:
 @st.composite
 def sites(draw: st.DrawFn) -> Site:
     domains = [Domain(name=name, incoming=draw(st.booleans())) for name in draw(st.permutations(DOMAINS[:2]))]
-    mailboxes: list[Mailbox] = []
+    mailboxes: list[MailboxFacts] = []
     used: dict[MailboxId, int] = {}
     for number, (name, domain) in enumerate(
         draw(st.lists(st.tuples(st.sampled_from(NAMES[:4]), st.sampled_from(DOMAINS[:2])), unique=True, max_size=8))
     ):
-        mailbox = Mailbox(
+        mailbox = MailboxFacts(
             mailbox_id=MailboxId(str(number)),
             address=f"{name}@{domain}",
             active=draw(st.booleans()),
@@ -102,7 +106,7 @@ def test_the_resolver_agrees_with_the_model(site: Site, name: str, detail: str, 
 
 
 def make_site(*, incoming: bool = True) -> Site:
-    boxes = [Mailbox(mailbox_id=MailboxId(name), address=f"{name}@a.test") for name in ("first", "kim")]
+    boxes = [MailboxFacts(mailbox_id=MailboxId(name), address=f"{name}@a.test") for name in ("first", "kim")]
     return Site([Domain(name="a.test", incoming=incoming)], boxes, {})
 
 

@@ -20,12 +20,14 @@ from postbus.contracts.directory import (
 )
 from postbus.contracts.events import DirectoryChanged, EventType
 from postbus.core.errors import ErrorKind, MailError
+from postbus.runtime.sealing import Sealer
 from postbus.testing.bus import FakeBus
-from postbus.testing.directory import ManualClock, MemoryAccounts, MemoryDirectory, PlainHasher
+from postbus.testing.directory import KEYS, ManualClock, MemoryAccounts, MemoryDirectory, PlainHasher
 from postbus.testing.directory_contract import put
 from postbusd.directory.administration import Administration
 from postbusd.directory.login import PasswordAuthenticator
 from postbusd.directory.resolution import CachedResolver
+from postbusd.directory.routes import CachedRoutes
 from postbusd.directory.service import DirectoryService
 
 
@@ -38,7 +40,8 @@ class Site:
         accounts = MemoryAccounts()
         self.service = DirectoryService(
             resolver=CachedResolver(self.repository, accounts, clock, registry),
-            authenticator=PasswordAuthenticator(self.repository, hasher, clock, registry),
+            authenticator=PasswordAuthenticator(self.repository, hasher, KEYS, clock, registry),
+            routes=CachedRoutes(self.repository, Sealer(bytes(32)), clock),
             administration=Administration(self.repository, accounts, hasher, clock),
             repository=self.repository,
             bus=bus,

@@ -11,8 +11,9 @@ from postbus.contracts.directory import Domain
 from postbus.contracts.events import Event, EventType
 from postbus.core.errors import ErrorKind, MailError
 from postbus.core.ids import MailboxId, new_uuid7
-from postbusd.directory.ports import DirectoryRepository
-from postbusd.directory.values import Found, Key, MailboxChange, MailboxWritten
+from postbusd.directory.administration_ports import DirectoryRepository
+from postbusd.directory.administration_values import MailboxChange, MailboxWritten
+from postbusd.directory.values import DomainFacts, Found, Key, KeyKind
 
 HASH = "$argon2id$v=19$m=8,t=1,p=1$c2FsdHNhbHQ$aGFzaA"
 
@@ -46,9 +47,9 @@ async def put(
     return await repository.put_mailbox(change, make_event(f"put {address}"))
 
 
-async def find(repository: DirectoryRepository, local_part: str, domain: str, *, system: bool = False) -> Found:
+async def find(repository: DirectoryRepository, local_part: str, domain: str, *, kind: KeyKind = KeyKind.NAME) -> Found:
     """The answer for one key."""
-    key = Key(local_part=local_part, domain=domain, system=system)
+    key = Key(local_part=local_part, domain=domain, kind=kind)
     return (await repository.find([key]))[1][key]
 
 
@@ -61,7 +62,7 @@ class DirectoryRepositoryContract:
         second = await repository.put_domain(Domain(name="example.org", incoming=True), make_event())
         assert first.changed
         assert second.changed
-        assert (await find(repository, "x", "example.org")).domain == Domain(name="example.org", incoming=True)
+        assert (await find(repository, "x", "example.org")).domain == DomainFacts(name="example.org", incoming=True)
 
     async def test_each_change_has_the_next_revision_and_no_change_has_none(
         self, repository: DirectoryRepository
@@ -87,7 +88,11 @@ class DirectoryRepositoryContract:
         ]
         revision, found = await repository.find(keys)
         assert revision == await repository.revision()
-        assert [found[key].mailbox for key in keys] == [mailbox, None, None]
+        assert [each and each.mailbox_id for each in (found[key].mailbox for key in keys)] == [
+            mailbox.mailbox_id,
+            None,
+            None,
+        ]
         assert [found[key].domain is not None for key in keys] == [True, True, False]
 
     async def test_a_system_key_finds_the_oldest_active_mailbox(self, repository: DirectoryRepository) -> None:
@@ -98,7 +103,7 @@ class DirectoryRepositoryContract:
         for name in ("off", "zoe", "adam"):
             await put(repository, f"{name}@example.org", active=name != "off")
         for domain in ("example.org", ""):
-            found = await find(repository, "postmaster", domain, system=True)
+            found = await find(repository, "postmaster", domain, kind=KeyKind.SYSTEM)
             assert found.mailbox is not None
             assert found.mailbox.address == "zoe@example.org"
 
@@ -130,11 +135,11 @@ class DirectoryRepositoryContract:
         await repository.put_domain(Domain(name="example.org"), make_event())
         await put(repository, "a@example.org")
         written = await put(repository, "a@example.org", password_hash=HASH + "2")
-        login = await repository.load_login("a", "example.org")
+        login = await repository.load_login("a", "example.org", tag=7)
         assert login is not None
-        assert (login.mailbox, login.password_hash) == (written.mailbox, HASH + "2")
+        assert (login.mailbox.mailbox_id, login.credentials[0].secret_hash) == (written.mailbox.mailbox_id, HASH + "2")
         assert login.revision == written.revision
-        assert await repository.load_login("b", "example.org") is None
+        assert await repository.load_login("b", "example.org", tag=7) is None
 
     async def test_pages_follow_each_other_in_octet_order(self, repository: DirectoryRepository) -> None:
         """list_domains, list_mailboxes."""

@@ -11,6 +11,7 @@ from postbus.contracts.directory import (
     ListDomainsRequest,
     ListMailboxesReply,
     ListMailboxesRequest,
+    OwnerKind,
     PutDomainRequest,
     PutMailboxRequest,
 )
@@ -21,10 +22,12 @@ from postbus.core.errors import ErrorKind, MailError
 from postbus.core.ids import MailboxId, new_mailbox_id, new_uuid7
 from postbus.core.trace import current_trace
 from postbus.mailstore.ports import Accounts
+from postbusd.directory.administration_ports import DirectoryRepository
+from postbusd.directory.administration_values import DomainWritten, MailboxChange, MailboxWritten
 from postbusd.directory.names import check_domain_name, check_mailbox_address
 from postbusd.directory.passwords import check_new_password
-from postbusd.directory.ports import DirectoryRepository, PasswordHasher
-from postbusd.directory.values import DomainWritten, Key, MailboxChange, MailboxWritten
+from postbusd.directory.ports import PasswordHasher
+from postbusd.directory.values import Key
 
 SUPERADMIN = "admin"
 MAX_PAGE = 1000
@@ -103,9 +106,10 @@ class Administration:
         """A hash to store; None when the mailbox has this password already, so that a repeated PUT changes nothing."""
         if password is None:
             return None
-        login = await self._repository.load_login(address.local_part, address.domain)
-        if login is not None and login.password_hash and await self._hasher.verify(login.password_hash, password):
-            return None
+        login = await self._repository.load_login(address.local_part, address.domain, tag=0)
+        for credential in login.credentials if login is not None and login.owner_kind is OwnerKind.USER else ():
+            if await self._hasher.verify(credential.secret_hash, password):
+                return None
         return await self._hasher.hash(password)
 
     def _mailbox_event(self, change: MailboxChange) -> Event:

@@ -1,14 +1,19 @@
 """Composition root of directory."""
 
+from pathlib import Path
+
 from postbus.bus.subjects import SUBJECT_DIRECTORY_CHANGED
 from postbus.contracts.events import DirectoryChanged
 from postbus.mailstore.postgres import PostgresMailStore
+from postbus.runtime.sealing import Sealer, read_master_key
 from postbus.runtime.service import Context, ServiceSpec
 from postbusd.directory.adapters.argon2 import Argon2Hasher
 from postbusd.directory.adapters.postgres import PostgresDirectory
 from postbusd.directory.administration import Administration
 from postbusd.directory.login import PasswordAuthenticator
+from postbusd.directory.passwords import CredentialKeys
 from postbusd.directory.resolution import CachedResolver
+from postbusd.directory.routes import CachedRoutes
 from postbusd.directory.service import DirectoryService
 from postbusd.directory.settings import DirectorySettings
 
@@ -42,9 +47,12 @@ async def build(context: Context, settings: DirectorySettings) -> RunningDirecto
     hasher = Argon2Hasher(threads=settings.hash_threads, queue_logins=settings.queue_logins, registry=context.registry)
     accounts = PostgresMailStore(await context.postgres())
     repository = PostgresDirectory(context.postgres)
+    master_key = read_master_key(Path(context.runtime.secrets_dir))
+    keys = CredentialKeys(master_key)
     service = DirectoryService(
         resolver=CachedResolver(repository, accounts, context.clock, context.registry),
-        authenticator=PasswordAuthenticator(repository, hasher, context.clock, context.registry),
+        authenticator=PasswordAuthenticator(repository, hasher, keys, context.clock, context.registry),
+        routes=CachedRoutes(repository, Sealer(master_key), context.clock),
         administration=Administration(repository, accounts, hasher, context.clock),
         repository=repository,
         bus=context.bus,

@@ -15,14 +15,14 @@ import secrets
 import msgspec
 from prometheus_client import CollectorRegistry, Counter
 
-from postbus.contracts.directory import AuthenticateReply, AuthenticateRequest, Mailbox
+from postbus.contracts.directory import AuthenticateReply, AuthenticateRequest, OwnerKind
 from postbus.core.clock import Clock
 from postbus.core.errors import ErrorKind, MailError, after
 from postbusd.directory.names import fold, read_forward_path
-from postbusd.directory.passwords import is_possible, prepare_password
+from postbusd.directory.passwords import CredentialKeys, is_possible, prepare_password
 from postbusd.directory.ports import DirectoryReader, PasswordHasher
 from postbusd.directory.throttle import BoundedTable, LoginThrottle, network_of
-from postbusd.directory.values import Login
+from postbusd.directory.values import Credential, Login, MailboxFacts
 
 SUCCESS_SECONDS = 300.0
 FAILURE_SECONDS = 60.0
@@ -34,7 +34,10 @@ log = logging.getLogger(__name__)
 
 
 class _Proven(msgspec.Struct, frozen=True, kw_only=True):
-    mailbox: Mailbox
+    mailbox: MailboxFacts
+    member: str
+    active: bool
+    """Owner and mailbox."""
     revision: int
     expires: float
 
@@ -62,13 +65,11 @@ class LoginCache:
         """Whether this attempt failed a moment ago."""
         return (self._failures.get(digest) or -math.inf) > now
 
-    def put_success(self, digest: bytes, login: Login, now: float) -> None:
+    def put_success(self, digest: bytes, proven: _Proven) -> None:
         """Keeps a success, unless it is older than a change we know of."""
-        self.advance(login.revision)
-        if login.revision == self.revision:
-            self._successes.put(
-                digest, _Proven(mailbox=login.mailbox, revision=login.revision, expires=now + SUCCESS_SECONDS)
-            )
+        self.advance(proven.revision)
+        if proven.revision == self.revision:
+            self._successes.put(digest, proven)
 
     def put_failure(self, digest: bytes, revision: int, now: float) -> None:
         """Keeps a failure, unless it is older than a change we know of."""
@@ -88,14 +89,20 @@ class LoginCache:
 
 
 class PasswordAuthenticator:
-    """The Authenticator of directory: the mailbox's own address and password."""
+    """The Authenticator of directory: a mailbox's address, and the password of one who may open it."""
 
     def __init__(
-        self, reader: DirectoryReader, hasher: PasswordHasher, clock: Clock, registry: CollectorRegistry
+        self,
+        reader: DirectoryReader,
+        hasher: PasswordHasher,
+        keys: CredentialKeys,
+        clock: Clock,
+        registry: CollectorRegistry,
     ) -> None:
         self.cache = LoginCache()
         self._reader = reader
         self._hasher = hasher
+        self._keys = keys
         self._clock = clock
         self._throttle = LoginThrottle()
         self._logins = Counter(
@@ -120,26 +127,47 @@ class PasswordAuthenticator:
         now = self._clock.monotonic()
         proven = self.cache.success(digest, now)
         if proven is not None:
-            return self._admit(proven.mailbox, proven.revision, "cached")
+            return self._admit(proven, "cached")
         if self.cache.failed(digest, now):
             self._logins.labels("repeated").inc()
             raise _wrong_error()
         self._refuse_for(self._throttle.take_hash(account, network, now))
-        login = await self._reader.load_login(name, address.domain) if address else None
-        if login is None or not await self._matches(login, password):
-            if login is None:
-                await self._hasher.verify_nothing(password)
+        login = None
+        if address is not None:
+            login = await self._reader.load_login(name, address.domain, self._keys.tag(password))
+        proven = await self._prove(login, password)
+        if proven is None:
             self.cache.put_failure(digest, login.revision if login else self.cache.revision, self._clock.monotonic())
             raise self._wrong(account, network)
         self._throttle.note_success(account, network, self._clock.monotonic())
-        self.cache.put_success(digest, login, self._clock.monotonic())
-        return self._admit(login.mailbox, login.revision, "accepted")
+        self.cache.put_success(digest, proven)
+        return self._admit(proven, "accepted")
 
-    async def _matches(self, login: Login, password: str) -> bool:
-        if not login.password_hash:
+    async def _prove(self, login: Login | None, password: str) -> _Proven | None:
+        """Whose password it is; None: nobody's."""
+        if login is not None and login.owner_kind is OwnerKind.APP:
+            fits = [each for each in login.credentials if self._is_app_credential(each, password)]
+            return self._proven(login, fits[0], "") if fits else None
+        if login is None or not login.credentials:
             await self._hasher.verify_nothing(password)
-            return False
-        return await self._hasher.verify(login.password_hash, password)
+            return None
+        for credential in login.credentials:
+            if await self._hasher.verify(credential.secret_hash, password):
+                return self._proven(login, credential, credential.name)
+        return None
+
+    def _is_app_credential(self, credential: Credential, password: str) -> bool:
+        """Fast, as a generated credential has 128 bits and can't be guessed."""
+        return hmac.compare_digest(credential.secret_hash, self._keys.index(password))
+
+    def _proven(self, login: Login, credential: Credential, member: str) -> _Proven:
+        return _Proven(
+            mailbox=login.mailbox,
+            member=member,
+            active=login.mailbox.active and credential.active,
+            revision=login.revision,
+            expires=self._clock.monotonic() + SUCCESS_SECONDS,
+        )
 
     async def _confirm_revision(self) -> None:
         """Notices changes whose wake-up was lost. Without a database the cache lives on for its five minutes."""
@@ -153,16 +181,17 @@ class PasswordAuthenticator:
             return
         self.cache.confirmed = now
 
-    def _admit(self, mailbox: Mailbox, revision: int, result: str) -> AuthenticateReply:
-        if not mailbox.active:
+    def _admit(self, proven: _Proven, result: str) -> AuthenticateReply:
+        if not proven.active:
             self._logins.labels("inactive").inc()
             raise MailError(ErrorKind.INACTIVE, "this mailbox is not active")
         self._logins.labels(result).inc()
         return AuthenticateReply(
-            mailbox_id=mailbox.mailbox_id,
-            address=mailbox.address,
-            quota_octets=mailbox.quota_octets,
-            revision=revision,
+            mailbox_id=proven.mailbox.mailbox_id,
+            address=proven.mailbox.address,
+            quota_octets=proven.mailbox.quota_octets,
+            revision=proven.revision,
+            member=proven.member,
         )
 
     def _refuse_for(self, seconds: float) -> None:

@@ -1,5 +1,7 @@
-"""What a password may be, and its one form for hashing (RFC 8265 §4.2, OpaqueString)."""
+"""What a password may be, its one form for hashing (RFC 8265 §4.2, OpaqueString), and digests that find its owner."""
 
+import hashlib
+import hmac
 import unicodedata
 
 from postbus.core.errors import ErrorKind, MailError
@@ -37,3 +39,22 @@ def _is_text(password: str) -> bool:
 
 def _octets(password: str) -> int:
     return len(password.encode("utf-8"))
+
+
+class CredentialKeys:
+    """Keyed digests of secrets, under keys derived from the installation's master key.
+
+    Without the master key the database tells nothing of a credential, and not even eight bits of a password.
+    """
+
+    def __init__(self, master_key: bytes) -> None:
+        self._tag_key = hmac.digest(master_key, b"postbus directory password tag", hashlib.sha256)
+        self._index_key = hmac.digest(master_key, b"postbus directory app credential", hashlib.sha256)
+
+    def tag(self, password: str) -> int:
+        """0 to 255, of a prepared password: a group's mailbox tries only members whose tag fits (architecture §6)."""
+        return hmac.digest(self._tag_key, password.encode(), hashlib.sha256)[0]
+
+    def index(self, credential: str) -> str:
+        """64 hexadecimal digits, of an app's generated credential: what the database keeps of it."""
+        return hmac.digest(self._index_key, credential.encode(), hashlib.sha256).hex()

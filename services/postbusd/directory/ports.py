@@ -1,35 +1,32 @@
-"""What directory needs from outside, beyond the ports of the libraries.
+"""What directory needs from outside to answer questions, beyond the ports of the libraries.
 
-Every method raises MailError: UNAVAILABLE when the database is away.
+Every method raises MailError: UNAVAILABLE when the database is away. The ports of the administrator's commands stand
+in `administration_ports`.
 """
 
 from collections.abc import Sequence
 from typing import Protocol
 
-from postbus.contracts.directory import Domain
-from postbus.contracts.events import Event
-from postbus.mailstore.ports import Publish
-from postbusd.directory.values import (
-    DomainPage,
-    DomainWritten,
-    Found,
-    Key,
-    Login,
-    MailboxChange,
-    MailboxPage,
-    MailboxWritten,
-)
+from postbusd.directory.values import Found, Key, Login, StoredRoute
 
 
 class DirectoryReader(Protocol):
-    """The port of the resolver and of the login check."""
+    """The port of the resolver, of the login check and of the routes."""
 
     async def find(self, keys: Sequence[Key]) -> tuple[int, dict[Key, Found]]:
         """Revision and answers of one snapshot, in one query; every key has an answer."""
         ...
 
-    async def load_login(self, local_part: str, domain: str) -> Login | None:
-        """A mailbox with its password by its folded name; None: there is none."""
+    async def load_login(self, local_part: str, domain: str, tag: int) -> Login | None:
+        """A mailbox with what opens it, by its folded name; None: there is none.
+
+        Of a group's mailbox only the credentials whose tag is `tag` or unknown, at most MAX_CANDIDATES of them: active
+        members first, then those whose tag is known, then by name.
+        """
+        ...
+
+    async def find_route(self, names: Sequence[str]) -> StoredRoute:
+        """The way out of the longest of these domains that is ours."""
         ...
 
     async def revision(self) -> int:
@@ -37,39 +34,8 @@ class DirectoryReader(Protocol):
         ...
 
 
-class DirectoryWriter(Protocol):
-    """The port of the administrator's commands.
-
-    Each write is one transaction: the rows, the event of the change in the outbox, and last the revision, so that
-    revision order is commit order. A write that changes nothing leaves no trace.
-    """
-
-    async def put_domain(self, domain: Domain, event: Event) -> DomainWritten:
-        """Creates or replaces a domain."""
-        ...
-
-    async def put_mailbox(self, change: MailboxChange, event: Event) -> MailboxWritten:
-        """Creates or changes the mailbox of that name.
-
-        Raises MailError: NOT_FOUND (no such domain), ALREADY_EXISTS (create_only), INVALID (new, no password).
-        """
-        ...
-
-    async def list_domains(self, after: str, limit: int) -> DomainPage:
-        """Domains with a name above `after`, in octet order."""
-        ...
-
-    async def list_mailboxes(self, domain: str, after: str, limit: int) -> MailboxPage:
-        """Mailboxes with an address above `after`, in octet order; `domain` empty: of all domains."""
-        ...
-
-    async def relay_outbox(self, limit: int, publish: Publish) -> int:
-        """Claims up to `limit` events, hands them to `publish`, deletes them; the number relayed."""
-        ...
-
-
-class DirectoryRepository(DirectoryReader, DirectoryWriter, Protocol):
-    """All of it."""
+MAX_CANDIDATES = 8
+"""Passwords that one login at a group's mailbox may cost (architecture §6)."""
 
 
 class PasswordHasher(Protocol):

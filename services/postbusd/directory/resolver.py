@@ -7,11 +7,11 @@ is a step in this list and a field in Found.
 
 from collections.abc import Callable
 
-from postbus.contracts.directory import Mailbox, MailboxTarget, Outcome, Resolution
+from postbus.contracts.directory import MailboxTarget, Outcome, Resolution
 from postbus.core.address import Address
 from postbus.core.errors import ErrorKind
 from postbusd.directory.names import SUBADDRESS_SEPARATOR, SYSTEM_LOCAL_PARTS, fold
-from postbusd.directory.values import Facts, Found, Key
+from postbusd.directory.values import Facts, Found, Key, KeyKind, MailboxFacts
 
 Step = Callable[[Address, Facts], Resolution | None]
 
@@ -20,7 +20,7 @@ def wanted_keys(address: Address) -> tuple[Key, ...]:
     """What `resolve_address` will ask about an address: one key, or two for a sub-address."""
     name = fold(address.local_part)
     if name in SYSTEM_LOCAL_PARTS:
-        return (Key(local_part=name, domain=address.domain, system=True),)
+        return (Key(local_part=name, domain=address.domain, kind=KeyKind.SYSTEM),)
     plain = Key(local_part=name, domain=address.domain)
     user, _ = address.split_detail(SUBADDRESS_SEPARATOR)
     return (plain, Key(local_part=fold(user), domain=address.domain)) if user != address.local_part else (plain,)
@@ -90,7 +90,7 @@ def _first(address: Address, facts: Facts) -> Found:
     return facts.found[wanted_keys(address)[0]]
 
 
-def _to_mailbox(mailbox: Mailbox, detail: str, facts: Facts) -> Resolution:
+def _to_mailbox(mailbox: MailboxFacts, detail: str, facts: Facts) -> Resolution:
     if not mailbox.active:
         return _reject(ErrorKind.INACTIVE, "mailbox is not active")
     over_quota = (

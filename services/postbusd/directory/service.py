@@ -1,4 +1,7 @@
-"""All of `postbus.contracts.directory.Directory`, and the news about changes."""
+"""All of `postbus.contracts.directory.Directory`, and the news about changes.
+
+The administrator's methods stand in AdministrationCalls; what a change must do to caches and peers stands here.
+"""
 
 from postbus.bus.outbox import OutboxRelay
 from postbus.bus.ports import Bus
@@ -6,28 +9,24 @@ from postbus.bus.subjects import SUBJECT_DIRECTORY_CHANGED
 from postbus.contracts.directory import (
     AuthenticateReply,
     AuthenticateRequest,
-    Domain,
-    ListDomainsReply,
-    ListDomainsRequest,
-    ListMailboxesReply,
-    ListMailboxesRequest,
-    PutDomainRequest,
-    PutMailboxReply,
-    PutMailboxRequest,
+    FindRouteRequest,
     ResolveReply,
     ResolveRequest,
+    Route,
 )
 from postbus.contracts.events import DirectoryChanged
 from postbusd.directory.administration import Administration
+from postbusd.directory.administration_calls import AdministrationCalls
+from postbusd.directory.administration_ports import DirectoryRepository
 from postbusd.directory.login import PasswordAuthenticator
-from postbusd.directory.ports import DirectoryRepository
 from postbusd.directory.resolution import CachedResolver
+from postbusd.directory.routes import CachedRoutes
 
 RELAY_SECONDS = 30.0
 """How often the outbox is looked at without a reason: events of a process that died after its commit."""
 
 
-class DirectoryService:
+class DirectoryService(AdministrationCalls):
     """The parts of directory as one contract."""
 
     def __init__(
@@ -35,13 +34,15 @@ class DirectoryService:
         *,
         resolver: CachedResolver,
         authenticator: PasswordAuthenticator,
+        routes: CachedRoutes,
         administration: Administration,
         repository: DirectoryRepository,
         bus: Bus,
     ) -> None:
+        super().__init__(administration, self._tell_change)
         self._resolver = resolver
         self._authenticator = authenticator
-        self._administration = administration
+        self._routes = routes
         self._repository = repository
         self._bus = bus
         self._relay = OutboxRelay(repository.relay_outbox, bus, RELAY_SECONDS)
@@ -54,27 +55,9 @@ class DirectoryService:
         """Checks a password."""
         return await self._authenticator.authenticate(request)
 
-    async def put_domain(self, request: PutDomainRequest) -> Domain:
-        """Creates or replaces a domain."""
-        written = await self._administration.put_domain(request)
-        if written.changed:
-            await self._tell(DirectoryChanged(revision=written.revision, domains=(written.domain.name,)))
-        return written.domain
-
-    async def list_domains(self, request: ListDomainsRequest) -> ListDomainsReply:
-        """One page of domains."""
-        return await self._administration.list_domains(request)
-
-    async def put_mailbox(self, request: PutMailboxRequest) -> PutMailboxReply:
-        """Creates or changes a mailbox."""
-        written = await self._administration.put_mailbox(request)
-        if written.changed:
-            await self._tell(DirectoryChanged(revision=written.revision, addresses=(written.mailbox.address,)))
-        return PutMailboxReply(mailbox=written.mailbox, created=written.created)
-
-    async def list_mailboxes(self, request: ListMailboxesRequest) -> ListMailboxesReply:
-        """One page of mailboxes."""
-        return await self._administration.list_mailboxes(request)
+    async def find_route(self, request: FindRouteRequest) -> Route:
+        """The way out for mail of a domain, and what it is signed as."""
+        return await self._routes.find_route(request)
 
     async def check_database(self) -> None:
         """Readiness: raises MailError when the directory can't be read."""
@@ -84,17 +67,19 @@ class DirectoryService:
         """Another process has changed the directory."""
         self._resolver.cache.advance(changed.revision)
         self._authenticator.cache.advance(changed.revision)
+        self._routes.advance(changed.revision)
 
     async def forget(self) -> None:
         """Changes may have been missed: the bus was away."""
         self._resolver.cache.clear()
         self._authenticator.cache.clear()
+        self._routes.clear()
 
     async def relay_events(self) -> None:
         """Publishes the outbox, for ever."""
         await self._relay.run()
 
-    async def _tell(self, changed: DirectoryChanged) -> None:
+    async def _tell_change(self, changed: DirectoryChanged) -> None:
         """After the commit. A lost wake-up costs 60 s: no cache lives longer unconfirmed."""
         await self.note_change(changed)
         self._relay.wake()

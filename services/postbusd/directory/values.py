@@ -1,29 +1,90 @@
-"""What directory knows, as its own values: rows never leave the repository."""
+"""What directory reads to answer Resolve, Authenticate and FindRoute, as its own values: rows never leave a repository.
+
+What the administrator's commands write stands in `administration_values`.
+"""
+
+import enum
 
 import msgspec
 
-from postbus.contracts.directory import Domain, Mailbox
+from postbus.contracts.directory import OwnerKind, Relay
 from postbus.core.ids import MailboxId
 
 
-class Key(msgspec.Struct, frozen=True, kw_only=True):
-    """What the resolver needs to know about one name: the mailbox of that local part, both parts folded.
+class KeyKind(enum.StrEnum):
+    """How a name is looked up."""
 
-    With `system`, the oldest active mailbox of the domain instead; an empty domain then means the oldest domain with
-    incoming mail (RFC 5321 §4.5.1: <postmaster> needs no domain).
-    """
+    NAME = "name"
+    """Everything that can have this address."""
+    BASE = "base"
+    """The base of a sub-address: a mailbox or an alias of exactly this name."""
+    SYSTEM = "system"
+    """The domain's postmaster mailbox: its oldest active one. An empty domain means the oldest with incoming mail
+    (RFC 5321 §4.5.1: <postmaster> needs no domain)."""
+    BOUNCES = "bounces"
+    """The domain's postmaster mailbox, when there is a list of this name."""
+
+
+class Key(msgspec.Struct, frozen=True, kw_only=True):
+    """What the resolver needs to know about one name; both parts are folded."""
 
     local_part: str
     domain: str
-    system: bool = False
+    kind: KeyKind = KeyKind.NAME
+
+
+class DomainFacts(msgspec.Struct, frozen=True, kw_only=True):
+    """A domain of ours, as the resolver sees it."""
+
+    name: str
+    incoming: bool
+
+
+class MailboxFacts(msgspec.Struct, frozen=True, kw_only=True):
+    """A mailbox, as the resolver and the login see it."""
+
+    mailbox_id: MailboxId
+    address: str
+    active: bool = True
+    quota_octets: int | None = None
+
+
+class Member(msgspec.Struct, frozen=True, kw_only=True):
+    """An address on a list."""
+
+    local_part: str
+    """Folded where the domain is ours."""
+    domain: str
+    ours: bool
+    """Whether we receive mail for the domain; mail to others goes out."""
+
+
+class ListFacts(msgspec.Struct, frozen=True, kw_only=True):
+    """A list of ours with its members."""
+
+    local_part: str
+    domain: str
+    active: bool = True
+    members_only: bool = False
+    members: tuple[Member, ...] = ()
 
 
 class Found(msgspec.Struct, frozen=True, kw_only=True):
     """What the repository holds for a Key."""
 
-    domain: Domain | None = None
+    domain: DomainFacts | None = None
     """None: not one of ours."""
-    mailbox: Mailbox | None = None
+    mailbox: MailboxFacts | None = None
+    """Of that name; for SYSTEM and BOUNCES the postmaster mailbox."""
+    alias: MailboxFacts | None = None
+    """Where the alias of exactly that name leads."""
+    wildcard: MailboxFacts | None = None
+    """Where the most specific wildcard that fits leads: most literal characters, then fewest stars, then octets."""
+    group: tuple[MailboxFacts, ...] | None = None
+    """The oldest active mailbox of each active member; None: no group has this address."""
+    list: ListFacts | None = None
+    catch_all: tuple[MailboxFacts, ...] = ()
+    """The active ones among those that the domain names."""
 
 
 class Facts(msgspec.Struct, frozen=True, kw_only=True):
@@ -35,60 +96,33 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True):
     """Of mailboxes with a quota."""
 
 
+class Credential(msgspec.Struct, frozen=True, kw_only=True):
+    """What proves one who may open a mailbox."""
+
+    name: str
+    """The user's, or the app's."""
+    secret_hash: str
+    """Of a user: Argon2id in PHC format; of an app: the index of its credential (`passwords.CredentialKeys`)."""
+    active: bool = True
+
+
 class Login(msgspec.Struct, frozen=True, kw_only=True):
-    """A mailbox with what proves its owner."""
+    """A mailbox with what opens it."""
 
-    mailbox: Mailbox
-    password_hash: str
-    """Empty: it has no password."""
+    mailbox: MailboxFacts
+    owner_kind: OwnerKind
+    credentials: tuple[Credential, ...]
+    """Of the owner; of a group's members those whose tag fits or is unknown."""
     revision: int
 
 
-class MailboxChange(msgspec.Struct, frozen=True, kw_only=True):
-    """What to write about a mailbox; None leaves a value as it is (or at its default)."""
+class StoredRoute(msgspec.Struct, frozen=True, kw_only=True):
+    """The way out of a domain of ours."""
 
-    mailbox_id: MailboxId
-    """Used when the mailbox is new."""
-    local_part: str
-    domain: str
-    actor: str
-    password_hash: str | None = None
-    active: bool | None = None
-    quota_octets: int | None = None
-    """0: unlimited."""
-    create_only: bool = False
-
-
-class Written(msgspec.Struct, frozen=True, kw_only=True):
-    """What a write did."""
-
-    changed: bool
-    """False: everything was so already, nothing was written."""
     revision: int
-
-
-class DomainWritten(Written, frozen=True, kw_only=True):
-    """A written domain."""
-
-    domain: Domain
-
-
-class MailboxWritten(Written, frozen=True, kw_only=True):
-    """A written mailbox."""
-
-    mailbox: Mailbox
-    created: bool
-
-
-class DomainPage(msgspec.Struct, frozen=True, kw_only=True):
-    """Domains by name; `more`: others follow."""
-
-    domains: tuple[Domain, ...]
-    more: bool
-
-
-class MailboxPage(msgspec.Struct, frozen=True, kw_only=True):
-    """Mailboxes by address; `more`: others follow."""
-
-    mailboxes: tuple[Mailbox, ...]
-    more: bool
+    domain: str = ""
+    """Empty: none of those asked for is ours."""
+    relay: Relay | None = None
+    """Without its password."""
+    password_sealed: bytes = b""
+    """For the owner `relay:<domain>`; empty: none."""

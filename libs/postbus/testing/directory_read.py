@@ -1,0 +1,165 @@
+"""The reading half of the directory in memory: the fake of `postbusd.directory.ports.DirectoryReader`."""
+
+import re
+from collections.abc import Sequence
+
+from postbus.contracts.directory import Mailbox, Owner, OwnerKind
+from postbus.core.address import parse_local_part
+from postbus.testing.directory_tables import DirectoryTables
+from postbusd.directory.ports import MAX_CANDIDATES
+from postbusd.directory.values import (
+    Credential,
+    DomainFacts,
+    Found,
+    Key,
+    KeyKind,
+    ListFacts,
+    Login,
+    MailboxFacts,
+    Member,
+    StoredRoute,
+)
+
+
+class MemoryReader(DirectoryTables):
+    """The DirectoryReader."""
+
+    async def find(self, keys: Sequence[Key]) -> tuple[int, dict[Key, Found]]:
+        """Revision and answers of one snapshot."""
+        self.touch()
+        return self.number, {key: self._find(key) for key in keys}
+
+    async def load_login(self, local_part: str, domain: str, tag: int) -> Login | None:
+        """A mailbox with what opens it."""
+        self.touch()
+        mailbox = self.mailboxes.get(f"{local_part}@{domain}")
+        if mailbox is None or mailbox.owner is None:
+            return None
+        kind, name = mailbox.owner.kind, mailbox.owner.name
+        if kind is OwnerKind.APP:
+            stored = self.credentials.get(name)
+            app = self.apps[name]
+            credentials = [Credential(name=name, secret_hash=stored, active=app.active)] if stored else []
+        else:
+            names = self.groups[name].members if kind is OwnerKind.GROUP else (name,)
+            credentials = self._passwords(names, tag if kind is OwnerKind.GROUP else None)
+        return Login(mailbox=_facts(mailbox), owner_kind=kind, credentials=tuple(credentials), revision=self.number)
+
+    async def find_route(self, names: Sequence[str]) -> StoredRoute:
+        """The way out of the longest of these domains that is ours."""
+        self.touch()
+        ours = sorted((name for name in names if name in self.domains), key=len)
+        if not ours:
+            return StoredRoute(revision=self.number)
+        return StoredRoute(
+            revision=self.number,
+            domain=ours[-1],
+            relay=self.domains[ours[-1]].relay,
+            password_sealed=self.relay_passwords.get(ours[-1], b""),
+        )
+
+    async def revision(self) -> int:
+        """The number of the last change."""
+        self.touch()
+        return self.number
+
+    def _passwords(self, usernames: Sequence[str], tag: int | None) -> list[Credential]:
+        found = [
+            (not self.users[name].active, self.passwords[name].tag is None, name)
+            for name in usernames
+            if name in self.passwords and (tag is None or self.passwords[name].tag in (tag, None))
+        ]
+        return [
+            Credential(name=name, secret_hash=self.passwords[name].secret_hash, active=not inactive)
+            for inactive, _, name in sorted(found)[:MAX_CANDIDATES]
+        ]
+
+    def _find(self, key: Key) -> Found:
+        name = key.domain or next((domain.name for domain in self.domains.values() if domain.incoming), "")
+        domain = self.domains.get(name)
+        if domain is None:
+            return Found()
+        named = key.kind in (KeyKind.NAME, KeyKind.BASE)
+        full = key.kind is KeyKind.NAME
+        address = f"{key.local_part}@{name}"
+        return Found(
+            domain=DomainFacts(name=name, incoming=domain.incoming),
+            mailbox=self._mailbox(address) if named else self._postmaster(key, name),
+            alias=self._mailbox(self.aliases[address].mailbox) if named and address in self.aliases else None,
+            wildcard=self._wildcard(key.local_part, name) if full else None,
+            group=self._group(address) if full else None,
+            list=self._list(address) if full else None,
+            catch_all=tuple(
+                found for each in sorted(domain.catch_all) if (found := self._mailbox(each)) and found.active
+            ),
+        )
+
+    def _mailbox(self, address: str) -> MailboxFacts | None:
+        mailbox = self.mailboxes.get(address)
+        return _facts(mailbox) if mailbox is not None else None
+
+    def _postmaster(self, key: Key, domain: str) -> MailboxFacts | None:
+        if key.kind is KeyKind.BOUNCES and f"{key.local_part}@{domain}" not in self.lists:
+            return None
+        active = [each for each in self.mailboxes.values() if each.active and _domain_of(each.address) == domain]
+        return _facts(active[0]) if active else None
+
+    def _wildcard(self, local_part: str, domain: str) -> MailboxFacts | None:
+        fitting = []
+        for alias in self.aliases.values():
+            pattern, _, of_domain = alias.address.rpartition("@")
+            literals = pattern.split("*")
+            if of_domain == domain and len(literals) > 1:
+                expression = ".*".join(re.escape(literal) for literal in literals)
+                if re.fullmatch(expression, local_part, re.DOTALL):
+                    fitting.append((-sum(map(len, literals)), len(literals), pattern.encode(), alias.mailbox))
+        return self._mailbox(min(fitting)[-1]) if fitting else None
+
+    def _group(self, address: str) -> tuple[MailboxFacts, ...] | None:
+        group = next((each for each in self.groups.values() if each.address == address), None)
+        if group is None:
+            return None
+        found = []
+        for name in sorted(group.members):
+            own = [
+                each
+                for each in self.mailboxes.values()
+                if each.active and each.owner == Owner(kind=OwnerKind.USER, name=name)
+            ]
+            if own and self.users[name].active:
+                found.append(_facts(own[0]))
+        return tuple(found)
+
+    def _list(self, address: str) -> ListFacts | None:
+        mailing_list = self.lists.get(address)
+        if mailing_list is None:
+            return None
+        local_part, _, domain = address.rpartition("@")
+        members = sorted((_domain_of(member), member.rpartition("@")[0]) for member in mailing_list.members)
+        return ListFacts(
+            local_part=local_part,
+            domain=domain,
+            active=mailing_list.active,
+            members_only=mailing_list.members_only,
+            members=tuple(
+                Member(
+                    local_part=parse_local_part(name),
+                    domain=of_domain,
+                    ours=of_domain in self.domains and self.domains[of_domain].incoming,
+                )
+                for of_domain, name in members
+            ),
+        )
+
+
+def _domain_of(address: str) -> str:
+    return address.rpartition("@")[2]
+
+
+def _facts(mailbox: Mailbox) -> MailboxFacts:
+    return MailboxFacts(
+        mailbox_id=mailbox.mailbox_id,
+        address=mailbox.address,
+        active=mailbox.active,
+        quota_octets=mailbox.quota_octets,
+    )

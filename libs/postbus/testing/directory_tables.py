@@ -1,0 +1,59 @@
+"""The rows of a directory in memory, which both halves of the fake (`directory`, `directory_write`) work on.
+
+Every dict is in the order of creation; values are the contract's own.
+"""
+
+import msgspec
+
+from postbus.contracts.directory import Alias, App, Domain, Group, Mailbox, MailingList, User
+from postbus.contracts.events import Event
+from postbus.core.errors import ErrorKind, MailError
+
+
+class StoredPassword(msgspec.Struct, frozen=True, kw_only=True):
+    """A user's."""
+
+    secret_hash: str
+    tag: int | None = None
+    """None: unknown, as of users of before there were tags."""
+
+
+class DirectoryTables:
+    """`away` makes every call UNAVAILABLE; `reads` counts calls."""
+
+    def __init__(self) -> None:
+        self.away = False
+        self.reads = 0
+        self.number = 1
+        """The revision."""
+        self.domains: dict[str, Domain] = {}
+        """Relays without their passwords."""
+        self.relay_passwords: dict[str, bytes] = {}
+        """Sealed, by domain."""
+        self.mailboxes: dict[str, Mailbox] = {}
+        """By address, with their owners."""
+        self.users: dict[str, User] = {}
+        self.passwords: dict[str, StoredPassword] = {}
+        """By username."""
+        self.groups: dict[str, Group] = {}
+        self.apps: dict[str, App] = {}
+        self.credentials: dict[str, str] = {}
+        """Indexes of generated credentials, by app."""
+        self.aliases: dict[str, Alias] = {}
+        """By address, wildcards too."""
+        self.lists: dict[str, MailingList] = {}
+        """By address."""
+        self.outbox: list[Event] = []
+
+    def touch(self) -> None:
+        """Counts a call. Raises MailError: UNAVAILABLE when the directory is away."""
+        self.reads += 1
+        if self.away:
+            raise MailError(ErrorKind.UNAVAILABLE, "the directory's database is not available")
+
+    def close_write(self, event: Event, changed: bool) -> int:
+        """The end of a write: its event, and the revision then."""
+        if changed:
+            self.outbox.append(event)
+            self.number += 1
+        return self.number
