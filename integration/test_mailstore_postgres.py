@@ -260,7 +260,22 @@ async def test_a_lost_connection_is_tried_again_and_stores_once(store: MailStore
         losing.losses = 1
         copied = await lossy.copy(make_copy(mailbox_id, INBOX, (1,)))
         assert copied.pairs == ((1, 2),)
+        losing.losses = 1
+        stored = await lossy.store_flags(conditional_store(mailbox_id, copied.mod_seq, "seen"))
+        assert (stored.modified, stored.changed) == ((), True)
     assert len(await load(store, mailbox_id)) == 2
+
+
+def conditional_store(mailbox_id: MailboxId, unchanged_since: int, operation_key: str | None) -> StoreRequest:
+    return StoreRequest(
+        mailbox_id=mailbox_id,
+        folder_id=INBOX,
+        uids=(1,),
+        mode=StoreMode.ADD,
+        flags=Flag.SEEN,
+        unchanged_since=ModSeq(unchanged_since),
+        operation_key=operation_key,
+    )
 
 
 class _LossyPool:
@@ -295,6 +310,9 @@ async def test_a_change_whose_answer_is_lost_twice_has_an_unknown_outcome(databa
         with pytest.raises(OutcomeUnknownError):
             await store.append([append])
         assert (await store.append([append]))[0].outcome is AppendOutcome.DUPLICATE
+        lossy.losses = 1
+        with pytest.raises(OutcomeUnknownError):
+            await store.store_flags(conditional_store(mailbox_id, 1_000, None))
         lossy.losses = 1
         with pytest.raises(OutcomeUnknownError):
             await store.create_folder(mailbox_id, "new")

@@ -19,9 +19,9 @@ class PostgresWriter:
         self._session = session
 
     async def store_flags(self, request: StoreRequest) -> StoreResult:
-        """Changes flags where they differ; twice is the same, unless the second look at mod_seqs sees the first one."""
+        """Changes flags where they differ; twice is the same, but a look at mod_seqs needs a key to be so."""
         rows = await self._session.change(
-            "SELECT * FROM mailstore.store_flags_v1($1, $2, $3, $4, $5, $6, $7, $8, $9)",
+            "SELECT * FROM mailstore.store_flags_v2($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)",
             request.mailbox_id,
             request.folder_id,
             request.uids,
@@ -31,9 +31,13 @@ class PostgresWriter:
             request.unchanged_since,
             MAX_KEYWORDS,
             self._session.clock.now_ms(),
-            repeatable=request.unchanged_since is None,
+            request.operation_key if request.unchanged_since is not None else None,
+            repeatable=request.unchanged_since is None or request.operation_key is not None,
         )
-        return StoreResult(mod_seq=ModSeq(rows[0]["r_mod_seq"]), modified=tuple(rows[0]["r_modified"]))
+        row = rows[0]
+        return StoreResult(
+            mod_seq=ModSeq(row["r_mod_seq"]), modified=tuple(row["r_modified"]), changed=row["r_changed"]
+        )
 
     async def expunge(
         self, mailbox_id: MailboxId, folder_id: FolderId, uids: Sequence[int] | None

@@ -205,6 +205,8 @@ class StoreRequest(msgspec.Struct, frozen=True, kw_only=True):
     keywords: tuple[str, ...] = ()
     unchanged_since: ModSeq | None = None
     """RFC 7162 §3.1.3: entries with a higher mod_seq are left alone and reported."""
+    operation_key: str | None = None
+    """With `unchanged_since`: what makes a repetition after a lost answer tell the outcome instead of failing."""
 
 
 class StoreResult(msgspec.Struct, frozen=True, kw_only=True):
@@ -212,6 +214,8 @@ class StoreResult(msgspec.Struct, frozen=True, kw_only=True):
 
     mod_seq: ModSeq
     modified: tuple[int, ...] = ()
+    changed: bool = True
+    """Whether mod_seq is this operation's own."""
 
 
 class CopyRequest(msgspec.Struct, frozen=True, kw_only=True):

@@ -37,7 +37,15 @@ from postbus.mailstore.values import (
     StoreRequest,
     StoreResult,
 )
-from postbus.testing.mailstore_state import EntryRow, FolderRow, MailboxRow, OperationRow, PendingRow, entry_of
+from postbus.testing.mailstore_state import (
+    EntryRow,
+    FolderRow,
+    MailboxRow,
+    OperationResult,
+    OperationRow,
+    PendingRow,
+    entry_of,
+)
 
 
 class MemoryMailStore:
@@ -220,8 +228,19 @@ class MemoryMailStore:
     async def store_flags(self, request: StoreRequest) -> StoreResult:
         """Changes flags where they differ."""
         box = self._box(request.mailbox_id)
-        folder = box.folder(request.folder_id)
         check_keywords(request.keywords)
+        key = request.operation_key if request.unchanged_since is not None else None
+        before = box.result_of(key) if key else None
+        if before is not None and not isinstance(before, StoreResult):
+            raise MailError(ErrorKind.CONFLICT, "the operation key belongs to something else")
+        result = before or self._store_flags(box, request)
+        if key:
+            self._remember(box, key, result)
+        self._lose_answer()
+        return result
+
+    def _store_flags(self, box: MailboxRow, request: StoreRequest) -> StoreResult:
+        folder = box.folder(request.folder_id)
         entries = [folder.entries[uid] for uid in sorted(set(request.uids)) if uid in folder.entries]
         limit = request.unchanged_since
         refused = tuple(entry.uid for entry in entries if limit is not None and entry.mod_seq > limit)
@@ -238,8 +257,7 @@ class MemoryMailStore:
             folder.touch(box.next_mod_seq(), self._clock.now_ms())
         for entry, flags, keywords in changes:
             entry.flags, entry.keywords, entry.mod_seq = flags, keywords, folder.highest_mod_seq
-        self._lose_answer()
-        return StoreResult(mod_seq=ModSeq(folder.highest_mod_seq), modified=refused)
+        return StoreResult(mod_seq=ModSeq(folder.highest_mod_seq), modified=refused, changed=bool(changes))
 
     async def expunge(
         self, mailbox_id: MailboxId, folder_id: FolderId, uids: Sequence[int] | None
@@ -261,7 +279,7 @@ class MemoryMailStore:
             self._lose_answer()
             return before
         if before is not None:
-            raise MailError(ErrorKind.CONFLICT, "the operation key belongs to an append")
+            raise MailError(ErrorKind.CONFLICT, "the operation key belongs to something else")
         source, target = box.folder(request.source), box.folder(request.target)
         uids = sorted(uid for uid in set(request.uids) if uid in source.entries)
         octets = sum(box.messages[source.entries[uid].email_id].message.octets for uid in uids)
@@ -399,7 +417,7 @@ class MemoryMailStore:
         now_ms = self._clock.now_ms()
         self._pending[mailbox_id, email_id] = PendingRow(enqueue=self._enqueues, enqueued_ms=now_ms, due_ms=now_ms)
 
-    def _remember(self, box: MailboxRow, operation_key: str, result: AppendResult | CopyResult) -> None:
+    def _remember(self, box: MailboxRow, operation_key: str, result: OperationResult) -> None:
         box.operations[operation_key] = OperationRow(result=result, at_ms=self._clock.now_ms())
 
     def _remove(self, box: MailboxRow, folder: FolderRow, uids: Sequence[int]) -> None:
@@ -410,8 +428,8 @@ class MemoryMailStore:
                 self._enqueue(box.mailbox_id, email_id)
 
 
-def _duplicate(box: MailboxRow, before: AppendResult | CopyResult) -> AppendResult:
-    if isinstance(before, CopyResult):
+def _duplicate(box: MailboxRow, before: OperationResult) -> AppendResult:
+    if not isinstance(before, AppendResult):
         return AppendResult(outcome=AppendOutcome.INVALID)
     folder = box.folders.get(before.folder_id)
     return AppendResult(

@@ -64,6 +64,7 @@ class OperationSource:
             flags=Flag(self._random.randrange(32)),
             keywords=self._keywords(),
             unchanged_since=self._random.choice([None, ModSeq(self._step // 2)]),
+            operation_key=self._random.choice([None, f"store {self._random.randrange(self._step + 1)}"]),
         )
         return lambda store: store.store_flags(request)
 

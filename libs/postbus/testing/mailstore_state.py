@@ -20,8 +20,12 @@ from postbus.mailstore.values import (
     NewMessage,
     SpecialUse,
     StoredMessage,
+    StoreResult,
     ViewRow,
 )
+
+
+OperationResult = AppendResult | CopyResult | StoreResult
 
 
 class EntryRow(msgspec.Struct, kw_only=True):
@@ -84,7 +88,7 @@ class PendingRow(msgspec.Struct, kw_only=True):
 class OperationRow(msgspec.Struct, kw_only=True):
     """The remembered outcome of an operation key."""
 
-    result: AppendResult | CopyResult
+    result: OperationResult
     at_ms: int
 
 
@@ -237,7 +241,7 @@ class MailboxRow(msgspec.Struct, kw_only=True):
             preview=row.message.preview,
         )
 
-    def result_of(self, operation_key: str) -> AppendResult | CopyResult | None:
+    def result_of(self, operation_key: str) -> OperationResult | None:
         """What an operation with this key came to."""
         row = self.operations.get(operation_key)
         return row.result if row else None

@@ -2,6 +2,7 @@
 
 import uuid
 
+import msgspec
 import pytest
 
 from postbus.contracts.events import Event
@@ -124,7 +125,44 @@ class ViewContract:
         )
         assert result.modified == (3,)
         assert [row.flags for row in await load(store, mailbox_id)] == [1, 1, 0]
+        assert result.changed
         await check_counters(store, mailbox_id)
+
+    async def test_a_conditional_store_with_the_same_key_happens_once(self, store: MailStore) -> None:
+        """The repetition tells what came of the first run instead of failing over it."""
+        mailbox_id = await make_mailbox(store)
+        limit = (await fill(store, mailbox_id, 5))[2].mod_seq
+        request = StoreRequest(
+            mailbox_id=mailbox_id,
+            folder_id=INBOX,
+            uids=(1, 2, 4, 5, 9),
+            mode=StoreMode.ADD,
+            flags=Flag.SEEN,
+            unchanged_since=limit,
+            operation_key="store",
+        )
+        first = await store.store_flags(request)
+        assert (first.modified, first.changed) == ((4, 5), True)
+        await flag(store, mailbox_id, (1,), Flag.SEEN, StoreMode.REMOVE)
+        assert await store.store_flags(request) == first
+        assert [row.flags for row in await load(store, mailbox_id)] == [0, 1, 0, 0, 0]
+        again = await store.store_flags(msgspec.structs.replace(request, operation_key="again"))
+        assert (again.modified, again.changed) == ((1, 2, 4, 5), False)
+        with pytest.raises(MailError) as caught:
+            await store.store_flags(msgspec.structs.replace(request, operation_key="fill-0"))
+        assert caught.value.kind is ErrorKind.CONFLICT
+        [taken] = await store.append([make_append(mailbox_id, "store")])
+        assert taken.outcome is AppendOutcome.INVALID
+
+    async def test_a_store_that_changes_nothing_says_so(self, store: MailStore) -> None:
+        """Its mod_seq is then another operation's."""
+        mailbox_id = await make_mailbox(store)
+        await fill(store, mailbox_id, 1)
+        await flag(store, mailbox_id, (1,), Flag.SEEN)
+        request = StoreRequest(mailbox_id=mailbox_id, folder_id=INBOX, uids=(1,), mode=StoreMode.ADD, flags=Flag.SEEN)
+        result = await store.store_flags(request)
+        assert not result.changed
+        assert result.mod_seq == (await folder_of(store, mailbox_id)).highest_mod_seq
 
     async def test_expunge_removes_the_deleted_only(self, store: MailStore) -> None:
         r"""EXPUNGE and UID EXPUNGE (RFC 4315 §2.1)."""
