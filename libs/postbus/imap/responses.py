@@ -29,6 +29,11 @@ def _format_status(status: bytes, text: str, code: bytes) -> bytes:
     return b"%b %b%b\r\n" % (status, bracket, (_UNSAFE.sub("?", text) or "-").encode("ascii"))
 
 
+def format_highest_mod_seq(mod_seq: int) -> bytes:
+    """For SELECT, and where CONDSTORE is enabled with a folder open (RFC 7162 §3.1.2.1)."""
+    return format_untagged(b"OK", "Highest mod-sequence", b"HIGHESTMODSEQ %d" % mod_seq)
+
+
 def format_capability(names: Iterable[bytes]) -> bytes:
     """Without brackets: for the untagged response and the response code alike."""
     return b"CAPABILITY " + b" ".join(names)
@@ -62,13 +67,19 @@ def format_flags(flags: Iterable[str]) -> bytes:
     return format_list(flag.encode("ascii", "replace") for flag in flags)
 
 
-def format_search_response(numbers: Iterable[int]) -> bytes:
-    """RFC 3501's SEARCH."""
-    return b"* SEARCH" + b"".join(b" %d" % number for number in numbers) + b"\r\n"
+def format_search_response(numbers: Iterable[int], mod_seq: int | None = None) -> bytes:
+    """RFC 3501's SEARCH; `mod_seq` is the highest one of what was found (RFC 7162 §3.1.5)."""
+    tail = b"" if mod_seq is None else b" (MODSEQ %d)" % mod_seq
+    return b"* SEARCH" + b"".join(b" %d" % number for number in numbers) + tail + b"\r\n"
 
 
-def format_esearch_response(tag: bytes, uid: bool, numbers: Sequence[int], results: Sequence[SearchResult]) -> bytes:
-    """ESEARCH of ascending numbers (RFC 4731 §3.1): MIN, MAX and ALL are left out where nothing was found."""
+def format_esearch_response(
+    tag: bytes, uid: bool, numbers: Sequence[int], results: Sequence[SearchResult], mod_seq: int | None = None
+) -> bytes:
+    """ESEARCH of ascending numbers (RFC 4731 §3.1): MIN, MAX and ALL are left out where nothing was found.
+
+    `mod_seq`: see `select_reported` and RFC 4731 §3.2.
+    """
     pieces = [b"* ESEARCH (TAG %b)" % format_string(tag)]
     if uid:
         pieces.append(b"UID")
@@ -80,4 +91,15 @@ def format_esearch_response(tag: bytes, uid: bool, numbers: Sequence[int], resul
         pieces.append(b"COUNT %d" % len(numbers))
     if SearchResult.ALL in results and numbers:
         pieces.append(b"ALL " + format_set(numbers))
+    if mod_seq is not None:
+        pieces.append(b"MODSEQ %d" % mod_seq)
     return b" ".join(pieces) + b"\r\n"
+
+
+def select_reported(numbers: Sequence[int], results: Sequence[SearchResult] | None) -> Sequence[int]:
+    """Those of the ascending numbers of which an answer tells the highest mod_seq: all, or MIN and MAX alone."""
+    if results is None or not set(results) <= {SearchResult.MIN, SearchResult.MAX}:
+        return numbers
+    first = numbers[:1] if SearchResult.MIN in results else []
+    last = numbers[-1:] if SearchResult.MAX in results else []
+    return [*first, *last]

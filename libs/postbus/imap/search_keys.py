@@ -1,6 +1,7 @@
 """Search criteria as values (RFC 9051 §6.4.4; NEW, OLD, RECENT: RFC 3501 §6.4.4), and their wire form."""
 
 import enum
+from collections.abc import Iterator
 
 import msgspec
 
@@ -78,6 +79,12 @@ class TextKey(msgspec.Struct, frozen=True, kw_only=True, tag="text"):
     header_name: str = ""
 
 
+class ModSeqKey(msgspec.Struct, frozen=True, kw_only=True, tag="mod_seq"):
+    """RFC 7162 §3.1.5: messages of this mod_seq or a higher one."""
+
+    mod_seq: int
+
+
 class NotKey(msgspec.Struct, frozen=True, kw_only=True, tag="not"):
     """What `key` does not match."""
 
@@ -97,7 +104,7 @@ class AndKey(msgspec.Struct, frozen=True, kw_only=True, tag="and"):
     keys: tuple["SearchKey", ...]
 
 
-SearchKey = AllKey | FlagKey | NumbersKey | SizeKey | DateKey | TextKey | NotKey | OrKey | AndKey
+SearchKey = AllKey | FlagKey | NumbersKey | SizeKey | DateKey | TextKey | ModSeqKey | NotKey | OrKey | AndKey
 
 NO_MESSAGE = NotKey(key=AllKey())
 
@@ -126,7 +133,7 @@ def format_key(key: SearchKey) -> bytes:
             return _format_simple(key)
 
 
-def _format_simple(key: AllKey | FlagKey | NumbersKey | SizeKey | DateKey) -> bytes:
+def _format_simple(key: AllKey | FlagKey | NumbersKey | SizeKey | DateKey | ModSeqKey) -> bytes:
     match key:
         case AllKey():
             return b"ALL"
@@ -140,3 +147,22 @@ def _format_simple(key: AllKey | FlagKey | NumbersKey | SizeKey | DateKey) -> by
             return b"%b %d" % (b"LARGER" if larger else b"SMALLER", octets)
         case DateKey(field=field, test=test, day=day):
             return b"%b%b %b" % (field.value, test.value, format_date(day))
+        case ModSeqKey(mod_seq=mod_seq):
+            return b"MODSEQ %d" % mod_seq
+
+
+def walk_keys(key: SearchKey) -> Iterator[SearchKey]:
+    """The key and all keys within it, in no particular order."""
+    waiting = [key]
+    while waiting:
+        each = waiting.pop()
+        yield each
+        match each:
+            case NotKey(key=inner):
+                waiting.append(inner)
+            case OrKey(first=first, second=second):
+                waiting += (first, second)
+            case AndKey(keys=keys):
+                waiting += keys
+            case _:
+                pass

@@ -13,7 +13,10 @@ AFTER_LOGIN = (
     b"MOVE",
     b"ESEARCH",
     b"STATUS=SIZE",
+    b"CONDSTORE",
 )
+ENABLED_BY_NAME = (b"CONDSTORE",)
+"""What ENABLE switches on; whatever else is asked for stays off (RFC 5161 §3.1)."""
 MECHANISMS = (b"AUTH=PLAIN", b"AUTH=LOGIN")
 
 

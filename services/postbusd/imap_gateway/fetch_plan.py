@@ -84,7 +84,7 @@ def _format_uids(view: FolderView, rows: Sequence[int]) -> list[bytes]:
     return [b"UID %d" % uids[row] for row in rows]
 
 
-def format_flag_items(view: FolderView, rows: Sequence[int]) -> list[bytes]:
+def _format_flag_items(view: FolderView, rows: Sequence[int]) -> list[bytes]:
     """FLAGS."""
     return [b"FLAGS " + format_view_flags(view, row) for row in rows]
 
@@ -99,11 +99,18 @@ def _format_sizes(view: FolderView, rows: Sequence[int]) -> list[bytes]:
     return [b"RFC822.SIZE %d" % octets[row] for row in rows]
 
 
+def _format_mod_seqs(view: FolderView, rows: Sequence[int]) -> list[bytes]:
+    """MODSEQ (RFC 7162 §3.1.4.2)."""
+    mod_seqs = view.mod_seqs
+    return [b"MODSEQ (%d)" % mod_seqs[row] for row in rows]
+
+
 LIGHT_COLUMNS: dict[FetchItem, Column] = {
     FetchItem.UID: _format_uids,
-    FetchItem.FLAGS: format_flag_items,
+    FetchItem.FLAGS: _format_flag_items,
     FetchItem.INTERNALDATE: _format_dates,
     FetchItem.SIZE: _format_sizes,
+    FetchItem.MODSEQ: _format_mod_seqs,
 }
 
 

@@ -14,12 +14,14 @@ from postbus.imap.search_keys import (
     DateKey,
     DateTest,
     FlagKey,
+    ModSeqKey,
     NotKey,
     NumbersKey,
     OrKey,
     SearchKey,
     SizeKey,
     TextKey,
+    walk_keys,
 )
 from postbusd.imap_gateway.flags import BITS
 from postbusd.imap_gateway.selected import SelectedFolder
@@ -33,23 +35,8 @@ Rows = Sequence[int]
 
 def collect_texts(key: SearchKey) -> list[TextKey]:
     """The text criteria that indexer must answer, each once; empty texts match by themselves."""
-    found: dict[TextKey, None] = {}
-    waiting: list[SearchKey] = [key]
-    while waiting:
-        each = waiting.pop()
-        match each:
-            case TextKey():
-                if each.value or each.header_name:
-                    found[each] = None
-            case NotKey(key=inner):
-                waiting.append(inner)
-            case OrKey(first=first, second=second):
-                waiting += (first, second)
-            case AndKey(keys=keys):
-                waiting += keys
-            case _:
-                pass
-    return list(found)
+    texts = (each for each in walk_keys(key) if isinstance(each, TextKey))
+    return list(dict.fromkeys(text for text in texts if text.value or text.header_name))
 
 
 class Search:
@@ -90,6 +77,12 @@ class Search:
                 return self._filter_numbers(key, rows)
             case TextKey():
                 return self._filter_text(key, rows)
+            case _:
+                return self._filter_column(key, rows)
+
+    def _filter_column(self, key: FlagKey | SizeKey | DateKey | ModSeqKey, rows: Rows) -> Rows:
+        """What one column of the view decides."""
+        match key:
             case FlagKey():
                 return self._filter_flag(key, rows)
             case SizeKey():
@@ -99,6 +92,9 @@ class Search:
                 return [row for row in rows if octets[row] < limit]
             case DateKey():
                 return self._filter_date(key, rows)
+            case ModSeqKey():
+                mod_seqs, lowest = self._view.mod_seqs, key.mod_seq
+                return [row for row in rows if mod_seqs[row] >= lowest]
 
     def _filter_numbers(self, key: NumbersKey, rows: Rows) -> Rows:
         """Spans of the session's array become spans of uids, and these spans of rows."""
@@ -156,7 +152,7 @@ def _cost(key: SearchKey) -> int:
     match key:
         case NumbersKey():
             return 0
-        case FlagKey() | SizeKey() | DateKey():
+        case FlagKey() | SizeKey() | DateKey() | ModSeqKey():
             return 1
         case TextKey():
             return 2

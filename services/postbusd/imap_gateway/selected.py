@@ -23,6 +23,11 @@ class SelectedFolder:
         self._told_flags: dict[int, int] = {}
 
     @property
+    def told(self) -> int:
+        """The mod_seq up to which the client knows all flags."""
+        return self._told
+
+    @property
     def has_news(self) -> bool:
         """Whether there may be something to tell."""
         view = self.view
@@ -56,6 +61,18 @@ class SelectedFolder:
         spans = numbers.resolve(self.count)
         return None if spans[-1][1] > self.count else [(first - 1, last) for first, last in spans]
 
+    def resolve_changed(self, numbers: SequenceSet, uid: bool, since: int) -> list[int] | None:
+        """Those of `resolve` whose mod_seq is higher than `since` (RFC 7162 §3.1.4.1)."""
+        spans = self.resolve_spans(numbers, uid)
+        if spans is None:
+            return None
+        view, uids = self.view, self.uids
+        mod_seqs = view.mod_seqs
+        if uids is view.uids:
+            return [uids[row] for start, end in spans for row in range(start, end) if mod_seqs[row] > since]
+        found = [each for start, end in spans for each in uids[start:end]]
+        return [each for each in found if (row := view.row_of(each)) >= 0 and mod_seqs[row] > since]
+
     def note_told(self, uids: Iterable[int]) -> None:
         """The client knows the present flags of these messages already."""
         for uid in uids:
@@ -63,7 +80,7 @@ class SelectedFolder:
             if row >= 0:
                 self._told_flags[uid] = self.view.mod_seqs[row]
 
-    def format_news(self, allow_expunge: bool) -> bytes:
+    def format_news(self, allow_expunge: bool, with_mod_seqs: bool) -> bytes:
         """Untagged EXPUNGE, EXISTS and FETCH; without `allow_expunge` numbers stay as they are."""
         pieces: list[bytes] = []
         view = self.view
@@ -76,7 +93,7 @@ class SelectedFolder:
             )
             self.count = len(view.uids)
             pieces.append(b"* %d EXISTS\r\n" % self.count)
-        self._take_flags(pieces)
+        self._take_flags(pieces, with_mod_seqs)
         return b"".join(pieces)
 
     def _take_expunges(self, pieces: list[bytes]) -> None:
@@ -90,7 +107,7 @@ class SelectedFolder:
         self.uids = view.uids
         self.count = kept_count
 
-    def _take_flags(self, pieces: list[bytes]) -> None:
+    def _take_flags(self, pieces: list[bytes], with_mod_seqs: bool) -> None:
         view = self.view
         for uid in view.changed_since(self._told):
             row = view.row_of(uid)
@@ -98,6 +115,8 @@ class SelectedFolder:
                 continue
             number = self.sequence_number(uid)
             if number:
-                pieces.append(b"* %d FETCH (UID %d FLAGS %b)\r\n" % (number, uid, format_view_flags(view, row)))
+                tail = b" MODSEQ (%d)" % view.mod_seqs[row] if with_mod_seqs else b""
+                flags = format_view_flags(view, row)
+                pieces.append(b"* %d FETCH (UID %d FLAGS %b%b)\r\n" % (number, uid, flags, tail))
         self._told = view.mod_seq
         self._told_flags.clear()

@@ -169,7 +169,7 @@ class Session(SessionState):
             raise Goodbye("The selected folder is gone")
         if selected.has_news:
             by_number = isinstance(command, Fetch | Store | Search) and not command.uid
-            self.write(selected.format_news(allow_expunge=not by_number))
+            self.write(selected.format_news(not by_number, self.condstore))
 
     async def wait_input(self, for_news: bool = False) -> bool:
         """Waits for octets and feeds them; with `for_news` returns False when only the bell rang.

@@ -8,6 +8,7 @@ from postbus.contracts.events import FolderChanged
 from postbus.core.errors import ErrorKind, LocalProtocolError, MailError
 from postbus.core.ids import FolderId, MailboxId, ModSeq, new_uuid7
 from postbus.imap.engine import Engine
+from postbus.imap.responses import format_highest_mod_seq
 from postbusd.imap_gateway.deps import Deps
 from postbusd.imap_gateway.ports import Wire
 from postbusd.imap_gateway.selected import SelectedFolder
@@ -36,6 +37,8 @@ class SessionState:
         self.session_id = new_uuid7(self.started_ms)
         self.account: AuthenticateReply | None = None
         self.selected: SelectedFolder | None = None
+        self.condstore = False
+        """The client knows mod_seqs: changes of flags are told with them from now on (RFC 7162 §3.1)."""
         self.failed_logins = 0
         self.admit = _admit_all
         """Says whether one more session of a mailbox is welcome; set by the server."""
@@ -93,6 +96,14 @@ class SessionState:
     def capability_code(self) -> bytes:
         """See Session."""
         raise NotImplementedError
+
+    def enable_condstore(self) -> None:
+        """Called by every CONDSTORE enabling command before its answer (RFC 7162 §3.1)."""
+        if self.condstore:
+            return
+        self.condstore = True
+        if self.selected is not None:
+            self.write(format_highest_mod_seq(self.selected.told))
 
     async def unselect(self) -> None:
         """Closes the selected folder's view."""

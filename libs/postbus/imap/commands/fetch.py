@@ -1,4 +1,4 @@
-"""FETCH and UID FETCH (RFC 9051 §6.4.5; RFC822 items and macros: RFC 3501 §6.4.5)."""
+"""FETCH and UID FETCH (RFC 9051 §6.4.5; RFC822 items and macros: RFC 3501 §6.4.5; MODSEQ: RFC 7162 §3.1.4)."""
 
 import enum
 import re
@@ -9,6 +9,7 @@ from postbus.core.errors import RemoteProtocolError
 from postbus.imap.command import Command
 from postbus.imap.cursor import Cursor
 from postbus.imap.limits import MAX_FETCH_ITEMS
+from postbus.imap.modifiers import parse_number_modifier
 from postbus.imap.sections import (
     Section,
     SectionText,
@@ -29,6 +30,7 @@ class FetchItem(enum.Enum):
     ENVELOPE = b"ENVELOPE"
     BODY = b"BODY"
     BODYSTRUCTURE = b"BODYSTRUCTURE"
+    MODSEQ = b"MODSEQ"
 
 
 class BodyItem(msgspec.Struct, frozen=True, kw_only=True):
@@ -58,6 +60,8 @@ class Fetch(Command, frozen=True, kw_only=True):
     uid: bool
     numbers: SequenceSet
     items: tuple[Item, ...]
+    changed_since: int | None = None
+    """RFC 7162 §3.1.4.1: only messages with a higher mod_seq; MODSEQ is among the items then."""
 
 
 _NAME = re.compile(rb"[A-Za-z0-9.]+")
@@ -132,14 +136,17 @@ def _parse_fetch(tag: bytes, cursor: Cursor, uid: bool) -> Fetch:
     items = parse_items(cursor)
     if uid and FetchItem.UID not in items:
         items = (FetchItem.UID, *items)
-    return Fetch(tag=tag, uid=uid, numbers=numbers, items=items)
+    changed_since = parse_number_modifier(cursor, b"CHANGEDSINCE")
+    if changed_since is not None and FetchItem.MODSEQ not in items:
+        items = (*items, FetchItem.MODSEQ)
+    return Fetch(tag=tag, uid=uid, numbers=numbers, items=items, changed_since=changed_since)
 
 
 def parse_fetch(tag: bytes, cursor: Cursor) -> Fetch:
-    """Numbers and items."""
+    """Numbers, items and perhaps a modifier."""
     return _parse_fetch(tag, cursor, uid=False)
 
 
 def parse_uid_fetch(tag: bytes, cursor: Cursor) -> Fetch:
-    """UIDs and items."""
+    """UIDs, items and perhaps a modifier."""
     return _parse_fetch(tag, cursor, uid=True)

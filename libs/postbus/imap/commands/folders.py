@@ -9,7 +9,7 @@ from postbus.imap.utf7 import decode_folder_name
 
 
 class StatusItem(enum.Enum):
-    """What STATUS tells (RFC 9051 §6.3.11); RECENT is RFC 3501's."""
+    """What STATUS tells (RFC 9051 §6.3.11); RECENT is RFC 3501's, HIGHESTMODSEQ that of RFC 7162 §3.1.7."""
 
     MESSAGES = b"MESSAGES"
     RECENT = b"RECENT"
@@ -18,6 +18,7 @@ class StatusItem(enum.Enum):
     UNSEEN = b"UNSEEN"
     DELETED = b"DELETED"
     SIZE = b"SIZE"
+    HIGHESTMODSEQ = b"HIGHESTMODSEQ"
 
 
 class Status(Command, frozen=True, kw_only=True):

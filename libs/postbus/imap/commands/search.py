@@ -1,4 +1,4 @@
-"""SEARCH and UID SEARCH (RFC 9051 §6.4.4), with the result options of RFC 4731."""
+"""SEARCH and UID SEARCH (RFC 9051 §6.4.4), with the result options of RFC 4731 and the key of RFC 7162 §3.1.5."""
 
 import enum
 
@@ -16,6 +16,7 @@ from postbus.imap.search_keys import (
     DateKey,
     DateTest,
     FlagKey,
+    ModSeqKey,
     NotKey,
     NumbersKey,
     OrKey,
@@ -66,6 +67,7 @@ _FIXED: dict[bytes, SearchKey] = {
     **{b"UN" + word: FlagKey(flag=flag, present=False) for word, flag in _FLAGS.items()},
 }
 _DATES = {field.value + test.value: (field, test) for field in DateField for test in DateTest}
+_ENTRY_TYPES = (b"PRIV", b"SHARED", b"ALL")
 _TEXTS = {kind.value: kind for kind in TextKind}
 
 
@@ -127,7 +129,21 @@ class _KeyParser:
             return SizeKey(larger=word == b"LARGER", octets=cursor.parse_number64())
         if word == b"UID":
             return NumbersKey(numbers=parse_sequence_set(cursor), uid=True)
+        if word == b"MODSEQ":
+            return self._parse_mod_seq()
         raise RemoteProtocolError(f"There is no search key {word.decode('ascii')}")
+
+    def _parse_mod_seq(self) -> SearchKey:
+        """An entry's name and type are looked at and left out: all flags of a message share one mod_seq."""
+        cursor = self.cursor
+        if cursor.next_is(b'"'):
+            if not cursor.parse_string().lower().startswith(b"/flags/"):
+                raise RemoteProtocolError("Expected the entry of a flag")
+            cursor.expect_space()
+            if cursor.parse_word() not in _ENTRY_TYPES:
+                raise RemoteProtocolError("Expected priv, shared or all")
+            cursor.expect_space()
+        return ModSeqKey(mod_seq=cursor.parse_number64())
 
     def _parse_text(self, kind: TextKind) -> SearchKey:
         header_name = ""

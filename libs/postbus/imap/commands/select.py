@@ -1,20 +1,26 @@
-"""SELECT, EXAMINE, CLOSE, UNSELECT (RFC 9051 §6.3.2, §6.3.3, §6.4.1, §6.4.2; RFC 3691), CHECK (RFC 3501 §6.4.1)."""
+"""SELECT, EXAMINE, CLOSE, UNSELECT (RFC 9051 §6.3.2, §6.3.3, §6.4.1, §6.4.2; RFC 3691), CHECK (RFC 3501 §6.4.1).
+
+SELECT and EXAMINE take the parameter CONDSTORE (RFC 7162 §3.1.8).
+"""
 
 from postbus.imap.command import Command
 from postbus.imap.commands.folders import parse_folder
 from postbus.imap.cursor import Cursor
+from postbus.imap.modifiers import parse_flag_modifier
 
 
 class Select(Command, frozen=True, kw_only=True):
     """RFC 9051 §6.3.2."""
 
     folder: str
+    condstore: bool = False
 
 
 class Examine(Command, frozen=True, kw_only=True):
     """RFC 9051 §6.3.3."""
 
     folder: str
+    condstore: bool = False
 
 
 class Close(Command, frozen=True, kw_only=True):
@@ -30,13 +36,13 @@ class Check(Command, frozen=True, kw_only=True):
 
 
 def parse_select(tag: bytes, cursor: Cursor) -> Select:
-    """A folder."""
-    return Select(tag=tag, folder=parse_folder(cursor))
+    """A folder and perhaps parameters."""
+    return Select(tag=tag, folder=parse_folder(cursor), condstore=parse_flag_modifier(cursor, b"CONDSTORE"))
 
 
 def parse_examine(tag: bytes, cursor: Cursor) -> Examine:
-    """A folder."""
-    return Examine(tag=tag, folder=parse_folder(cursor))
+    """A folder and perhaps parameters."""
+    return Examine(tag=tag, folder=parse_folder(cursor), condstore=parse_flag_modifier(cursor, b"CONDSTORE"))
 
 
 def parse_close(tag: bytes, cursor: Cursor) -> Close:

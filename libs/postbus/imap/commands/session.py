@@ -1,4 +1,4 @@
-"""Commands of any state: CAPABILITY, NOOP, LOGOUT (RFC 9051 §6.1), ID (RFC 2971), ENABLE (RFC 9051 §6.3.1)."""
+"""Commands of any state: CAPABILITY, NOOP, LOGOUT (RFC 9051 §6.1), ID (RFC 2971), ENABLE (RFC 5161)."""
 
 from postbus.core.errors import RemoteProtocolError
 from postbus.imap.command import Command, require_utf8
@@ -25,7 +25,7 @@ class Id(Command, frozen=True, kw_only=True):
 
 
 class Enable(Command, frozen=True, kw_only=True):
-    """RFC 9051 §6.3.1."""
+    """RFC 5161 §3.1, RFC 9051 §6.3.1."""
 
     capabilities: tuple[bytes, ...]
 

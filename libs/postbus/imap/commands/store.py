@@ -1,4 +1,4 @@
-"""STORE, EXPUNGE, COPY, MOVE and their UID forms (RFC 9051 §6.4.3, §6.4.6-6.4.9)."""
+"""STORE, EXPUNGE, COPY, MOVE and their UID forms (RFC 9051 §6.4.3, §6.4.6-6.4.9; UNCHANGEDSINCE: RFC 7162 §3.1.3)."""
 
 import enum
 
@@ -7,6 +7,7 @@ from postbus.imap.command import Command
 from postbus.imap.commands.folders import parse_folder
 from postbus.imap.cursor import Cursor
 from postbus.imap.flags import parse_flags
+from postbus.imap.modifiers import parse_number_modifier
 from postbus.imap.sets import SequenceSet, parse_sequence_set
 
 
@@ -26,6 +27,8 @@ class Store(Command, frozen=True, kw_only=True):
     action: StoreAction
     silent: bool
     flags: tuple[str, ...]
+    unchanged_since: int | None = None
+    """Messages with a higher mod_seq are left alone."""
 
 
 class Expunge(Command, frozen=True, kw_only=True):
@@ -57,9 +60,8 @@ def _parse_numbers(cursor: Cursor) -> SequenceSet:
 
 def _parse_store(tag: bytes, cursor: Cursor, uid: bool) -> Store:
     numbers = _parse_numbers(cursor)
+    unchanged_since = parse_number_modifier(cursor, b"UNCHANGEDSINCE")
     cursor.expect_space()
-    if cursor.next_is(b"("):
-        raise RemoteProtocolError("CONDSTORE is not offered")
     name = cursor.parse_word()
     silent = name.endswith(b".SILENT")
     try:
@@ -67,16 +69,24 @@ def _parse_store(tag: bytes, cursor: Cursor, uid: bool) -> Store:
     except ValueError as error:
         raise RemoteProtocolError("Expected FLAGS, +FLAGS or -FLAGS") from error
     cursor.expect_space()
-    return Store(tag=tag, uid=uid, numbers=numbers, action=action, silent=silent, flags=parse_flags(cursor))
+    return Store(
+        tag=tag,
+        uid=uid,
+        numbers=numbers,
+        action=action,
+        silent=silent,
+        flags=parse_flags(cursor),
+        unchanged_since=unchanged_since,
+    )
 
 
 def parse_store(tag: bytes, cursor: Cursor) -> Store:
-    """Numbers, action, flags."""
+    """Numbers, perhaps a modifier, action, flags."""
     return _parse_store(tag, cursor, uid=False)
 
 
 def parse_uid_store(tag: bytes, cursor: Cursor) -> Store:
-    """UIDs, action, flags."""
+    """UIDs, perhaps a modifier, action, flags."""
     return _parse_store(tag, cursor, uid=True)
 
 

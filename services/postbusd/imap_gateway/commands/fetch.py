@@ -27,10 +27,10 @@ from postbusd.imap_gateway.fetch_plan import (
     cut_item,
     format_chosen_fields,
     format_cut_label,
-    format_flag_items,
     format_structure,
     make_plan,
 )
+from postbusd.imap_gateway.outcome import settle
 from postbusd.imap_gateway.selected import SelectedFolder
 from postbusd.imap_gateway.state import SessionState
 
@@ -62,7 +62,12 @@ class Heavy:
 async def handle_fetch(session: SessionState, command: Fetch) -> Reply:
     """Messages that are gone but not yet told of are left out (RFC 2180 §4.1.2)."""
     selected = session.require_selected()
-    uids = selected.resolve(command.numbers, command.uid)
+    if FetchItem.MODSEQ in command.items:
+        session.enable_condstore()
+    if command.changed_since is None:
+        uids = selected.resolve(command.numbers, command.uid)
+    else:
+        uids = selected.resolve_changed(command.numbers, command.uid, command.changed_since)
     if uids is None:
         return NO_SUCH_NUMBER
     plan = make_plan(command.items)
@@ -217,19 +222,15 @@ async def _set_seen(
     unseen = tuple(uid for uid in items if (row := view.row_of(uid)) >= 0 and not view.flags[row] & Flag.SEEN)
     if not unseen:
         return
-    result = await session.deps.store.store_flags(
-        StoreRequest(
-            mailbox_id=session.mailbox_id,
-            folder_id=view.folder_id,
-            uids=unseen,
-            mode=StoreMode.ADD,
-            flags=Flag.SEEN,
-        )
+    request = StoreRequest(
+        mailbox_id=session.mailbox_id, folder_id=view.folder_id, uids=unseen, mode=StoreMode.ADD, flags=Flag.SEEN
     )
+    result = await settle(session, lambda: session.deps.store.store_flags(request))
     await session.announce(result.mod_seq, view.folder_id)
-    if FetchItem.FLAGS not in plan.light:
-        for uid in unseen:
-            row = view.row_of(uid)
-            if row >= 0:
-                items[uid].texts.insert(0, format_flag_items(view, [row])[0])
+    told = (FetchItem.UID, FetchItem.FLAGS, FetchItem.MODSEQ) if session.condstore else (FetchItem.FLAGS,)
+    added = [LIGHT_COLUMNS[item] for item in told if item not in plan.light]
+    for uid in unseen:
+        row = view.row_of(uid)
+        if row >= 0:
+            items[uid].texts[:0] = [column(view, [row])[0] for column in added]
     selected.note_told(unseen)

@@ -12,6 +12,7 @@ from postbus.imap.commands.folders import (
     Unsubscribe,
 )
 from postbus.imap.responses import format_status_response
+from postbus.mailstore.names import SEPARATOR
 from postbus.mailstore.values import Folder
 from postbusd.imap_gateway.errors import Reply, refuse
 from postbusd.imap_gateway.state import SessionState
@@ -35,6 +36,8 @@ async def handle_status(session: SessionState, command: Status) -> Reply:
     folder = await find_folder(session, command.folder)
     if folder is None:
         return NO_FOLDER
+    if StatusItem.HIGHESTMODSEQ in command.items:
+        session.enable_condstore()
     session.write(format_status(folder, command.items))
     return Reply(text="Done")
 
@@ -49,6 +52,7 @@ def format_status(folder: Folder, items: Sequence[StatusItem]) -> bytes:
         StatusItem.UNSEEN: folder.unseen,
         StatusItem.DELETED: folder.deleted,
         StatusItem.SIZE: folder.octets,
+        StatusItem.HIGHESTMODSEQ: folder.highest_mod_seq,
     }
     return format_status_response(folder.name, [(item, values[item]) for item in items])
 
@@ -62,11 +66,14 @@ async def handle_create(session: SessionState, command: Create) -> Reply:
 
 async def handle_delete(session: SessionState, command: Delete) -> Reply:
     """RFC 9051 §6.3.5."""
-    folder = await find_folder(session, command.folder)
+    folders = await load_folders(session)
+    folder = next((each for each in folders if each.name == command.folder), None)
     if folder is None:
         return NO_FOLDER
     if session.selected is not None and session.selected.view.folder_id == folder.folder_id:
         return refuse("The folder is selected", b"INUSE")
+    if any(each.name.startswith(folder.name + SEPARATOR) for each in folders):
+        return refuse("There are folders below", b"HASCHILDREN")
     await session.deps.store.delete_folder(session.mailbox_id, folder.folder_id)
     await session.announce(folder.highest_mod_seq + 1, folder.folder_id)
     return Reply(text="Done")

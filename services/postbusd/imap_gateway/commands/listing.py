@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 
+from postbus.imap.commands.folders import StatusItem
 from postbus.imap.commands.listing import List, ListReturn, ListSelection, Lsub
 from postbus.imap.patterns import FolderPattern
 from postbus.imap.responses import DELIMITER, format_list_response
@@ -26,6 +27,8 @@ async def handle_list(session: SessionState, command: List) -> Reply:
     if command.patterns == ("",):
         session.write(b'* LIST (\\Noselect) %b ""\r\n' % DELIMITER)
         return Reply(text="Done")
+    if StatusItem.HIGHESTMODSEQ in command.status:
+        session.enable_condstore()
     folders = await load_folders(session)
     parents = set(_names_above(folder.name for folder in folders))
     above_subscribed = set(_names_above(folder.name for folder in folders if folder.subscribed))

@@ -1,8 +1,8 @@
-"""SELECT, EXAMINE, CLOSE, UNSELECT (RFC 9051 §6.3.2, §6.3.3, §6.4.1, §6.4.2)."""
+"""SELECT, EXAMINE, CLOSE, UNSELECT (RFC 9051 §6.3.2, §6.3.3, §6.4.1, §6.4.2; CONDSTORE: RFC 7162 §3.1.2)."""
 
 from postbus.imap.commands.select import Close, Examine, Select, Unselect
 from postbus.imap.flags import SYSTEM_FLAGS
-from postbus.imap.responses import format_flags, format_untagged
+from postbus.imap.responses import format_flags, format_highest_mod_seq, format_untagged
 from postbus.mailstore.values import Flag
 from postbusd.imap_gateway.commands.folders import NO_FOLDER, find_folder
 from postbusd.imap_gateway.commands.store import expunge
@@ -17,7 +17,10 @@ MAX_LISTED_KEYWORDS = 100
 
 async def handle_select(session: SessionState, command: Select | Examine) -> Reply:
     """Opens the view; a folder selected before is left whatever comes of it (RFC 9051 §6.3.2)."""
-    await session.unselect()
+    if session.selected is not None:
+        session.write(format_untagged(b"OK", "The folder before is closed", b"CLOSED"))
+        await session.unselect()
+    session.condstore = session.condstore or command.condstore
     folder = await find_folder(session, command.folder)
     if folder is None:
         return NO_FOLDER
@@ -43,6 +46,7 @@ def _describe(view: FolderView, read_only: bool) -> bytes:
     unseen = next((row for row, flags_of in enumerate(view.flags) if not flags_of & Flag.SEEN), None)
     if unseen is not None:
         pieces.append(format_untagged(b"OK", "First unseen", b"UNSEEN %d" % (unseen + 1)))
+    pieces.append(format_highest_mod_seq(view.mod_seq))
     return b"".join(pieces)
 
 

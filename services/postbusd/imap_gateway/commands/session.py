@@ -6,6 +6,7 @@ from postbus.imap.commands.select import Check
 from postbus.imap.commands.session import Capability, Enable, Id, Idle, Logout, Namespace, Noop
 from postbus.imap.engine import Line
 from postbus.imap.responses import format_untagged
+from postbusd.imap_gateway.capabilities import ENABLED_BY_NAME
 from postbusd.imap_gateway.errors import Reply, refuse, reject
 from postbusd.imap_gateway.state import Goodbye, SessionState
 
@@ -37,8 +38,11 @@ async def handle_id(session: SessionState, command: Id) -> Reply:
 
 
 async def handle_enable(session: SessionState, command: Enable) -> Reply:
-    """Nothing that is offered needs enabling (RFC 9051 §6.3.1)."""
-    session.write(b"* ENABLED\r\n")
+    """What can't be enabled is left out of the answer (RFC 5161 §3.2): IMAP4rev2, UTF8=ACCEPT and QRESYNC above all."""
+    enabled = [name for name in ENABLED_BY_NAME if name in command.capabilities]
+    if b"CONDSTORE" in enabled:
+        session.enable_condstore()
+    session.write(b" ".join((b"* ENABLED", *enabled)) + b"\r\n")
     return Reply(text="Done")
 
 
@@ -80,4 +84,4 @@ def _tell_news(session: SessionState) -> None:
     selected = session.require_selected()
     if selected.view.gone:
         raise Goodbye("The selected folder is gone")
-    session.write(selected.format_news(allow_expunge=True))
+    session.write(selected.format_news(True, session.condstore))
