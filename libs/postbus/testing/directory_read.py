@@ -85,18 +85,22 @@ class MemoryReader(DirectoryTables):
         return Found(
             domain=DomainFacts(name=name, incoming=domain.incoming),
             mailbox=self._mailbox(address) if named else self._postmaster(key, name),
-            alias=self._mailbox(self.aliases[address].mailbox) if named and address in self.aliases else None,
+            alias=self._alias(address) if named else None,
             wildcard=self._wildcard(key.local_part, name) if full else None,
             group=self._group(address) if full else None,
             list=self._list(address) if full else None,
-            catch_all=tuple(
-                found for each in sorted(domain.catch_all) if (found := self._mailbox(each)) and found.active
-            ),
+            catch_all=()
+            if key.kind is KeyKind.BASE
+            else tuple(found for each in sorted(domain.catch_all) if (found := self._mailbox(each)) and found.active),
         )
 
     def _mailbox(self, address: str) -> MailboxFacts | None:
         mailbox = self.mailboxes.get(address)
         return _facts(mailbox) if mailbox is not None else None
+
+    def _alias(self, address: str) -> MailboxFacts | None:
+        alias = self.aliases.get(address)
+        return self._mailbox(alias.mailbox) if alias is not None and "*" not in address.rpartition("@")[0] else None
 
     def _postmaster(self, key: Key, domain: str) -> MailboxFacts | None:
         if key.kind is KeyKind.BOUNCES and f"{key.local_part}@{domain}" not in self.lists:

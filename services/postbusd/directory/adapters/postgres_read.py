@@ -16,25 +16,71 @@ from postbusd.directory.values import (
     DomainFacts,
     Found,
     Key,
-    KeyKind,
+    ListFacts,
     Login,
     MailboxFacts,
+    Member,
     StoredRoute,
 )
 
 _FIND = """
-SELECT r.revision, w.position, d.name, d.incoming, m.mailbox_id, m.local_part, m.domain, m.active, m.quota_octets
+SELECT r.revision, w.position, d.name, d.incoming, f.*
 FROM directory.revision r
-CROSS JOIN unnest($1::text[], $2::text[], $3::boolean[]) WITH ORDINALITY AS w(local_part, domain, system, position)
+CROSS JOIN unnest($1::text[], $2::text[], $3::text[]) WITH ORDINALITY AS w(local_part, domain, kind, position)
 LEFT JOIN directory.domain d ON d.name = coalesce(
     nullif(w.domain, ''), (SELECT name FROM directory.domain WHERE incoming ORDER BY created, name LIMIT 1))
 LEFT JOIN LATERAL (
-    SELECT * FROM directory.mailbox
-    WHERE NOT w.system AND domain = d.name AND local_part = w.local_part
+    SELECT 'mailbox' AS step, m.mailbox_id, m.local_part, m.domain, m.active, m.quota_octets, '' AS rank,
+        false AS members_only, NULL::text[] AS local_parts, NULL::text[] AS domains, NULL::boolean[] AS ours
+    FROM directory.mailbox m
+    WHERE w.kind IN ('name', 'base') AND m.domain = d.name AND m.local_part = w.local_part
     UNION ALL
-    (SELECT * FROM directory.mailbox
-     WHERE w.system AND domain = d.name AND active ORDER BY created, mailbox_id LIMIT 1)
-) m ON true
+    (SELECT 'mailbox', m.mailbox_id, m.local_part, m.domain, m.active, m.quota_octets, '', false, NULL, NULL, NULL
+     FROM directory.mailbox m
+     WHERE m.domain = d.name AND m.active AND (w.kind = 'system' OR w.kind = 'bounces' AND EXISTS (
+        SELECT FROM directory.mailing_list l WHERE l.domain = d.name AND l.local_part = w.local_part))
+     ORDER BY m.created, m.mailbox_id LIMIT 1)
+    UNION ALL
+    SELECT 'alias', m.mailbox_id, m.local_part, m.domain, m.active, m.quota_octets, '', false, NULL, NULL, NULL
+    FROM directory.alias a JOIN directory.mailbox m USING (mailbox_id)
+    WHERE w.kind IN ('name', 'base') AND a.domain = d.name AND a.local_part = w.local_part AND NOT a.wildcard
+    UNION ALL
+    SELECT 'wildcard', m.mailbox_id, m.local_part, m.domain, m.active, m.quota_octets, '', false, NULL, NULL, NULL
+    FROM (
+        SELECT a.mailbox_id FROM directory.alias a
+        WHERE w.kind = 'name' AND a.domain = d.name AND a.wildcard AND w.local_part LIKE a.like_pattern
+            AND a.anchor = ANY (ARRAY(
+                SELECT '<' || left(w.local_part, n) FROM generate_series(0, length(w.local_part)) n
+                UNION ALL
+                SELECT '>' || right(w.local_part, n) FROM generate_series(1, length(w.local_part)) n))
+        ORDER BY a.literal_characters DESC, length(a.local_part), a.local_part COLLATE "C" LIMIT 1
+    ) best JOIN directory.mailbox m USING (mailbox_id)
+    UNION ALL
+    SELECT 'group', m.mailbox_id, m.local_part, m.domain, m.active, m.quota_octets, u.username, false, NULL, NULL, NULL
+    FROM directory.user_group g
+    LEFT JOIN directory.group_member b USING (group_id)
+    LEFT JOIN directory.user_account u ON u.user_id = b.user_id AND u.active
+    LEFT JOIN LATERAL (
+        SELECT * FROM directory.mailbox o WHERE o.owner_user = u.user_id AND o.active
+        ORDER BY o.created, o.mailbox_id LIMIT 1
+    ) m ON true
+    WHERE w.kind = 'name' AND g.domain = d.name AND g.local_part = w.local_part
+    UNION ALL
+    SELECT 'list', NULL, l.local_part, l.domain, l.active, NULL, '', l.members_only, e.local_parts, e.domains, e.ours
+    FROM directory.mailing_list l
+    LEFT JOIN LATERAL (
+        SELECT array_agg(x.local_part ORDER BY x.domain COLLATE "C", x.local_part COLLATE "C") AS local_parts,
+            array_agg(x.domain ORDER BY x.domain COLLATE "C", x.local_part COLLATE "C") AS domains,
+            array_agg(coalesce(o.incoming, false) ORDER BY x.domain COLLATE "C", x.local_part COLLATE "C") AS ours
+        FROM directory.list_member x LEFT JOIN directory.domain o ON o.name = x.domain WHERE x.list_id = l.list_id
+    ) e ON true
+    WHERE w.kind = 'name' AND l.domain = d.name AND l.local_part = w.local_part
+    UNION ALL
+    SELECT 'catch_all', m.mailbox_id, m.local_part, m.domain, m.active, m.quota_octets,
+        m.local_part || '@' || m.domain, false, NULL, NULL, NULL
+    FROM directory.catch_all c JOIN directory.mailbox m USING (mailbox_id)
+    WHERE w.kind <> 'base' AND c.domain = d.name AND m.active
+) f ON true
 """
 _LOAD_LOGIN = """
 SELECT r.revision, m.mailbox_id, m.local_part, m.domain, m.active, m.quota_octets,
@@ -76,16 +122,14 @@ class PostgresReader(PostgresSessions):
                 _FIND,
                 [key.local_part for key in keys],
                 [key.domain for key in keys],
-                [key.kind is KeyKind.SYSTEM for key in keys],
+                [key.kind.value for key in keys],
             )
-        found = {
-            keys[row["position"] - 1]: Found(
-                domain=DomainFacts(name=row["name"], incoming=row["incoming"]) if row["name"] is not None else None,
-                mailbox=_mailbox(row) if row["mailbox_id"] is not None else None,
-            )
-            for row in rows
+        by_position: dict[int, list[asyncpg.Record]] = {}
+        for row in rows:
+            by_position.setdefault(row["position"], []).append(row)
+        return rows[0]["revision"] if rows else 0, {
+            keys[position - 1]: _found(of_key) for position, of_key in by_position.items()
         }
-        return rows[0]["revision"] if rows else 0, found
 
     async def load_login(self, local_part: str, domain: str, tag: int) -> Login | None:
         """A mailbox with what opens it, by its folded name."""
@@ -122,6 +166,41 @@ class PostgresReader(PostgresSessions):
         async with self._connection() as session:
             value: int = await session.fetchval("SELECT revision FROM directory.revision")
         return value
+
+
+def _found(rows: Sequence[asyncpg.Record]) -> Found:
+    """All rows of one key; without an answer there is still one that names the domain."""
+    if rows[0]["name"] is None:
+        return Found()
+    by_step: dict[str | None, list[asyncpg.Record]] = {}
+    for row in sorted(rows, key=lambda row: row["rank"] or ""):
+        by_step.setdefault(row["step"], []).append(row)
+    groups = by_step.get("group")
+    lists = by_step.get("list")
+    return Found(
+        domain=DomainFacts(name=rows[0]["name"], incoming=rows[0]["incoming"]),
+        mailbox=_only(by_step.get("mailbox")),
+        alias=_only(by_step.get("alias")),
+        wildcard=_only(by_step.get("wildcard")),
+        group=tuple(_mailbox(row) for row in groups if row["mailbox_id"] is not None) if groups else None,
+        list=_list(lists[0]) if lists else None,
+        catch_all=tuple(_mailbox(row) for row in by_step.get("catch_all", ())),
+    )
+
+
+def _only(rows: Sequence[asyncpg.Record] | None) -> MailboxFacts | None:
+    return _mailbox(rows[0]) if rows else None
+
+
+def _list(row: asyncpg.Record) -> ListFacts:
+    members = zip(row["local_parts"] or (), row["domains"] or (), row["ours"] or (), strict=True)
+    return ListFacts(
+        local_part=row["local_part"],
+        domain=row["domain"],
+        active=row["active"],
+        members_only=row["members_only"],
+        members=tuple(Member(local_part=name, domain=domain, ours=ours) for name, domain, ours in members),
+    )
 
 
 def _mailbox(row: asyncpg.Record) -> MailboxFacts:

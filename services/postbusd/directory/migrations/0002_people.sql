@@ -78,11 +78,21 @@ CREATE TABLE directory.alias (
     literal_characters integer GENERATED ALWAYS AS (length(replace(local_part, '*', ''))) STORED,
     like_pattern text GENERATED ALWAYS AS (
         replace(replace(replace(replace(local_part, '\', '\\'), '%', '\%'), '_', '\_'), '*', '%')) STORED,
+    anchor text GENERATED ALWAYS AS (
+        CASE
+            WHEN strpos(local_part, '*') = 0 THEN NULL
+            WHEN strpos(local_part, '*') >= strpos(reverse(local_part), '*')
+                THEN '<' || left(local_part, strpos(local_part, '*') - 1)
+            ELSE '>' || right(local_part, strpos(reverse(local_part), '*') - 1)
+        END) STORED,
     PRIMARY KEY (domain, local_part)
 );
-CREATE INDEX alias_wildcard ON directory.alias (domain, literal_characters DESC, local_part) WHERE wildcard;
+CREATE INDEX alias_wildcard ON directory.alias (domain, anchor) WHERE wildcard;
 CREATE INDEX alias_mailbox ON directory.alias (mailbox_id);
 COMMENT ON COLUMN directory.alias.literal_characters IS 'The more, the more specific a wildcard is.';
+COMMENT ON COLUMN directory.alias.anchor IS
+    'Of a wildcard: < and what stands before its first *, or > and what follows its last one, whichever is longer. An
+address can fit only those whose anchor is one of its own beginnings or ends: few among thousands.';
 
 CREATE TABLE directory.mailing_list (
     list_id uuid PRIMARY KEY,

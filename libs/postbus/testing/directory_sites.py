@@ -1,0 +1,163 @@
+"""Directories for tests of the reading side: filled by hand, or drawn by Hypothesis."""
+
+from typing import TypeVar
+
+from hypothesis import strategies as st
+
+from postbus.contracts.directory import (
+    Alias,
+    App,
+    Domain,
+    Group,
+    Mailbox,
+    MailingList,
+    Owner,
+    OwnerKind,
+    Relay,
+    User,
+)
+from postbus.core.ids import MailboxId
+from postbus.testing.directory import KEYS, MemoryDirectory
+from postbus.testing.directory_tables import StoredPassword
+
+V = TypeVar("V")
+OURS = ("a.test", "b.test", "sub.a.test")
+FOREIGN = "c.test"
+NAMES = ("ann", "bob", "ann.b", "x-1", "nan")
+WILDCARDS = ("*", "a*", "*b", "a*b", "a**b", "*n*", "ann+*", "*+news", "*-1", "b*")
+USERS = ("kim", "lee", "pat")
+GROUPS = ("staff", "board")
+
+
+class Site:
+    """A directory that is filled by hand; names without a domain are of the first one."""
+
+    def __init__(self, *domains: str) -> None:
+        self.directory = MemoryDirectory()
+        self.used: dict[MailboxId, int] = {}
+        for name in domains:
+            self.put_domain(name)
+
+    def put_domain(
+        self, name: str, *, incoming: bool = True, catch_all: tuple[str, ...] = (), relay: Relay | None = None
+    ) -> None:
+        """A domain, receiving unless told otherwise."""
+        self._put(self.directory.domains, name, Domain(name=name, incoming=incoming, catch_all=catch_all, relay=relay))
+
+    def put_user(self, username: str, password: str = "", *, active: bool = True, tagged: bool = True) -> None:
+        """A user, whose hash is PlainHasher's."""
+        self._put(self.directory.users, username, User(username=username, active=active))
+        if password:
+            tag = KEYS.tag(password) if tagged else None
+            self.directory.passwords[username] = StoredPassword(secret_hash=f"plain:{password}", tag=tag)
+
+    def put_group(self, name: str, *members: str, address: str = "") -> None:
+        """A group of users."""
+        self._put(self.directory.groups, name, Group(name=name, members=members, address=address))
+
+    def put_app(self, name: str, address: str, credential: str, *, active: bool = True) -> None:
+        """An app with its mailbox."""
+        self._put(self.directory.apps, name, App(name=name, address=address, active=active))
+        self.directory.credentials[name] = KEYS.index(credential)
+        self.put_mailbox(address, owner=Owner(kind=OwnerKind.APP, name=name))
+
+    def put_mailbox(
+        self,
+        address: str,
+        *,
+        active: bool = True,
+        owner: Owner | None = None,
+        quota_octets: int | None = None,
+        used_octets: int = 0,
+    ) -> MailboxId:
+        """A mailbox; without an owner its user is made, named by the address."""
+        number = len(self.directory.mailboxes)
+        mailbox_id = MailboxId(f"00000000-0000-7000-8000-{number:012x}")
+        if owner is None:
+            owner = Owner(kind=OwnerKind.USER, name=address)
+            self.directory.users.setdefault(address, User(username=address))
+        mailbox = Mailbox(mailbox_id=mailbox_id, address=address, active=active, quota_octets=quota_octets, owner=owner)
+        self._put(self.directory.mailboxes, address, mailbox)
+        self.used[mailbox_id] = used_octets
+        return mailbox_id
+
+    def put_alias(self, address: str, mailbox: str) -> None:
+        """An alias, or a wildcard."""
+        self._put(self.directory.aliases, address, Alias(address=address, mailbox=mailbox))
+
+    def put_list(self, address: str, *members: str, active: bool = True, members_only: bool = False) -> None:
+        """A list."""
+        made = MailingList(address=address, members=members, active=active, members_only=members_only)
+        self._put(self.directory.lists, address, made)
+
+    def _put(self, table: dict[str, V], name: str, value: V) -> None:
+        table[name] = value
+        self.directory.number += 1
+
+
+@st.composite
+def sites(draw: st.DrawFn) -> Site:
+    """Directories of a few domains, where every address is one thing only."""
+    site = Site()
+    for name in draw(st.permutations(OURS)):
+        site.put_domain(name, incoming=draw(st.booleans() | st.just(True)))
+    for name in USERS:
+        site.put_user(name, active=draw(st.booleans() | st.just(True)))
+    kinds = draw(
+        st.dictionaries(
+            st.tuples(st.sampled_from(NAMES), st.sampled_from(OURS)),
+            st.sampled_from(("mailbox", "mailbox", "alias", "group", "list")),
+            max_size=12,
+        )
+    )
+    of_kind = {
+        kind: [f"{name}@{domain}" for (name, domain), each in kinds.items() if each == kind]
+        for kind in ("mailbox", "alias", "group", "list")
+    }
+    _draw_groups(draw, site, of_kind["group"])
+    _draw_mailboxes(draw, site, of_kind["mailbox"])
+    if of_kind["mailbox"]:
+        _draw_aliases(draw, site, of_kind["alias"])
+    for address in of_kind["list"]:
+        members = draw(st.lists(st.sampled_from(addresses()), unique=True, max_size=4))
+        site.put_list(address, *members, active=draw(st.booleans() | st.just(True)), members_only=draw(st.booleans()))
+    return site
+
+
+def addresses() -> list[str]:
+    """All that a drawn directory may know, and some that none does."""
+    details = ("", "+news", "+News+x", "-bounces")
+    names = [name + detail for name in NAMES for detail in details] + ["postmaster", "abuse", "nobody", "annb", "b-1"]
+    return [f"{name}@{domain}" for name in names for domain in (*OURS, FOREIGN)]
+
+
+def _draw_groups(draw: st.DrawFn, site: Site, with_address: list[str]) -> None:
+    for name, address in zip(GROUPS, [*with_address, "", ""], strict=False):
+        site.put_group(name, *draw(st.lists(st.sampled_from(USERS), unique=True)), address=address)
+
+
+def _draw_mailboxes(draw: st.DrawFn, site: Site, of_mailboxes: list[str]) -> None:
+    owners = [Owner(kind=OwnerKind.USER, name=name) for name in USERS]
+    owners += [Owner(kind=OwnerKind.GROUP, name=name) for name in GROUPS]
+    for address in of_mailboxes:
+        site.put_mailbox(
+            address,
+            active=draw(st.booleans() | st.just(True)),
+            owner=draw(st.sampled_from(owners)),
+            quota_octets=draw(st.sampled_from([None, 100])),
+            used_octets=draw(st.sampled_from([0, 99, 100, 101])),
+        )
+    for name in OURS:
+        if of_mailboxes:
+            catch_all = tuple(draw(st.lists(st.sampled_from(of_mailboxes), unique=True, max_size=2) | st.just([])))
+            site.put_domain(name, incoming=site.directory.domains[name].incoming, catch_all=catch_all)
+
+
+def _draw_aliases(draw: st.DrawFn, site: Site, of_aliases: list[str]) -> None:
+    mailboxes = st.sampled_from(list(site.directory.mailboxes))
+    for address in of_aliases:
+        site.put_alias(address, draw(mailboxes))
+    for name, domain in draw(
+        st.lists(st.tuples(st.sampled_from(WILDCARDS), st.sampled_from(OURS)), unique=True, max_size=4)
+    ):
+        site.put_alias(f"{name}@{domain}", draw(mailboxes))
