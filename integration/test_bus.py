@@ -10,10 +10,12 @@ import msgspec
 import pytest
 
 from postbus.bus.nats import NatsBus
+from postbus.bus.ports import Counting
 from postbus.bus.streams import ensure_streams
 from postbus.contracts.events import Event, EventType, FolderChanged
 from postbus.core.errors import ErrorKind, MailError
 from postbus.core.ids import FolderId, MailboxId, ModSeq, new_queue_id, new_uuid7
+from postbus.testing.counting_contract import CountingContract, unused_key
 from postbus.testing.mail import accepted_mail, forward_path
 
 if TYPE_CHECKING:
@@ -191,3 +193,35 @@ async def test_what_is_old_and_acknowledged_is_trimmed(
     monkeypatch.setattr("postbus.bus.nats.REPLAY_WINDOW_HOURS", -1)
     assert await delivery.trim_mail() >= 4
     assert len(await delivery.fetch_mail(64, 5)) == 1
+
+
+class TestNatsCounting(CountingContract):
+    @pytest.fixture
+    async def counting(self, edge: NatsBus) -> Counting:
+        await edge.publish_mail(accepted_mail(queue_id(), PATH))
+        return edge
+
+
+async def test_a_window_ends_and_services_count_together(nats: "Nats", edge: NatsBus) -> None:
+    key = unused_key()
+    async with connected(nats, "smtp-edge") as other:
+        await other.publish_mail(accepted_mail(queue_id(), PATH))
+        assert [await bus.count(key, 1, 86_400) for bus in (edge, other)] == [1, 2]
+    await edge.count(key, 5, 1)
+    for _ in range(100):
+        if await edge.count(key, 1, 1) == 1:
+            break
+        await asyncio.sleep(0.05)
+    else:
+        pytest.fail("the window did not end")
+
+
+async def test_counting_fails_at_once_without_the_bus_and_for_others(nats: "Nats", delivery: NatsBus) -> None:
+    away = NatsBus(nats.url, "smtp-edge", nats.password("smtp-edge"))
+    with pytest.raises(MailError) as error:
+        await away.count("a", 1, 60)
+    assert error.value.kind is ErrorKind.UNAVAILABLE
+    await delivery.publish_mail(accepted_mail(queue_id(), PATH))
+    with pytest.raises(MailError) as denied:
+        await delivery.count("a", 1, 60)
+    assert denied.value.kind is ErrorKind.UNAVAILABLE

@@ -1,6 +1,11 @@
 """The allow-list of architecture §2, §6 on NATS."""
 
-from postbus.bus.subjects import SUBJECT_CERTIFICATE_CHANGED, SUBJECT_DIRECTORY_CHANGED, SUBJECT_MAIL_ACCEPTED
+from postbus.bus.subjects import (
+    SUBJECT_CERTIFICATE_CHANGED,
+    SUBJECT_DIRECTORY_CHANGED,
+    SUBJECT_MAIL_ACCEPTED,
+    SUBJECT_RATE_ALL,
+)
 from postbus.runtime.embedded.nats_permissions import inbox_prefix, service_permissions
 
 
@@ -10,6 +15,10 @@ def _publishers(subject: str) -> set[str]:
 
 def test_only_smtp_edge_and_delivery_publish_accepted_mail() -> None:
     assert _publishers(SUBJECT_MAIL_ACCEPTED) == {"smtp-edge", "delivery"}
+
+
+def test_only_smtp_edge_counts_rates() -> None:
+    assert _publishers(SUBJECT_RATE_ALL) == {"smtp-edge"}
 
 
 def test_each_change_has_one_publisher() -> None:

@@ -27,8 +27,10 @@ from postbus.bus.subjects import (
     REPUBLISH_SECONDS,
     STREAM_EVENT,
     STREAM_MAIL,
+    STREAM_RATES,
     SUBJECT_EVENT,
     SUBJECT_MAIL_ACCEPTED,
+    rate_subject,
 )
 from postbus.contracts.events import Event, EventBatch, MailAccepted
 from postbus.core.errors import ErrorKind, MailError
@@ -38,12 +40,15 @@ log = logging.getLogger(__name__)
 
 PUBACK_SECONDS = 5.0
 """How long one publish waits for its PubAck before it is repeated."""
+COUNT_SECONDS = 1.0
+"""How long a count waits for its total."""
 CONNECT_SECONDS = 2
 RECONNECT_SECONDS = 0.2
 MAX_PAYLOAD_OCTETS = 4 * 1024 * 1024
 """nats-server's max_payload in our configurations; a MailAccepted that exceeds it goes without its scan."""
 MAX_EVENT_RETRY_SECONDS = 16.0
 """Doubled from one second at each attempt: an outage of the event log's database must not be a storm."""
+_INCREMENT = "Nats-Incr"
 
 BusError = (nats.errors.Error, TimeoutError, OSError)
 
@@ -249,6 +254,22 @@ class NatsBus:
             await message.retry(min(MAX_EVENT_RETRY_SECONDS, 2.0 ** min(message.attempt - 1, 16)))
         else:
             await message.ack()
+
+    # Counting
+
+    async def count(self, key: str, amount: int, window_seconds: int) -> int:
+        """See `Counting.count`."""
+        subject = rate_subject(key, window_seconds, int(time.time()))
+        if not self._client.is_connected:
+            raise MailError(ErrorKind.UNAVAILABLE, "bus: not connected")
+        increment = {_INCREMENT: f"{amount:+d}"}
+        try:
+            ack = await self._client.jetstream().publish(subject, b"", COUNT_SECONDS, headers=increment)
+        except BusError as error:
+            raise MailError(ErrorKind.UNAVAILABLE, f"bus: count: {type(error).__name__}") from error
+        if ack.val is None:
+            raise MailError(ErrorKind.UNAVAILABLE, f"bus: count: {STREAM_RATES} is no stream of counters")
+        return int(ack.val)
 
     # WakeUps
 

@@ -86,5 +86,18 @@ class WakeUps(Protocol):
         ...
 
 
-class Bus(MailPublisher, MailConsumer, EventBus, WakeUps, Protocol):
+class Counting(Protocol):
+    """Rates that hold for the whole installation, whichever process counts (architecture §2)."""
+
+    async def count(self, key: str, amount: int, window_seconds: int) -> int:
+        """Adds `amount` to the counter of `key` in the current window; its total after that.
+
+        Windows are fixed: they begin at whole multiples of `window_seconds` of Unix time, and no longer than a day.
+        `key` is one or more tokens of letters, digits, `-`, `_` and `:`, joined by dots. A count may be lost with the
+        bus; it is never told twice. Raises MailError: UNAVAILABLE, at once while there is no connection.
+        """
+        ...
+
+
+class Bus(MailPublisher, MailConsumer, EventBus, WakeUps, Counting, Protocol):
     """All of it."""

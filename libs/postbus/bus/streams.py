@@ -3,7 +3,15 @@
 import nats
 from nats.aio.client import Client
 from nats.js import JetStreamContext
-from nats.js.api import AckPolicy, ConsumerConfig, DiscardPolicy, RetentionPolicy, StorageType, StreamConfig
+from nats.js.api import (
+    AckPolicy,
+    ConsumerConfig,
+    DiscardPolicy,
+    PersistMode,
+    RetentionPolicy,
+    StorageType,
+    StreamConfig,
+)
 from nats.js.errors import NotFoundError
 
 from postbus.bus.subjects import (
@@ -11,12 +19,15 @@ from postbus.bus.subjects import (
     CONSUMER_DELIVERY,
     CONSUMER_FILTER,
     DUPLICATE_WINDOW_SECONDS,
+    MAX_RATE_WINDOW_SECONDS,
     STREAM_EVENT,
     STREAM_MAIL,
+    STREAM_RATES,
     STREAM_TRAINED,
     SUBJECT_EVENT_ALL,
     SUBJECT_MAIL_ACCEPTED,
     SUBJECT_MAIL_TRAINED,
+    SUBJECT_RATE_ALL,
 )
 
 MAX_ACK_PENDING = 512
@@ -25,6 +36,8 @@ EVENT_RETENTION_SECONDS = 7 * 86400
 """The event log itself is admin-api's table; the stream only has to outlast its absence."""
 TRAINED_RETENTION_SECONDS = 30 * 86400
 MAX_EVENT_OCTETS = 1 << 30
+MAX_RATE_OCTETS = 16 << 20
+"""About 100,000 counters; beyond it the oldest begin anew."""
 
 
 def stream_configs(replicas: int) -> list[StreamConfig]:
@@ -48,7 +61,30 @@ def stream_configs(replicas: int) -> list[StreamConfig]:
         durable(STREAM_MAIL, SUBJECT_MAIL_ACCEPTED, 0, -1),
         durable(STREAM_TRAINED, SUBJECT_MAIL_TRAINED, TRAINED_RETENTION_SECONDS, MAX_EVENT_OCTETS),
         durable(STREAM_EVENT, SUBJECT_EVENT_ALL, EVENT_RETENTION_SECONDS, MAX_EVENT_OCTETS),
+        _rates(replicas),
     ]
+
+
+def _rates(replicas: int) -> StreamConfig:
+    """Counters (NATS ADR-49): one message a subject, the running total.
+
+    On files although nobody would miss them: a single server forgets a memory stream itself when it restarts. They are
+    not synced at each count where the server lets us say so (a stream of one replica).
+    """
+    return StreamConfig(
+        name=STREAM_RATES,
+        subjects=[SUBJECT_RATE_ALL],
+        storage=StorageType.FILE,
+        persist_mode=PersistMode.ASYNC if replicas == 1 else None,
+        retention=RetentionPolicy.LIMITS,
+        discard=DiscardPolicy.OLD,
+        max_age=MAX_RATE_WINDOW_SECONDS,
+        max_bytes=MAX_RATE_OCTETS,
+        max_msgs_per_subject=1,
+        num_replicas=replicas,
+        allow_msg_counter=True,
+        deny_delete=True,
+    )
 
 
 def consumer_configs() -> list[tuple[str, ConsumerConfig]]:

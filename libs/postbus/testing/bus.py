@@ -8,6 +8,7 @@ import msgspec
 
 from postbus.bus.codec import decode_value, encode_value
 from postbus.bus.ports import Handler, MailDelivery, Value
+from postbus.bus.subjects import rate_subject
 from postbus.contracts.events import Event, EventBatch, MailAccepted
 from postbus.core.errors import MailError
 
@@ -48,6 +49,8 @@ class FakeBus:
         self.mail: list[MailAccepted] = []
         self.events: list[Event] = []
         self.wakes: list[tuple[str, msgspec.Struct]] = []
+        self.counts: dict[tuple[str, int], int] = {}
+        """Totals by key and window length; clear it when a window ends."""
         self.fail_with: MailError | None = None
         self.reconnect_callbacks: list[Callable[[], Awaitable[None]]] = []
         self._fetched = 0
@@ -108,6 +111,13 @@ class FakeBus:
                     break
                 except MailError:
                     await asyncio.sleep(0)
+
+    async def count(self, key: str, amount: int, window_seconds: int) -> int:
+        """The total in `counts`."""
+        rate_subject(key, window_seconds, 0)
+        self._check()
+        self.counts[key, window_seconds] = total = self.counts.get((key, window_seconds), 0) + amount
+        return total
 
     async def wake(self, subject: str, value: msgspec.Struct) -> None:
         """To all listeners at once; lost while `fail_with` is set."""

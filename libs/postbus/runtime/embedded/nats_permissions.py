@@ -1,8 +1,8 @@
 """Who may publish and hear what on NATS: the table of architecture §2 as subject permissions (§6).
 
 Every service has a user of its name and an inbox prefix of its own, `_INBOX_<service>`, so that nobody reads another's
-answers. Only smtp-edge and delivery publish `mail.accepted`; nobody administers streams but the migrator's user, and
-delivery may purge (trim) MAIL.
+answers. Only smtp-edge and delivery publish `mail.accepted`, only smtp-edge counts rates; nobody administers streams
+but the migrator's user, and delivery may purge (trim) MAIL.
 """
 
 import msgspec
@@ -21,6 +21,7 @@ from postbus.bus.subjects import (
     SUBJECT_INDEX_WANTED,
     SUBJECT_MAIL_ACCEPTED,
     SUBJECT_MAIL_TRAINED,
+    SUBJECT_RATE_ALL,
 )
 from postbus.runtime.roster import SERVICES
 
@@ -48,7 +49,7 @@ _EVERYBODY_PUBLISHES = (SUBJECT_EVENT_ALL, "$JS.API.INFO")
 _FOLDERS = f"{SUBJECT_FOLDER_CHANGED}.>"
 
 _PUBLISHES: dict[str, tuple[str, ...]] = {
-    "smtp-edge": (SUBJECT_MAIL_ACCEPTED,),
+    "smtp-edge": (SUBJECT_MAIL_ACCEPTED, SUBJECT_RATE_ALL),
     "delivery": (SUBJECT_MAIL_ACCEPTED, SUBJECT_MAIL_TRAINED, _FOLDERS, SUBJECT_INDEX_WANTED),
     "imap-gateway": (_FOLDERS, SUBJECT_INDEX_WANTED),
     "directory": (SUBJECT_DIRECTORY_CHANGED,),
