@@ -1,10 +1,13 @@
 """Settings of delivery."""
 
+import ipaddress
 from typing import Annotated
 
 import msgspec
 
 from postbus.runtime.settings import field_doc
+
+Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 
 class DeliverySettings(msgspec.Struct, frozen=True, kw_only=True):
@@ -19,10 +22,27 @@ class DeliverySettings(msgspec.Struct, frozen=True, kw_only=True):
     history_days: Annotated[
         int, field_doc("Days that operation keys and change rows are kept; more than the replay window of 48 h.")
     ] = 60
-    mx_port: Annotated[
-        int, field_doc("Port of remote MXs, other than 25 for tests only; unused until mail to other hosts comes.")
-    ] = 25
+    mx_port: Annotated[int, field_doc("Port of remote MXs, other than 25 for tests only.")] = 25
     egress_allow: Annotated[
         tuple[str, ...],
-        field_doc("Private and loopback networks that mail may be sent to; unused until mail to other hosts comes."),
+        field_doc(
+            "Networks of private, loopback or link-local addresses that MXs may lie in, as 192.0.2.0/24; a smart host "
+            "needs no leave."
+        ),
     ] = ()
+    relay_ca_file: Annotated[
+        str, field_doc("Certificates of private CAs that smart hosts may have besides the system's, PEM; empty: none.")
+    ] = ""
+
+    def __post_init__(self) -> None:
+        """Raises ValueError naming the field."""
+        if not 0 < self.mx_port < 65536:
+            raise ValueError("mx_port: 1 to 65535")
+        try:
+            self.egress_networks()
+        except ValueError as error:
+            raise ValueError(f"egress_allow: {error}") from error
+
+    def egress_networks(self) -> tuple[Network, ...]:
+        """`egress_allow` as networks. Raises ValueError, naming the entry."""
+        return tuple(ipaddress.ip_network(text) for text in self.egress_allow)

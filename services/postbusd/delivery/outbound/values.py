@@ -68,3 +68,7 @@ class RecipientResult(msgspec.Struct, frozen=True, kw_only=True):
     """Protocol and cipher; empty: plain text."""
     is_reply: bool = False
     """Whether `reply` is the remote's (RFC 3464 §2.3.6: only then it is a Diagnostic-Code of type smtp)."""
+    relay_failed: bool = False
+    """The smart host was of no use: unreachable, not secure, or it refused the login (event RELAY_FAILURE)."""
+    dsn_offered: bool = False
+    """SENT: the remote took the DSN parameters over; else we answer NOTIFY=SUCCESS with `relayed` (RFC 3461 §5.2.2)."""
