@@ -1,5 +1,7 @@
 """Parsers and formatters of the commands' parts: parse∘format = id, and what is refused."""
 
+import re
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -10,6 +12,7 @@ from postbus.imap.commands.fetch import BodyItem, Fetch, FetchItem, Item, format
 from postbus.imap.commands.folders import Status, StatusItem
 from postbus.imap.commands.listing import List, ListReturn, ListSelection
 from postbus.imap.commands.search import Search, SearchResult, UnknownCharsetError
+from postbus.imap.commands.select import Examine, Select
 from postbus.imap.commands.store import Expunge, Store, StoreAction
 from postbus.imap.cursor import Cursor
 from postbus.imap.dates import format_date, format_date_time, parse_date, parse_date_time
@@ -25,6 +28,7 @@ from postbus.imap.search_keys import (
     DateKey,
     DateTest,
     FlagKey,
+    ModSeqKey,
     NotKey,
     NumbersKey,
     OrKey,
@@ -33,6 +37,7 @@ from postbus.imap.search_keys import (
     TextKey,
     TextKind,
     format_key,
+    walk_keys,
 )
 from postbus.imap.sections import Section, SectionText
 from postbus.imap.sets import SequenceSet, format_sequence_set, parse_sequence_set
@@ -165,6 +170,7 @@ leaf_keys = (
     | st.builds(FlagKey, flag=st.sampled_from(["\\Seen", "\\Draft", "$Junk", "work"]), present=st.booleans())
     | st.builds(NumbersKey, numbers=sets, uid=st.booleans())
     | st.builds(SizeKey, larger=st.booleans(), octets=st.integers(0, 1 << 60))
+    | st.builds(ModSeqKey, mod_seq=st.integers(0, (1 << 63) - 1))
     | st.builds(DateKey, field=st.sampled_from(DateField), test=st.sampled_from(DateTest), day=days)
     | st.builds(TextKey, kind=st.sampled_from([kind for kind in TextKind if kind is not TextKind.HEADER]), value=words)
     | st.builds(TextKey, kind=st.just(TextKind.HEADER), value=words, header_name=st.sampled_from(["List-Id", "X"]))
@@ -186,6 +192,14 @@ def test_search_keys_round_trip(key: SearchKey) -> None:
     search = parse(b"a SEARCH " + format_key(key))
     assert isinstance(search, Search)
     assert search.key == key
+
+
+@FAST
+@given(search_keys)
+def test_walking_finds_every_key(key: SearchKey) -> None:
+    kinds = ("NotKey", "OrKey", "AndKey")
+    leaves = sum(1 for each in walk_keys(key) if type(each).__name__ not in kinds)
+    assert leaves == len(re.findall(r"(?:All|Flag|Numbers|Size|Date|Text|ModSeq)Key\(", repr(key)))
 
 
 def test_a_search_has_options_and_a_charset() -> None:
@@ -261,6 +275,39 @@ def test_store_and_expunge() -> None:
     assert parse(b"a UID EXPUNGE 4:*") == Expunge(tag=b"a", numbers=SequenceSet(ranges=((4, 0),)))
     with pytest.raises(RemoteProtocolError):
         parse(b"a STORE 1 FLAGS (\\Recent)")
+
+
+def test_modifiers_of_condstore() -> None:
+    """RFC 7162 §3.1."""
+    store = parse(b"a STORE 1 (unchangedsince 0) FLAGS.SILENT ()")
+    assert isinstance(store, Store)
+    assert (store.unchanged_since, store.silent, store.flags) == (0, True, ())
+    fetch = parse(b"a UID FETCH 1:* (FLAGS)  (CHANGEDSINCE 9223372036854775807) ")
+    assert isinstance(fetch, Fetch)
+    assert fetch.changed_since == (1 << 63) - 1
+    assert fetch.items == (FetchItem.UID, FetchItem.FLAGS, FetchItem.MODSEQ)
+    once = parse(b"a FETCH 1 (MODSEQ FLAGS) (CHANGEDSINCE 1)")
+    assert isinstance(once, Fetch)
+    assert once.items == (FetchItem.MODSEQ, FetchItem.FLAGS)
+    fast = parse(b"a FETCH 1 FAST (CHANGEDSINCE 1)")
+    assert isinstance(fast, Fetch)
+    assert fast.items[-1] is FetchItem.MODSEQ
+    assert parse(b'a SELECT "a b" (condstore) ') == Select(tag=b"a", folder="a b", condstore=True)
+    assert parse(b"a EXAMINE INBOX ") == Examine(tag=b"a", folder="INBOX")
+    for bad in (
+        b"SELECT INBOX ()",
+        b"SELECT INBOX (QRESYNC (1 2))",
+        b"SELECT INBOX (CONDSTORE) x",
+        b"SELECT INBOX (CONDSTORE",
+        b"FETCH 1 FLAGS (CHANGEDSINCE)",
+        b"FETCH 1 FLAGS (CHANGEDSINCE 9223372036854775808)",
+        b"FETCH 1 FLAGS (CHANGEDSINCE 1 VANISHED)",
+        b"STORE 1 (UNCHANGEDSINCE -1) FLAGS ()",
+        b"STORE 1 (UNCHANGEDSINCE 1)FLAGS ()",
+        b"STORE 1 (UNCHANGEDSINCE 1 UNCHANGEDSINCE 2) FLAGS ()",
+    ):
+        with pytest.raises(RemoteProtocolError):
+            parse(b"a " + bad)
 
 
 def test_list_and_status() -> None:

@@ -12,6 +12,9 @@ BYE = "* BYE [UNAVAILABLE] The last command may or may not have been done, log i
 APPEND = "a APPEND INBOX {23+}\r\nSubject: x\r\n\r\nA text.\r\n"
 
 
+STORES = ("a STORE 1 FLAGS (\\Deleted)", "a STORE 1 (UNCHANGEDSINCE 9) FLAGS (\\Deleted)")
+
+
 @pytest.fixture(autouse=True)
 def no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(outcome, "FIRST_PAUSE_SECONDS", 0.0)
@@ -57,16 +60,52 @@ async def test_store_and_expunge_answer_as_if_nothing_had_been(gateway: Any) -> 
     assert (await gateway.store.list_folders(gateway.mailbox_id))[0].messages == 1
 
 
-@pytest.mark.parametrize("line", [APPEND, "a COPY 1 Archive", "a MOVE 1 Archive", "a STORE 1 FLAGS (\\Deleted)"])
+@pytest.mark.parametrize("line", [APPEND, "a COPY 1 Archive", "a MOVE 1 Archive", *STORES])
 async def test_an_outcome_that_stays_unknown_ends_the_session(make_gateway: Any, line: str) -> None:
     gateway = await make_gateway(outcome_seconds=0.02)
     await gateway.deliver(PLAIN)
     wire = await gateway.log_in("INBOX")
+    await gateway.ask(wire, "e ENABLE CONDSTORE")
     gateway.store.lost_answers = 1_000_000
     wire.send(line.encode() + b"\r\n")
     assert (await wire.read_line()).decode() == BYE
     assert not await wire.read_line()
     assert wire.closed
+
+
+async def test_a_conditional_store_is_not_refused_over_its_own_first_run(gateway: Any) -> None:
+    """The repetition would find every message changed: its key tells what came of it (RFC 7162 §3.1.3)."""
+    for _ in range(3):
+        await gateway.deliver(PLAIN)
+    wire = await gateway.log_in("INBOX")
+    gateway.store.lost_answers = 3
+    assert await gateway.ask(wire, "a STORE 1:3 (UNCHANGEDSINCE 3) +FLAGS.SILENT (\\Seen)") == [
+        "* OK [HIGHESTMODSEQ 4] Highest mod-sequence",
+        "* 1 FETCH (UID 1 MODSEQ (5))",
+        "* 2 FETCH (UID 2 MODSEQ (5))",
+        "a OK [MODIFIED 3] Conditional STORE failed",
+    ]
+
+
+async def test_a_conditional_store_is_not_done_again_over_the_change_of_another(gateway: Any) -> None:
+    await gateway.deliver(PLAIN)
+    wire, other = await gateway.log_in("INBOX"), await gateway.log_in("INBOX")
+    store_flags = gateway.store.store_flags
+
+    async def lose_and_change(request: Any) -> Any:
+        gateway.store.store_flags = store_flags
+        try:
+            return await store_flags(request)
+        finally:
+            await gateway.ask(other, "o STORE 1 -FLAGS (\\Seen)")
+
+    gateway.store.store_flags = lose_and_change
+    gateway.store.lost_answers = 1
+    assert await gateway.ask(wire, "a STORE 1 (UNCHANGEDSINCE 2) +FLAGS (\\Seen)") == [
+        "* OK [HIGHESTMODSEQ 2] Highest mod-sequence",
+        "* 1 FETCH (UID 1 FLAGS () MODSEQ (4))",
+        "a OK Done",
+    ]
 
 
 async def test_a_database_that_stays_away_after_the_loss_ends_the_session(make_gateway: Any) -> None:

@@ -69,3 +69,9 @@ async def test_idle(gateway: Any, play: Play) -> None:
         await gateway.wake(first.folder_id)
 
     await play("idle.txt", gateway.connect(), deliver=deliver, flag=flag, expunge=expunge)
+
+
+async def test_habits(gateway: Any, play: Play) -> None:
+    for _ in range(3):
+        await gateway.deliver(PLAIN)
+    await play("habits.txt", gateway.connect())

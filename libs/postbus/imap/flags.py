@@ -48,7 +48,8 @@ def parse_flags(cursor: Cursor) -> tuple[str, ...]:
     if cursor.next_is(b"("):
         return parse_flag_list(cursor)
     found = {flag.lower(): flag for flag in (parse_flag(cursor),)}
-    while cursor.accept(b" "):
+    while cursor.rest.strip(b" "):  # wild clients send trailing spaces
+        cursor.expect_space()
         flag = parse_flag(cursor)
         found.setdefault(flag.lower(), flag)
         if len(found) > MAX_FLAGS:
