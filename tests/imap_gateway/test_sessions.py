@@ -328,6 +328,23 @@ async def test_over_quota_is_refused_at_append(gateway: Any) -> None:
     assert await wire.read_line() == b"b NO [OVERQUOTA] The mailbox is full"
 
 
+async def test_copies_over_quota_are_refused_whole_and_moves_are_not(gateway: Any) -> None:
+    """All of a COPY or nothing; a MOVE takes no room."""
+    big = b"Subject: Big\r\n\r\n" + b"x" * 300_000
+    for _ in range(2):
+        await gateway.deliver(big)
+    wire = await gateway.log_in("INBOX")
+    refused = ["a NO [OVERQUOTA] The mailbox is full"]
+    assert await gateway.ask(wire, "a COPY 1:2 Archive") == refused
+    assert await gateway.ask(wire, "a UID COPY 1:2 INBOX") == refused
+    assert (await gateway.ask(wire, "b STATUS Archive (MESSAGES UIDNEXT)"))[0].endswith("(MESSAGES 0 UIDNEXT 1)")
+    assert (await gateway.ask(wire, "c COPY 1 Archive"))[0].startswith("c OK [COPYUID")
+    assert (await gateway.ask(wire, "d MOVE 1:2 Trash"))[-1] == "d OK Done"
+    assert await gateway.store.usage([gateway.mailbox_id]) == {gateway.mailbox_id: 3 * len(big)}
+    counts = [folder.messages for folder in await gateway.store.list_folders(gateway.mailbox_id)]
+    assert sum(counts) == 3
+
+
 async def test_a_message_asked_for_many_times_is_read_piece_by_piece(
     gateway: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
