@@ -2,6 +2,8 @@
 
 from collections.abc import Sequence
 
+import msgspec
+
 from postbus.contracts.events import Event, EventType
 from postbus.core.errors import ErrorKind, MailError
 from postbus.core.ids import new_queue_id, new_uuid7
@@ -49,6 +51,10 @@ class MemoryAdminStore:
             if sequence > (query.after or 0)
             and query.type in (None, event.type)
             and query.queue_id in ("", event.queue_id)
+            and query.domain in ("", event.domain)
+            and query.mailbox in ("", event.mailbox)
+            and (query.since_ms is None or event.at_ms >= query.since_ms)
+            and (query.until_ms is None or event.at_ms < query.until_ms)
         ]
         page = rows[-query.limit :] if query.after is None else rows[: query.limit]
         return LoggedEvents(events=tuple(event for _, event in page), last=page[-1][0] if page else query.after or 0)
@@ -114,3 +120,19 @@ class AdminStoreContract:
         by_type = await store.list_events(EventQuery(after=None, limit=10, type=EventType.LOGIN))
         by_message = await store.list_events(EventQuery(after=0, limit=10, queue_id=first.queue_id))
         assert (by_type.events, by_message.events) == ((second,), (first,))
+
+    async def test_events_are_chosen_by_domain_mailbox_and_time(self, store: AdminStore) -> None:
+        """list_events: filters, alone and together."""
+        events = [make_event(number) for number in range(4)]
+        events[1] = msgspec.structs.replace(events[1], domain="other.example", mailbox="kim@other.example")
+        await store.add_events(events)
+        for query, expected in (
+            (EventQuery(after=None, limit=10, domain="demo.example"), [0, 2, 3]),
+            (EventQuery(after=None, limit=2, domain="demo.example"), [2, 3]),
+            (EventQuery(after=0, limit=2, domain="demo.example"), [0, 2]),
+            (EventQuery(after=None, limit=10, mailbox="kim@other.example"), [1]),
+            (EventQuery(after=None, limit=10, since_ms=2), [2, 3]),
+            (EventQuery(after=None, limit=10, since_ms=0, until_ms=2), [0, 1]),
+            (EventQuery(after=0, limit=10, type=EventType.RECEIVED, domain="demo.example", until_ms=3), [0, 2]),
+        ):
+            assert list((await store.list_events(query)).events) == [events[number] for number in expected]

@@ -90,6 +90,8 @@ async def build(context: Context, settings: AdminApiSettings) -> RunningAdminApi
     backend = Backend(
         directory=context.rpc.directory,
         messages=context.rpc.delivery,
+        queue=context.rpc.delivery,
+        dns=context.rpc.dns_provisioner,
         certificates=context.rpc.dns_provisioner,
         events=store,
         tokens=tokens,

@@ -23,6 +23,12 @@ class EventQuery(msgspec.Struct, frozen=True, kw_only=True):
     limit: int
     type: EventType | None = None
     queue_id: str = ""
+    domain: str = ""
+    mailbox: str = ""
+    """The address, lower case."""
+    since_ms: int | None = None
+    until_ms: int | None = None
+    """Only older ones."""
 
 
 class LoggedEvents(msgspec.Struct, frozen=True, kw_only=True):

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Protocol, runtime_checkable
+from typing import Annotated, Protocol, runtime_checkable
 
 import msgspec
 
@@ -25,12 +25,10 @@ NO_MESSAGE = QueueId("0" * QUEUE_ID_LENGTH)
 class Part(msgspec.Struct, frozen=True, kw_only=True):
     """One part of the installation."""
 
-    name: str
-    ok: bool
-    reason: str = ""
-    """Empty when it is well."""
-    milliseconds: int = 0
-    """How long the answer took."""
+    name: Annotated[str, msgspec.Meta(description="Which part.")]
+    ok: Annotated[bool, msgspec.Meta(description="Whether it is well.")]
+    reason: Annotated[str, msgspec.Meta(description="Empty when it is well.")] = ""
+    milliseconds: Annotated[int, msgspec.Meta(description="How long the answer took.")] = 0
 
 
 class Probe(msgspec.Struct, frozen=True, kw_only=True):

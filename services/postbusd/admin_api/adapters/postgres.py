@@ -36,18 +36,15 @@ SELECT * FROM unnest($1::bigint[], {", ".join(f"${number}::text[]" for number in
 ON CONFLICT (event_id) DO NOTHING
 RETURNING 1
 """  # noqa: S608 (names from the tuple above)
-_LIST_AFTER = """
-SELECT * FROM admin.event
-WHERE sequence > $1 AND ($2 = '' OR type = $2) AND ($3 = '' OR queue_id = $3)
-ORDER BY sequence LIMIT $4
-"""
-_LIST_LATEST = """
-SELECT * FROM (
-    SELECT * FROM admin.event
-    WHERE ($1 = '' OR type = $1) AND ($2 = '' OR queue_id = $2)
-    ORDER BY sequence DESC LIMIT $3
-) latest ORDER BY sequence
-"""
+_EVENT_FILTERS = {
+    "after": "sequence > ",
+    "type": "type = ",
+    "queue_id": "queue_id = ",
+    "domain": "domain = ",
+    "mailbox": "mailbox = ",
+    "since_ms": "at_ms >= ",
+    "until_ms": "at_ms < ",
+}
 _FIND_BY_HASH = """
 SELECT actor, scopes, extract(epoch FROM expires) * 1000 AS expires_ms FROM admin.token WHERE token_hash = $1
 """
@@ -99,12 +96,9 @@ class PostgresAdminStore:
 
     async def list_events(self, query: EventQuery) -> LoggedEvents:
         """Up to `limit` events."""
-        kind = query.type.value if query.type is not None else ""
+        statement, values = _select_events(query)
         async with self._connection() as session:
-            if query.after is None:
-                rows = await session.fetch(_LIST_LATEST, kind, query.queue_id, query.limit)
-            else:
-                rows = await session.fetch(_LIST_AFTER, query.after, kind, query.queue_id, query.limit)
+            rows = await session.fetch(statement, *values)
         last = rows[-1]["sequence"] if rows else query.after or 0
         return LoggedEvents(events=tuple(_event(row) for row in rows if row["type"] in _KNOWN_TYPES), last=last)
 
@@ -113,6 +107,18 @@ class PostgresAdminStore:
         """A connection whose failures are MailErrors."""
         async with connection(await self._pool()) as session:
             yield session
+
+
+def _select_events(query: EventQuery) -> tuple[str, list[object]]:
+    """The statement for the filters that are given, so that each finds its index, and its values."""
+    given = {name: value for name in _EVENT_FILTERS if (value := getattr(query, name)) not in (None, "")}
+    conditions = [f"{_EVENT_FILTERS[name]}${number}" for number, name in enumerate(given, 1)]
+    where = f"WHERE {' AND '.join(conditions)}" if conditions else ""
+    order = "DESC" if query.after is None else "ASC"
+    statement = f"SELECT * FROM admin.event {where} ORDER BY sequence {order} LIMIT {query.limit:d}"  # noqa: S608 (texts from the table above)
+    if query.after is None:
+        statement = f"SELECT * FROM ({statement}) latest ORDER BY sequence"  # noqa: S608 (the same)
+    return statement, list(given.values())
 
 
 def _event(row: asyncpg.Record) -> Event:

@@ -11,36 +11,53 @@ from litestar.openapi import OpenAPIConfig
 from litestar.openapi.spec import Components, SecurityScheme
 
 from postbus.core.errors import ErrorKind, MailError
-from postbusd.admin_api.rest.backend import Backend, check_body, require_token
+from postbusd.admin_api.rest.aliases import delete_alias, get_alias, list_aliases, put_alias
+from postbusd.admin_api.rest.apps import delete_app, get_app, list_apps, put_app, rotate_app_credential
+from postbusd.admin_api.rest.backend import Backend, check_request, require_token
 from postbusd.admin_api.rest.documentation import get_docs, get_docs_script, get_docs_style, get_openapi
-from postbusd.admin_api.rest.domains import list_domains, put_domain
-from postbusd.admin_api.rest.mailboxes import list_mailboxes, put_mailbox
-from postbusd.admin_api.rest.messages import get_message, list_events
+from postbusd.admin_api.rest.domain_dns import get_domain_dns, get_domain_zone
+from postbusd.admin_api.rest.domains import delete_domain, get_domain, list_domains, put_domain
+from postbusd.admin_api.rest.events import list_events
+from postbusd.admin_api.rest.groups import delete_group, get_group, list_groups, put_group
+from postbusd.admin_api.rest.lists import delete_list, get_list, list_lists, put_list
+from postbusd.admin_api.rest.mailboxes import delete_mailbox, get_mailbox, list_mailboxes, put_mailbox
+from postbusd.admin_api.rest.messages import get_message
 from postbusd.admin_api.rest.problems import handle_http_error, handle_mail_error, handle_unknown_error
+from postbusd.admin_api.rest.queue import change_queue, list_queue
 from postbusd.admin_api.rest.system import get_ca, get_health, get_status
+from postbusd.admin_api.rest.users import delete_user, get_user, list_users, put_user
 
 ROOT = "/api/v1"
+_SYSTEM = (get_health, get_status, get_ca)
+_DOMAINS = (list_domains, get_domain, put_domain, delete_domain, get_domain_dns, get_domain_zone)
+_USERS = (list_users, get_user, put_user, delete_user)
+_GROUPS = (list_groups, get_group, put_group, delete_group)
+_APPS = (list_apps, get_app, put_app, delete_app, rotate_app_credential)
+_MAILBOXES = (list_mailboxes, get_mailbox, put_mailbox, delete_mailbox)
+_ALIASES = (list_aliases, get_alias, put_alias, delete_alias)
+_LISTS = (list_lists, get_list, put_list, delete_list)
+_MAIL = (list_queue, change_queue, get_message, list_events)
+_DOCUMENTS = (get_openapi, get_docs, get_docs_script, get_docs_style)
 ROUTES = (
-    get_health,
-    get_status,
-    get_ca,
-    list_domains,
-    put_domain,
-    list_mailboxes,
-    put_mailbox,
-    get_message,
-    list_events,
-    get_openapi,
-    get_docs,
-    get_docs_script,
-    get_docs_style,
+    *_SYSTEM,
+    *_DOMAINS,
+    *_USERS,
+    *_GROUPS,
+    *_APPS,
+    *_MAILBOXES,
+    *_ALIASES,
+    *_LISTS,
+    *_MAIL,
+    *_DOCUMENTS,
 )
 
 
 def create_application(backend: Backend, max_body_octets: int) -> Litestar:
     """The API over its ports."""
     return Litestar(
-        route_handlers=[Router(ROOT, route_handlers=list(ROUTES), guards=[require_token], before_request=check_body)],
+        route_handlers=[
+            Router(ROOT, route_handlers=list(ROUTES), guards=[require_token], before_request=check_request)
+        ],
         exception_handlers={
             MailError: handle_mail_error,
             HTTPException: handle_http_error,
@@ -54,6 +71,7 @@ def create_application(backend: Backend, max_body_octets: int) -> Litestar:
                 security_schemes={"token": SecurityScheme(type="http", scheme="bearer", description="An API token.")}
             ),
             security=[{"token": []}],
+            use_handler_docstrings=True,
             operation_id_creator=lambda handler, _method, _path: handler.handler_name,
             openapi_router=Router(f"{ROOT}/openapi", route_handlers=[], guards=[_refuse], include_in_schema=False),
         ),

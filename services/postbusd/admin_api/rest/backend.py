@@ -10,9 +10,9 @@ from litestar.exceptions import HTTPException, InternalServerException
 from litestar.handlers import BaseRouteHandler
 
 from postbus.contracts.admin_api import VerifyTokenRequest
-from postbus.contracts.delivery import MessageTracker
+from postbus.contracts.delivery import MessageTracker, QueueControl
 from postbus.contracts.directory import DirectoryAdmin
-from postbus.contracts.dns_provisioner import CertificateSource
+from postbus.contracts.dns_provisioner import CertificateSource, DnsPlanner
 from postbus.core.errors import ErrorKind, MailError
 from postbusd.admin_api.ports import EventStore
 from postbusd.admin_api.rest.problems import explain_decoding
@@ -30,6 +30,8 @@ class Backend(msgspec.Struct, frozen=True, kw_only=True):
 
     directory: DirectoryAdmin
     messages: MessageTracker
+    queue: QueueControl
+    dns: DnsPlanner
     certificates: CertificateSource
     events: EventStore
     tokens: Tokens
@@ -64,8 +66,14 @@ async def require_token(connection: ASGIConnection[Any, Any, Any, State], handle
     connection.state.actor = reply.actor
 
 
-async def check_body(request: ApiRequest) -> None:
-    """Before any operation with a body: it is strictly what the operation takes, nothing is converted or ignored."""
+async def check_request(request: ApiRequest) -> None:
+    """Before any operation: no text has a NUL; a body is strictly what is taken, nothing is converted or ignored."""
+    if _has_nul([*request.path_params.values(), *[list(pair) for pair in request.query_params.multi_items()]]):
+        raise MailError(ErrorKind.INVALID, "the request has a NUL character")
+    await _check_body(request)
+
+
+async def _check_body(request: ApiRequest) -> None:
     wanted = request.route_handler.parsed_data_field
     if wanted is None:
         return
@@ -79,8 +87,19 @@ async def check_body(request: ApiRequest) -> None:
     if not body:
         raise MailError(ErrorKind.INVALID, "send a JSON object")
     try:
-        msgspec.json.decode(body, type=wanted.annotation)
+        decoded = msgspec.json.decode(body, type=wanted.annotation)
+        if b"\\u0000" in body and _has_nul(msgspec.to_builtins(decoded)):
+            raise MailError(ErrorKind.INVALID, "the body has a NUL character")
     except msgspec.ValidationError as error:
         raise MailError(ErrorKind.INVALID, explain_decoding(str(error))) from error
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise MailError(ErrorKind.INVALID, "the body is not well-formed JSON") from error
+
+
+def _has_nul(value: object) -> bool:
+    """Whether a text within has the one character that a database can't hold."""
+    if isinstance(value, str):
+        return "\0" in value
+    if isinstance(value, dict):
+        return any(map(_has_nul, value.values()))
+    return isinstance(value, list | tuple) and any(map(_has_nul, value))

@@ -3,51 +3,92 @@
 from typing import Annotated
 
 import msgspec
-from litestar import Response, get, put
+from litestar import Response, delete, get, put
 from litestar.openapi import ResponseSpec
-from litestar.params import FromPath, JSONBody, QueryParameter
+from litestar.params import JSONBody
 
-from postbus.contracts.directory import ListMailboxesRequest, Mailbox, PutMailboxRequest
-from postbusd.admin_api.rest.backend import DEFAULT_PAGE, MAX_PAGE, ApiRequest, actor_of, backend_of
-from postbusd.admin_api.rest.problems import REFUSALS
+from postbus.contracts.directory import (
+    DeleteRequest,
+    ListMailboxesRequest,
+    Mailbox,
+    ObjectRequest,
+    Owner,
+    OwnerKind,
+    PutMailboxRequest,
+)
+from postbusd.admin_api.rest.backend import DEFAULT_PAGE, ApiRequest, actor_of, backend_of
+from postbusd.admin_api.rest.parameters import (
+    AddressPath,
+    After,
+    Deletion,
+    DryRun,
+    Limit,
+    NextAfter,
+    OfDomain,
+    deletion,
+    written,
+)
+from postbusd.admin_api.rest.problems import BODY_REFUSALS, REFUSALS
+
+
+class OwnerBody(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Whose passwords open a mailbox."""
+
+    kind: Annotated[OwnerKind, msgspec.Meta(description="What the owner is.")]
+    name: Annotated[str, msgspec.Meta(description="The user's, group's or app's name.")]
 
 
 class MailboxBody(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What a mailbox is to be."""
+    """What a mailbox is to be; what is left out gets its default, only password and owner stay."""
 
     password: Annotated[
-        str | None, msgspec.Meta(description="Needed for a new mailbox; null leaves an existing one's as it is.")
+        str | None,
+        msgspec.Meta(
+            description="Write-only. Of the user named by the mailbox's address, who is made with a new mailbox that "
+            "names no owner; needed then. null leaves it as it is.",
+            extra_json_schema={"extra": {"write_only": True}},
+        ),
     ] = None
     active: Annotated[bool, msgspec.Meta(description="Off: no login, and mail to it is refused.")] = True
     quota_octets: Annotated[int | None, msgspec.Meta(description="null: unlimited.")] = None
+    owner: Annotated[OwnerBody | None, msgspec.Meta(description="null leaves it as it is.")] = None
+
+
+class OwnerResource(msgspec.Struct, frozen=True, kw_only=True):
+    """The owner of a mailbox."""
+
+    kind: Annotated[OwnerKind, msgspec.Meta(description="What the owner is.")]
+    name: Annotated[str, msgspec.Meta(description="The user's, group's or app's name.")]
 
 
 class MailboxResource(msgspec.Struct, frozen=True, kw_only=True):
     """A mailbox; its password is never shown."""
 
-    mailbox_id: str
-    address: str
-    active: bool
-    quota_octets: int | None
+    mailbox_id: Annotated[str, msgspec.Meta(description="Stays the same for ever.")]
+    address: Annotated[str, msgspec.Meta(description="Lower case.")]
+    active: Annotated[bool, msgspec.Meta(description="Off: no login, and mail to it is refused.")]
+    quota_octets: Annotated[int | None, msgspec.Meta(description="null: unlimited.")]
+    used_octets: Annotated[int, msgspec.Meta(description="What it stores.")]
+    owner: Annotated[OwnerResource | None, msgspec.Meta(description="Whose passwords open it.")]
 
 
 class MailboxList(msgspec.Struct, frozen=True, kw_only=True):
     """One page of mailboxes."""
 
-    mailboxes: tuple[MailboxResource, ...]
-    next_after: Annotated[str, msgspec.Meta(description="Pass as `after` for the next page; empty: the last one.")]
+    mailboxes: Annotated[tuple[MailboxResource, ...], msgspec.Meta(description="In the order of their names.")]
+    next_after: NextAfter
 
 
 @put(
     "/mailboxes/{address:str}",
     summary="Create or replace a mailbox",
     tags=["mailboxes"],
-    responses={**REFUSALS, 201: ResponseSpec(data_container=MailboxResource, description="The mailbox is new.")},
+    responses={**BODY_REFUSALS, 201: ResponseSpec(data_container=MailboxResource, description="The mailbox is new.")},
 )
 async def put_mailbox(
-    request: ApiRequest, address: FromPath[str], data: JSONBody[MailboxBody]
+    request: ApiRequest, address: AddressPath, data: JSONBody[MailboxBody]
 ) -> Response[MailboxResource]:
-    """Idempotent. The domain must exist."""
+    """Idempotent. The domain and the owner must exist."""
     reply = await backend_of(request).directory.put_mailbox(
         PutMailboxRequest(
             address=address,
@@ -55,29 +96,41 @@ async def put_mailbox(
             password=data.password,
             active=data.active,
             quota_octets=data.quota_octets or 0,
+            owner=None if data.owner is None else Owner(kind=data.owner.kind, name=data.owner.name),
         )
     )
-    return Response(_resource(reply.mailbox), status_code=201 if reply.created else 200)
+    return written(_resource(reply.mailbox), reply.created)
 
 
 @get("/mailboxes", summary="List mailboxes", tags=["mailboxes"], responses=REFUSALS)
 async def list_mailboxes(
-    request: ApiRequest,
-    domain: Annotated[str, QueryParameter(description="Only those of this domain.")] = "",
-    after: Annotated[str, QueryParameter(description="Only addresses above this one.")] = "",
-    limit: Annotated[int, QueryParameter(ge=1, le=MAX_PAGE)] = DEFAULT_PAGE,
+    request: ApiRequest, of_domain: OfDomain = "", after: After = "", limit: Limit = DEFAULT_PAGE
 ) -> MailboxList:
     """In the order of their addresses."""
     reply = await backend_of(request).directory.list_mailboxes(
-        ListMailboxesRequest(actor=actor_of(request), domain=domain, after=after, limit=limit)
+        ListMailboxesRequest(actor=actor_of(request), domain=of_domain, after=after, limit=limit)
     )
     return MailboxList(mailboxes=tuple(_resource(each) for each in reply.mailboxes), next_after=reply.next_after)
 
 
-def _resource(mailbox: Mailbox) -> MailboxResource:
-    return MailboxResource(
-        mailbox_id=mailbox.mailbox_id,
-        address=mailbox.address,
-        active=mailbox.active,
-        quota_octets=mailbox.quota_octets,
+@get("/mailboxes/{address:str}", summary="Show a mailbox", tags=["mailboxes"], responses=REFUSALS)
+async def get_mailbox(request: ApiRequest, address: AddressPath) -> MailboxResource:
+    """By its own address."""
+    return _resource(
+        await backend_of(request).directory.get_mailbox(ObjectRequest(name=address, actor=actor_of(request)))
     )
+
+
+@delete("/mailboxes/{address:str}", summary="End a mailbox", tags=["mailboxes"], status_code=200, responses=REFUSALS)
+async def delete_mailbox(request: ApiRequest, address: AddressPath, dry_run: DryRun = False) -> Deletion:
+    """Its aliases end with it. Its mail stays in the store; nobody can read it."""
+    return deletion(
+        await backend_of(request).directory.delete_mailbox(
+            DeleteRequest(name=address, actor=actor_of(request), dry_run=dry_run)
+        ),
+        dry_run,
+    )
+
+
+def _resource(mailbox: Mailbox) -> MailboxResource:
+    return msgspec.convert(mailbox, MailboxResource, from_attributes=True)

@@ -7,7 +7,7 @@ gets an incident id, the log gets the rest.
 import logging
 import re
 import secrets
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
 from litestar import Request, Response
@@ -73,13 +73,14 @@ log = logging.getLogger(__name__)
 class Problem(msgspec.Struct, frozen=True, kw_only=True):
     """RFC 9457 §3.1, with `code` and `field` as extensions."""
 
-    title: str
-    status: int
-    code: ErrorKind
-    detail: str
-    type: str = "about:blank"
-    field: str | None = None
-    """The member of the body, or the parameter, that is to blame."""
+    title: Annotated[str, msgspec.Meta(description="The same for every refusal with this code.")]
+    status: Annotated[int, msgspec.Meta(description="The HTTP status.")]
+    code: Annotated[ErrorKind, msgspec.Meta(description="What programs may act on.")]
+    detail: Annotated[str, msgspec.Meta(description="What is wrong, for people.")]
+    type: Annotated[str, msgspec.Meta(description="Always about:blank.")] = "about:blank"
+    field: Annotated[
+        str | None, msgspec.Meta(description="The member of the body, or the parameter, that is to blame.")
+    ] = None
 
 
 REFUSALS: dict[int, ResponseSpec] = {
@@ -93,12 +94,25 @@ REFUSALS: dict[int, ResponseSpec] = {
         (404, "There is no such thing."),
         (409, "The state of the object forbids this."),
         (413, "The request is too large."),
+        (422, "A limit was reached."),
         (429, "Too many requests."),
         (500, "Internal error."),
         (503, "Temporarily not available."),
+        (507, "The quota is used up."),
     )
 }
 """For the OpenAPI document: what any operation may answer."""
+
+BODY_REFUSALS: dict[int, ResponseSpec] = {
+    **REFUSALS,
+    415: ResponseSpec(
+        data_container=Problem,
+        description="The body is not JSON.",
+        media_type=MEDIA_TYPE,
+        generate_examples=False,
+    ),
+}
+"""The same for operations with a body."""
 
 
 def to_problem(error: MailError, status: int | None = None) -> Problem:

@@ -1,5 +1,7 @@
 """Health, status and the CA's certificate."""
 
+from typing import Annotated
+
 import msgspec
 from litestar import Response, get
 
@@ -13,16 +15,16 @@ from postbusd.admin_api.status import Part
 class Health(msgspec.Struct, frozen=True, kw_only=True):
     """That the API answers."""
 
-    ok: bool = True
+    ok: Annotated[bool, msgspec.Meta(description="Always true.")] = True
 
 
 class Status(msgspec.Struct, frozen=True, kw_only=True):
     """The installation as admin-api sees it."""
 
-    ok: bool
-    version: str
-    mail_host: str
-    parts: tuple[Part, ...]
+    ok: Annotated[bool, msgspec.Meta(description="Whether every part is well.")]
+    version: Annotated[str, msgspec.Meta(description="Of this software.")]
+    mail_host: Annotated[str, msgspec.Meta(description="The name that this installation greets with.")]
+    parts: Annotated[tuple[Part, ...], msgspec.Meta(description="Each was asked now.")]
 
 
 @get("/healthz", summary="Whether the API answers", tags=["system"], responses=REFUSALS, security=[{}], public=True)

@@ -1,0 +1,100 @@
+"""The REST interface over fakes, for tests of the API and of the command line that speaks to it."""
+
+import re
+from pathlib import Path
+from typing import Any, cast
+
+from litestar import Litestar
+from litestar.testing import TestClient
+
+from postbus.core.clock import SystemClock
+from postbus.testing.admin_api import MemoryAdminStore
+from postbus.testing.admin_directory import MemoryDirectoryAdmin
+from postbus.testing.admin_services import MemoryDns, MemoryQueue
+from postbus.testing.directory import ManualClock
+from postbusd.admin_api.ports import Token
+from postbusd.admin_api.rest.application import create_application
+from postbusd.admin_api.rest.backend import Backend
+from postbusd.admin_api.status import Probe, StatusProbes
+from postbusd.admin_api.tokens import Tokens, hash_token
+
+TOKEN = "postbus_" + "a" * 40
+POWERLESS = "postbus_" + "b" * 40
+ACTOR = "admin"
+MAX_BODY_OCTETS = 2_000
+
+
+class FakeInstallation:
+    """What stands behind the application; `fault` is what its probe finds."""
+
+    def __init__(self) -> None:
+        self.store = MemoryAdminStore()
+        self.store.tokens["one"] = (hash_token(TOKEN), Token(actor=ACTOR, scopes=("admin",)))
+        self.store.tokens["two"] = (hash_token(POWERLESS), Token(actor="kim", scopes=("imap",)))
+        self.directory = MemoryDirectoryAdmin()
+        self.queue = MemoryQueue()
+        self.dns = MemoryDns(cast("dict[str, object]", self.directory.domains))
+        self.fault: Exception | None = None
+        self.backend = Backend(
+            directory=self.directory,
+            messages=self.queue,
+            queue=self.queue,
+            dns=self.dns,
+            certificates=self.dns,
+            events=self.store,
+            tokens=Tokens(self.store, ManualClock(), Path("absent-token")),
+            status=StatusProbes([Probe(name="database", ask=self._probe)], SystemClock(), 1.0),
+            version="9.9",
+            mail_host="mail.demo.example",
+        )
+
+    async def _probe(self) -> None:
+        if self.fault is not None:
+            raise self.fault
+
+
+class RestClient:
+    """Requests in this process, with the administrator's token."""
+
+    token = TOKEN
+
+    def __init__(self, installation: FakeInstallation, http: TestClient[Litestar]) -> None:
+        self.installation = installation
+        self.http = http
+        http.app.state.backend = installation.backend
+
+    def ask(self, method: str, path: str, *, token: str | None = TOKEN, **options: Any) -> tuple[int, Any]:
+        """Status and decoded answer."""
+        headers = {"Authorization": f"Bearer {token}"} if token is not None else {}
+        answer = self.http.request(method, path, headers={**headers, **options.pop("headers", {})}, **options)
+        if answer.status_code >= 400:
+            assert answer.headers["content-type"].startswith("application/problem+json")
+            assert answer.json()["status"] == answer.status_code
+        self._check_documented(method, path, answer.status_code)
+        return answer.status_code, answer.json() if "json" in answer.headers.get("content-type", "") else answer.text
+
+    def refusal(self, method: str, path: str, **options: Any) -> tuple[int, str, str | None]:
+        """Status, code and field of a refusal."""
+        status, problem = self.ask(method, path, **options)
+        return status, problem["code"], problem["field"]
+
+    def exchange(self, method: str, path: str, headers: dict[str, str], body: bytes | None) -> tuple[int, bytes]:
+        """As the command line's wire does it."""
+        answer = self.http.request(method, path, headers=headers, content=body)
+        return answer.status_code, answer.content
+
+    def _check_documented(self, method: str, path: str, status: int) -> None:
+        """What an operation answers stands in the OpenAPI document."""
+        if not hasattr(self.http, "openapi_paths"):
+            self.http.openapi_paths = self.http.get("/api/v1/openapi.json").json()["paths"]  # type: ignore[attr-defined]
+        for template, item in self.http.openapi_paths.items():  # type: ignore[attr-defined]
+            pattern = re.sub(r"\{[^}]*\}", "[^/]+", template)
+            if method.lower() in item and re.fullmatch(pattern, path.partition("?")[0]):
+                assert str(status) in item[method.lower()]["responses"], (
+                    f"{method} {template} does not tell of {status}"
+                )
+
+
+def make_http() -> TestClient[Litestar]:
+    """One application for all tests of a module: its start is the slow part. A context manager."""
+    return TestClient(create_application(FakeInstallation().backend, MAX_BODY_OCTETS), raise_server_exceptions=False)

@@ -1,0 +1,93 @@
+"""/api/v1/aliases."""
+
+from typing import Annotated
+
+import msgspec
+from litestar import Response, delete, get, put
+from litestar.openapi import ResponseSpec
+from litestar.params import JSONBody
+
+from postbus.contracts.directory import Alias, DeleteRequest, ObjectRequest, PageRequest, PutAliasRequest
+from postbusd.admin_api.rest.backend import DEFAULT_PAGE, ApiRequest, actor_of, backend_of
+from postbusd.admin_api.rest.parameters import (
+    AddressPath,
+    After,
+    Deletion,
+    DryRun,
+    Limit,
+    NextAfter,
+    OfDomain,
+    deletion,
+    written,
+)
+from postbusd.admin_api.rest.problems import BODY_REFUSALS, REFUSALS
+
+
+class AliasBody(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What an alias is to be."""
+
+    mailbox: Annotated[str, msgspec.Meta(description="The mailbox's address, of the same or another domain.")]
+
+
+class AliasResource(msgspec.Struct, frozen=True, kw_only=True):
+    """Another name of a mailbox."""
+
+    address: Annotated[
+        str,
+        msgspec.Meta(description="`*` in the local part matches zero or more characters; the most specific one wins."),
+    ]
+    mailbox: Annotated[str, msgspec.Meta(description="The mailbox's address.")]
+
+
+class AliasList(msgspec.Struct, frozen=True, kw_only=True):
+    """One page of aliases."""
+
+    aliases: Annotated[tuple[AliasResource, ...], msgspec.Meta(description="In the order of their names.")]
+    next_after: NextAfter
+
+
+@put(
+    "/aliases/{address:str}",
+    summary="Create or replace an alias",
+    tags=["aliases"],
+    responses={**BODY_REFUSALS, 201: ResponseSpec(data_container=AliasResource, description="The alias is new.")},
+)
+async def put_alias(request: ApiRequest, address: AddressPath, data: JSONBody[AliasBody]) -> Response[AliasResource]:
+    """Idempotent. A wildcard has `*` in its local part."""
+    alias = Alias(address=address, mailbox=data.mailbox)
+    reply = await backend_of(request).directory.put_alias(PutAliasRequest(alias=alias, actor=actor_of(request)))
+    return written(_resource(reply.alias), reply.created)
+
+
+@get("/aliases", summary="List aliases", tags=["aliases"], responses=REFUSALS)
+async def list_aliases(
+    request: ApiRequest, of_domain: OfDomain = "", after: After = "", limit: Limit = DEFAULT_PAGE
+) -> AliasList:
+    """In the order of their addresses."""
+    page = await backend_of(request).directory.list_aliases(
+        PageRequest(actor=actor_of(request), domain=of_domain, after=after, limit=limit)
+    )
+    return AliasList(aliases=tuple(_resource(each) for each in page.aliases), next_after=page.next_after)
+
+
+@get("/aliases/{address:str}", summary="Show an alias", tags=["aliases"], responses=REFUSALS)
+async def get_alias(request: ApiRequest, address: AddressPath) -> AliasResource:
+    """By its address as it was given; a wildcard is not applied."""
+    return _resource(
+        await backend_of(request).directory.get_alias(ObjectRequest(name=address, actor=actor_of(request)))
+    )
+
+
+@delete("/aliases/{address:str}", summary="Delete an alias", tags=["aliases"], status_code=200, responses=REFUSALS)
+async def delete_alias(request: ApiRequest, address: AddressPath, dry_run: DryRun = False) -> Deletion:
+    """The mailbox stays."""
+    return deletion(
+        await backend_of(request).directory.delete_alias(
+            DeleteRequest(name=address, actor=actor_of(request), dry_run=dry_run)
+        ),
+        dry_run,
+    )
+
+
+def _resource(alias: Alias) -> AliasResource:
+    return msgspec.convert(alias, AliasResource, from_attributes=True)

@@ -1,0 +1,49 @@
+"""What several resources share: query parameters, the answer of a DELETE, 201 or 200."""
+
+from typing import Annotated, TypeVar
+
+import msgspec
+from litestar import Response
+from litestar.params import PathParameter, QueryParameter
+
+from postbus.contracts.directory import DeleteReply
+from postbus.core.address import parse_domain
+from postbus.core.errors import ErrorKind, MailError
+from postbusd.admin_api.rest.backend import MAX_PAGE
+
+After = Annotated[str, QueryParameter(description="Only what comes after this name in the order of the list.")]
+Limit = Annotated[int, QueryParameter(ge=1, le=MAX_PAGE, description="The most that one page holds.")]
+OfDomain = Annotated[str, QueryParameter(name="domain", description="Only those of this domain; absent: all.")]
+DryRun = Annotated[bool, QueryParameter(description="Only say what would be deleted, or the same refusal.")]
+NextAfter = Annotated[str, msgspec.Meta(description="Pass as `after` for the next page; empty: the last one.")]
+
+NamePath = Annotated[str, PathParameter(description="Its name, percent-encoded where needed.")]
+AddressPath = Annotated[str, PathParameter(description="Its address; `@`, `+` and `*` may be percent-encoded.")]
+QueueIdPath = Annotated[str, PathParameter(description="The queue id that our `250` named, in either case.")]
+
+Resource = TypeVar("Resource")
+
+
+class Deletion(msgspec.Struct, frozen=True, kw_only=True):
+    """What a DELETE did."""
+
+    deleted: Annotated[tuple[str, ...], msgspec.Meta(description="One line an object, for people.")]
+    dry_run: Annotated[bool, msgspec.Meta(description="Nothing was deleted: it only would be.")]
+
+
+def deletion(reply: DeleteReply, dry_run: bool) -> Deletion:
+    """The answer of a DELETE."""
+    return Deletion(deleted=reply.deleted, dry_run=dry_run)
+
+
+def written(resource: Resource, created: bool) -> Response[Resource]:
+    """The answer of a PUT: 201 when the object is new."""
+    return Response(resource, status_code=201 if created else 200)
+
+
+def check_domain(text: str) -> str:
+    """A domain given as a filter, in A-labels; empty stays empty. Raises MailError: INVALID."""
+    try:
+        return parse_domain(text) if text else ""
+    except MailError as error:
+        raise MailError(ErrorKind.INVALID, f"domain: {error.detail}") from error
