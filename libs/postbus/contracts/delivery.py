@@ -10,7 +10,10 @@ from postbus.core.ids import MailboxId, QueueId
 
 
 class PrecheckRequest(msgspec.Struct, frozen=True, kw_only=True):
-    """Asked when a forward_path is a members-only list or its Sieve script can reject (promise 3)."""
+    """Asked when a forward_path is a members-only list or its Sieve script can reject (promise 3).
+
+    Once at RCPT with `envelope_only`, where it is a members-only list, and once at end of DATA.
+    """
 
     queue_id: QueueId
     reverse_path: str
@@ -18,6 +21,14 @@ class PrecheckRequest(msgspec.Struct, frozen=True, kw_only=True):
     header: bytes
     """The message's header section."""
     size_octets: int
+    authenticated_as: str = ""
+    """Address of the mailbox that logged in; empty for mail from outside."""
+    spf: str = ""
+    """filter's result for the reverse_path (RFC 7208); empty: not known."""
+    dmarc: str = ""
+    """filter's result for the author's domain."""
+    envelope_only: bool = False
+    """There is no header yet and nothing is proven: REJECT only what no proof could help."""
 
 
 class PrecheckResult(msgspec.Struct, frozen=True, kw_only=True):

@@ -1,19 +1,13 @@
 """Composition root of delivery."""
 
 from postbus.bus.outbox import OutboxRelay
-from postbus.contracts.delivery import (
-    GetMessageReply,
-    GetMessageRequest,
-    PrecheckReply,
-    PrecheckRequest,
-    PrecheckResult,
-)
-from postbus.contracts.filter import Verdict
+from postbus.contracts.delivery import GetMessageReply, GetMessageRequest, Prechecker, PrecheckReply, PrecheckRequest
 from postbus.core.errors import ErrorKind, MailError
 from postbus.mailstore.postgres import PostgresMailStore
 from postbus.runtime.service import Context, ServiceSpec
 from postbusd.delivery.adapters.postgres import PostgresLedger
 from postbusd.delivery.ports import Ledger
+from postbusd.delivery.precheck import PrecheckService
 from postbusd.delivery.relay import trim_forever, trim_history_forever
 from postbusd.delivery.settings import DeliverySettings
 from postbusd.delivery.worker import Metrics, Worker
@@ -22,17 +16,13 @@ from postbusd.delivery.worker import Metrics, Worker
 class DeliveryPort:
     """delivery's contract."""
 
-    def __init__(self, ledger: Ledger) -> None:
+    def __init__(self, ledger: Ledger, prechecker: Prechecker) -> None:
         self._ledger = ledger
+        self._prechecker = prechecker
 
     async def precheck(self, request: PrecheckRequest) -> PrecheckReply:
-        """Which recipients would refuse: no list and no script exists yet that could, so each would take it."""
-        return PrecheckReply(
-            results=tuple(
-                PrecheckResult(forward_path=recipient.forward_path, verdict=Verdict.ACCEPT)
-                for recipient in request.recipients
-            )
-        )
+        """Which recipients would refuse."""
+        return await self._prechecker.precheck(request)
 
     async def get_message(self, request: GetMessageRequest) -> GetMessageReply:
         """The ledger's account of a message."""
@@ -56,7 +46,7 @@ class DeliveryService:
         self._context = context
         self._settings = settings
         self._store = store
-        self._port = DeliveryPort(ledger)
+        self._port = DeliveryPort(ledger, PrecheckService(context.rpc.directory))
         self._worker = Worker(
             bus=context.bus,
             store=store,

@@ -25,41 +25,41 @@ _sym_db = _symbol_database.Default()
 from postbus.rpc.gen import filter_pb2 as postbus_dot_filter_dot_v1_dot_filter__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\"postbus/delivery/v1/delivery.proto\x12\x13postbus.delivery.v1\x1a\x1epostbus/filter/v1/filter.proto\"\x90\x01\n\x0fPrecheckRequest\x12\x10\n\x08queue_id\x18\x01 \x01(\t\x12\x14\n\x0creverse_path\x18\x02 \x01(\t\x12\x30\n\nrecipients\x18\x03 \x03(\x0b\x32\x1c.postbus.filter.v1.Recipient\x12\x0e\n\x06header\x18\x04 \x01(\x0c\x12\x13\n\x0bsize_octets\x18\x05 \x01(\x03\"c\n\x0ePrecheckResult\x12\x14\n\x0c\x66orward_path\x18\x01 \x01(\t\x12+\n\x07verdict\x18\x02 \x01(\x0e\x32\x1a.postbus.filter.v1.Verdict\x12\x0e\n\x06reason\x18\x03 \x01(\t\"E\n\rPrecheckReply\x12\x34\n\x07results\x18\x01 \x03(\x0b\x32#.postbus.delivery.v1.PrecheckResult\"%\n\x11GetMessageRequest\x12\x10\n\x08queue_id\x18\x01 \x01(\t\"M\n\tPlacement\x12\x12\n\nmailbox_id\x18\x01 \x01(\t\x12\x0f\n\x07\x61\x64\x64ress\x18\x02 \x01(\t\x12\x0e\n\x06\x66older\x18\x03 \x01(\t\x12\x0b\n\x03uid\x18\x04 \x01(\x03\"\xb3\x02\n\nQueueEntry\x12\x10\n\x08queue_id\x18\x01 \x01(\t\x12\x11\n\trecipient\x18\x02 \x01(\t\x12\x14\n\x0creverse_path\x18\x03 \x01(\t\x12.\n\x05state\x18\x04 \x01(\x0e\x32\x1f.postbus.delivery.v1.QueueState\x12\x13\n\x0b\x61\x63\x63\x65pted_ms\x18\x05 \x01(\x03\x12\x0e\n\x06\x64ue_ms\x18\x06 \x01(\x03\x12\x10\n\x08\x61ttempts\x18\x07 \x01(\x03\x12\x10\n\x08next_hop\x18\x08 \x01(\t\x12\x12\n\nlast_reply\x18\t \x01(\t\x12\x13\n\x0bremote_host\x18\n \x01(\t\x12\x0b\n\x03tls\x18\x0b \x01(\t\x12\x13\n\x0bsize_octets\x18\x0c \x01(\x03\x12\x12\n\nmessage_id\x18\r \x01(\t\x12\x12\n\nexpires_ms\x18\x0e \x01(\x03\"\x90\x02\n\x0fGetMessageReply\x12\x10\n\x08queue_id\x18\x01 \x01(\t\x12\x17\n\x0fstream_sequence\x18\x02 \x01(\x03\x12\x31\n\taccounted\x18\x03 \x01(\x0e\x32\x1e.postbus.delivery.v1.Accounted\x12\x0e\n\x06\x64\x65tail\x18\x04 \x01(\t\x12\x32\n\nplacements\x18\x05 \x03(\x0b\x32\x1e.postbus.delivery.v1.Placement\x12\x13\n\x0btraceparent\x18\x06 \x01(\t\x12\x13\n\x0b\x61\x63\x63\x65pted_ms\x18\x07 \x01(\x03\x12\x31\n\x08outgoing\x18\x08 \x03(\x0b\x32\x1f.postbus.delivery.v1.QueueEntry\"d\n\x10ListQueueRequest\x12\r\n\x05\x61\x66ter\x18\x01 \x01(\t\x12\r\n\x05limit\x18\x02 \x01(\x03\x12\x10\n\x08queue_id\x18\x03 \x01(\t\x12\x0e\n\x06\x64omain\x18\x04 \x01(\t\x12\x10\n\x08\x66inished\x18\x05 \x01(\x08\"u\n\x0eListQueueReply\x12\x30\n\x07\x65ntries\x18\x01 \x03(\x0b\x32\x1f.postbus.delivery.v1.QueueEntry\x12\x12\n\nnext_after\x18\x02 \x01(\t\x12\x0f\n\x07waiting\x18\x03 \x01(\x03\x12\x0c\n\x04held\x18\x04 \x01(\x03\"\x9b\x01\n\x12\x43hangeQueueRequest\x12\x30\n\x06\x61\x63tion\x18\x01 \x01(\x0e\x32 .postbus.delivery.v1.QueueAction\x12\r\n\x05\x61\x63tor\x18\x02 \x01(\t\x12\x10\n\x08queue_id\x18\x03 \x01(\t\x12\x11\n\trecipient\x18\x04 \x01(\t\x12\x0e\n\x06\x64omain\x18\x05 \x01(\t\x12\x0f\n\x07\x64ry_run\x18\x06 \x01(\x08\"1\n\x10\x43hangeQueueReply\x12\x0f\n\x07\x63hanged\x18\x01 \x01(\x03\x12\x0c\n\x04\x62usy\x18\x02 \x01(\x03*y\n\tAccounted\x12\x19\n\x15\x41\x43\x43OUNTED_UNSPECIFIED\x10\x00\x12\x14\n\x10\x41\x43\x43OUNTED_FOLDER\x10\x01\x12\x14\n\x10\x41\x43\x43OUNTED_QUEUED\x10\x02\x12\x12\n\x0e\x41\x43\x43OUNTED_HELD\x10\x03\x12\x11\n\rACCOUNTED_DSN\x10\x04*\xa1\x01\n\nQueueState\x12\x1b\n\x17QUEUE_STATE_UNSPECIFIED\x10\x00\x12\x17\n\x13QUEUE_STATE_WAITING\x10\x01\x12\x14\n\x10QUEUE_STATE_HELD\x10\x02\x12\x14\n\x10QUEUE_STATE_SENT\x10\x03\x12\x16\n\x12QUEUE_STATE_FAILED\x10\x04\x12\x19\n\x15QUEUE_STATE_CANCELLED\x10\x05*\xa6\x01\n\x0bQueueAction\x12\x1c\n\x18QUEUE_ACTION_UNSPECIFIED\x10\x00\x12\x16\n\x12QUEUE_ACTION_RETRY\x10\x01\x12\x15\n\x11QUEUE_ACTION_HOLD\x10\x02\x12\x18\n\x14QUEUE_ACTION_RELEASE\x10\x03\x12\x17\n\x13QUEUE_ACTION_CANCEL\x10\x04\x12\x17\n\x13QUEUE_ACTION_BOUNCE\x10\x05\x32\xf4\x02\n\x08\x44\x65livery\x12W\n\tListQueue\x12%.postbus.delivery.v1.ListQueueRequest\x1a#.postbus.delivery.v1.ListQueueReply\x12]\n\x0b\x43hangeQueue\x12\'.postbus.delivery.v1.ChangeQueueRequest\x1a%.postbus.delivery.v1.ChangeQueueReply\x12Z\n\nGetMessage\x12&.postbus.delivery.v1.GetMessageRequest\x1a$.postbus.delivery.v1.GetMessageReply\x12T\n\x08Precheck\x12$.postbus.delivery.v1.PrecheckRequest\x1a\".postbus.delivery.v1.PrecheckReplyb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\"postbus/delivery/v1/delivery.proto\x12\x13postbus.delivery.v1\x1a\x1epostbus/filter/v1/filter.proto\"\xdd\x01\n\x0fPrecheckRequest\x12\x10\n\x08queue_id\x18\x01 \x01(\t\x12\x14\n\x0creverse_path\x18\x02 \x01(\t\x12\x30\n\nrecipients\x18\x03 \x03(\x0b\x32\x1c.postbus.filter.v1.Recipient\x12\x0e\n\x06header\x18\x04 \x01(\x0c\x12\x13\n\x0bsize_octets\x18\x05 \x01(\x03\x12\x18\n\x10\x61uthenticated_as\x18\x06 \x01(\t\x12\x0b\n\x03spf\x18\x07 \x01(\t\x12\r\n\x05\x64marc\x18\x08 \x01(\t\x12\x15\n\renvelope_only\x18\t \x01(\x08\"c\n\x0ePrecheckResult\x12\x14\n\x0c\x66orward_path\x18\x01 \x01(\t\x12+\n\x07verdict\x18\x02 \x01(\x0e\x32\x1a.postbus.filter.v1.Verdict\x12\x0e\n\x06reason\x18\x03 \x01(\t\"E\n\rPrecheckReply\x12\x34\n\x07results\x18\x01 \x03(\x0b\x32#.postbus.delivery.v1.PrecheckResult\"%\n\x11GetMessageRequest\x12\x10\n\x08queue_id\x18\x01 \x01(\t\"M\n\tPlacement\x12\x12\n\nmailbox_id\x18\x01 \x01(\t\x12\x0f\n\x07\x61\x64\x64ress\x18\x02 \x01(\t\x12\x0e\n\x06\x66older\x18\x03 \x01(\t\x12\x0b\n\x03uid\x18\x04 \x01(\x03\"\xb3\x02\n\nQueueEntry\x12\x10\n\x08queue_id\x18\x01 \x01(\t\x12\x11\n\trecipient\x18\x02 \x01(\t\x12\x14\n\x0creverse_path\x18\x03 \x01(\t\x12.\n\x05state\x18\x04 \x01(\x0e\x32\x1f.postbus.delivery.v1.QueueState\x12\x13\n\x0b\x61\x63\x63\x65pted_ms\x18\x05 \x01(\x03\x12\x0e\n\x06\x64ue_ms\x18\x06 \x01(\x03\x12\x10\n\x08\x61ttempts\x18\x07 \x01(\x03\x12\x10\n\x08next_hop\x18\x08 \x01(\t\x12\x12\n\nlast_reply\x18\t \x01(\t\x12\x13\n\x0bremote_host\x18\n \x01(\t\x12\x0b\n\x03tls\x18\x0b \x01(\t\x12\x13\n\x0bsize_octets\x18\x0c \x01(\x03\x12\x12\n\nmessage_id\x18\r \x01(\t\x12\x12\n\nexpires_ms\x18\x0e \x01(\x03\"\x90\x02\n\x0fGetMessageReply\x12\x10\n\x08queue_id\x18\x01 \x01(\t\x12\x17\n\x0fstream_sequence\x18\x02 \x01(\x03\x12\x31\n\taccounted\x18\x03 \x01(\x0e\x32\x1e.postbus.delivery.v1.Accounted\x12\x0e\n\x06\x64\x65tail\x18\x04 \x01(\t\x12\x32\n\nplacements\x18\x05 \x03(\x0b\x32\x1e.postbus.delivery.v1.Placement\x12\x13\n\x0btraceparent\x18\x06 \x01(\t\x12\x13\n\x0b\x61\x63\x63\x65pted_ms\x18\x07 \x01(\x03\x12\x31\n\x08outgoing\x18\x08 \x03(\x0b\x32\x1f.postbus.delivery.v1.QueueEntry\"d\n\x10ListQueueRequest\x12\r\n\x05\x61\x66ter\x18\x01 \x01(\t\x12\r\n\x05limit\x18\x02 \x01(\x03\x12\x10\n\x08queue_id\x18\x03 \x01(\t\x12\x0e\n\x06\x64omain\x18\x04 \x01(\t\x12\x10\n\x08\x66inished\x18\x05 \x01(\x08\"u\n\x0eListQueueReply\x12\x30\n\x07\x65ntries\x18\x01 \x03(\x0b\x32\x1f.postbus.delivery.v1.QueueEntry\x12\x12\n\nnext_after\x18\x02 \x01(\t\x12\x0f\n\x07waiting\x18\x03 \x01(\x03\x12\x0c\n\x04held\x18\x04 \x01(\x03\"\x9b\x01\n\x12\x43hangeQueueRequest\x12\x30\n\x06\x61\x63tion\x18\x01 \x01(\x0e\x32 .postbus.delivery.v1.QueueAction\x12\r\n\x05\x61\x63tor\x18\x02 \x01(\t\x12\x10\n\x08queue_id\x18\x03 \x01(\t\x12\x11\n\trecipient\x18\x04 \x01(\t\x12\x0e\n\x06\x64omain\x18\x05 \x01(\t\x12\x0f\n\x07\x64ry_run\x18\x06 \x01(\x08\"1\n\x10\x43hangeQueueReply\x12\x0f\n\x07\x63hanged\x18\x01 \x01(\x03\x12\x0c\n\x04\x62usy\x18\x02 \x01(\x03*y\n\tAccounted\x12\x19\n\x15\x41\x43\x43OUNTED_UNSPECIFIED\x10\x00\x12\x14\n\x10\x41\x43\x43OUNTED_FOLDER\x10\x01\x12\x14\n\x10\x41\x43\x43OUNTED_QUEUED\x10\x02\x12\x12\n\x0e\x41\x43\x43OUNTED_HELD\x10\x03\x12\x11\n\rACCOUNTED_DSN\x10\x04*\xa1\x01\n\nQueueState\x12\x1b\n\x17QUEUE_STATE_UNSPECIFIED\x10\x00\x12\x17\n\x13QUEUE_STATE_WAITING\x10\x01\x12\x14\n\x10QUEUE_STATE_HELD\x10\x02\x12\x14\n\x10QUEUE_STATE_SENT\x10\x03\x12\x16\n\x12QUEUE_STATE_FAILED\x10\x04\x12\x19\n\x15QUEUE_STATE_CANCELLED\x10\x05*\xa6\x01\n\x0bQueueAction\x12\x1c\n\x18QUEUE_ACTION_UNSPECIFIED\x10\x00\x12\x16\n\x12QUEUE_ACTION_RETRY\x10\x01\x12\x15\n\x11QUEUE_ACTION_HOLD\x10\x02\x12\x18\n\x14QUEUE_ACTION_RELEASE\x10\x03\x12\x17\n\x13QUEUE_ACTION_CANCEL\x10\x04\x12\x17\n\x13QUEUE_ACTION_BOUNCE\x10\x05\x32\xf4\x02\n\x08\x44\x65livery\x12W\n\tListQueue\x12%.postbus.delivery.v1.ListQueueRequest\x1a#.postbus.delivery.v1.ListQueueReply\x12]\n\x0b\x43hangeQueue\x12\'.postbus.delivery.v1.ChangeQueueRequest\x1a%.postbus.delivery.v1.ChangeQueueReply\x12Z\n\nGetMessage\x12&.postbus.delivery.v1.GetMessageRequest\x1a$.postbus.delivery.v1.GetMessageReply\x12T\n\x08Precheck\x12$.postbus.delivery.v1.PrecheckRequest\x1a\".postbus.delivery.v1.PrecheckReplyb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'postbus.delivery.v1.delivery_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_ACCOUNTED']._serialized_start=1543
-  _globals['_ACCOUNTED']._serialized_end=1664
-  _globals['_QUEUESTATE']._serialized_start=1667
-  _globals['_QUEUESTATE']._serialized_end=1828
-  _globals['_QUEUEACTION']._serialized_start=1831
-  _globals['_QUEUEACTION']._serialized_end=1997
+  _globals['_ACCOUNTED']._serialized_start=1620
+  _globals['_ACCOUNTED']._serialized_end=1741
+  _globals['_QUEUESTATE']._serialized_start=1744
+  _globals['_QUEUESTATE']._serialized_end=1905
+  _globals['_QUEUEACTION']._serialized_start=1908
+  _globals['_QUEUEACTION']._serialized_end=2074
   _globals['_PRECHECKREQUEST']._serialized_start=92
-  _globals['_PRECHECKREQUEST']._serialized_end=236
-  _globals['_PRECHECKRESULT']._serialized_start=238
-  _globals['_PRECHECKRESULT']._serialized_end=337
-  _globals['_PRECHECKREPLY']._serialized_start=339
-  _globals['_PRECHECKREPLY']._serialized_end=408
-  _globals['_GETMESSAGEREQUEST']._serialized_start=410
-  _globals['_GETMESSAGEREQUEST']._serialized_end=447
-  _globals['_PLACEMENT']._serialized_start=449
-  _globals['_PLACEMENT']._serialized_end=526
-  _globals['_QUEUEENTRY']._serialized_start=529
-  _globals['_QUEUEENTRY']._serialized_end=836
-  _globals['_GETMESSAGEREPLY']._serialized_start=839
-  _globals['_GETMESSAGEREPLY']._serialized_end=1111
-  _globals['_LISTQUEUEREQUEST']._serialized_start=1113
-  _globals['_LISTQUEUEREQUEST']._serialized_end=1213
-  _globals['_LISTQUEUEREPLY']._serialized_start=1215
-  _globals['_LISTQUEUEREPLY']._serialized_end=1332
-  _globals['_CHANGEQUEUEREQUEST']._serialized_start=1335
-  _globals['_CHANGEQUEUEREQUEST']._serialized_end=1490
-  _globals['_CHANGEQUEUEREPLY']._serialized_start=1492
-  _globals['_CHANGEQUEUEREPLY']._serialized_end=1541
-  _globals['_DELIVERY']._serialized_start=2000
-  _globals['_DELIVERY']._serialized_end=2372
+  _globals['_PRECHECKREQUEST']._serialized_end=313
+  _globals['_PRECHECKRESULT']._serialized_start=315
+  _globals['_PRECHECKRESULT']._serialized_end=414
+  _globals['_PRECHECKREPLY']._serialized_start=416
+  _globals['_PRECHECKREPLY']._serialized_end=485
+  _globals['_GETMESSAGEREQUEST']._serialized_start=487
+  _globals['_GETMESSAGEREQUEST']._serialized_end=524
+  _globals['_PLACEMENT']._serialized_start=526
+  _globals['_PLACEMENT']._serialized_end=603
+  _globals['_QUEUEENTRY']._serialized_start=606
+  _globals['_QUEUEENTRY']._serialized_end=913
+  _globals['_GETMESSAGEREPLY']._serialized_start=916
+  _globals['_GETMESSAGEREPLY']._serialized_end=1188
+  _globals['_LISTQUEUEREQUEST']._serialized_start=1190
+  _globals['_LISTQUEUEREQUEST']._serialized_end=1290
+  _globals['_LISTQUEUEREPLY']._serialized_start=1292
+  _globals['_LISTQUEUEREPLY']._serialized_end=1409
+  _globals['_CHANGEQUEUEREQUEST']._serialized_start=1412
+  _globals['_CHANGEQUEUEREQUEST']._serialized_end=1567
+  _globals['_CHANGEQUEUEREPLY']._serialized_start=1569
+  _globals['_CHANGEQUEUEREPLY']._serialized_end=1618
+  _globals['_DELIVERY']._serialized_start=2077
+  _globals['_DELIVERY']._serialized_end=2449
 # @@protoc_insertion_point(module_scope)

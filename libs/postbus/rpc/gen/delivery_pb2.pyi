@@ -92,7 +92,9 @@ Global___QueueAction: _TypeAlias = QueueAction  # noqa: Y015
 
 @_typing.final
 class PrecheckRequest(_message.Message):
-    """Asked when a forward_path is a members-only list or its Sieve script can reject (promise 3)."""
+    """Asked when a forward_path is a members-only list or its Sieve script can reject (promise 3): at RCPT with
+    envelope_only, where it is a members-only list, and at end of DATA.
+    """
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -101,10 +103,18 @@ class PrecheckRequest(_message.Message):
     RECIPIENTS_FIELD_NUMBER: _builtins.int
     HEADER_FIELD_NUMBER: _builtins.int
     SIZE_OCTETS_FIELD_NUMBER: _builtins.int
+    AUTHENTICATED_AS_FIELD_NUMBER: _builtins.int
+    SPF_FIELD_NUMBER: _builtins.int
+    DMARC_FIELD_NUMBER: _builtins.int
+    ENVELOPE_ONLY_FIELD_NUMBER: _builtins.int
     queue_id: _builtins.str
     reverse_path: _builtins.str
     header: _builtins.bytes
     size_octets: _builtins.int
+    authenticated_as: _builtins.str
+    spf: _builtins.str
+    dmarc: _builtins.str
+    envelope_only: _builtins.bool
     @_builtins.property
     def recipients(self) -> _containers.RepeatedCompositeFieldContainer[_filter_pb2.Recipient]: ...
     def __init__(
@@ -115,10 +125,14 @@ class PrecheckRequest(_message.Message):
         recipients: _abc.Iterable[_filter_pb2.Recipient] | None = ...,
         header: _builtins.bytes = ...,
         size_octets: _builtins.int = ...,
+        authenticated_as: _builtins.str = ...,
+        spf: _builtins.str = ...,
+        dmarc: _builtins.str = ...,
+        envelope_only: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["header", b"header", "queue_id", b"queue_id", "recipients", b"recipients", "reverse_path", b"reverse_path", "size_octets", b"size_octets"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["authenticated_as", b"authenticated_as", "dmarc", b"dmarc", "envelope_only", b"envelope_only", "header", b"header", "queue_id", b"queue_id", "recipients", b"recipients", "reverse_path", b"reverse_path", "size_octets", b"size_octets", "spf", b"spf"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
