@@ -26,3 +26,9 @@ MAX_REPLY_TEXT_OCTETS: Final = 480
 """Of one reply line's text: RFC 5321 §4.5.3.1.5 allows 512 with code and CRLF."""
 MAX_LOOK_AHEAD: Final = 100
 """RCPT commands that are looked at before their turn."""
+MAX_REPLY_LINE_OCTETS: Final = 4096
+"""Of one line of a peer's reply, without LF. RFC 5321 §4.5.3.1.5 allows 512; explanations with links are longer."""
+MAX_REPLY_OCTETS: Final = 65_536
+"""Of all lines of one reply."""
+MAX_SHOWN_REPLY_OCTETS: Final = 1000
+"""Of a peer's reply as it is kept and told to people."""
