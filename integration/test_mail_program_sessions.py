@@ -1,21 +1,20 @@
-"""Sessions as mail programs hold them, line by line: Thunderbird's, and one of a program that pipelines.
+"""Sessions as mail programs hold them, line by line: Thunderbird's, a telephone's, and one that pipelines.
 
 Written after what these programs send; the answers are those that they build on.
 """
 
+import base64
 import contextlib
 import json
 import re
-import socket
 import uuid
 from collections.abc import Iterator
 
 import pytest
 
+from postbus.testing.imap_dialogue import Dialogue
 from postbus.testing.installation import Platform, postbus
 
-SECONDS = 20.0
-LITERAL = re.compile(rb"\{(\d+)\}\r\n\Z")
 MESSAGE = (
     "From: =?UTF-8?Q?J=C3=BCrg?= <a@b.example>\r\nTo: c@d.example\r\nDate: Mon, 2 Nov 2026 10:00:00 +0100\r\n"
     "Message-ID: <1@b.example>\r\nSubject: =?UTF-8?B?R3LDvMOfZQ==?=\r\nX-Other: y\r\n"
@@ -25,49 +24,6 @@ FIELDS = (
     b"From To Cc Bcc Subject Date Message-ID Priority X-Priority References Newsgroups In-Reply-To "
     b"Content-Type Reply-To"
 )
-
-
-class Dialogue:
-    """Lines and literals on a TLS socket."""
-
-    def __init__(self, platform: Platform) -> None:
-        plain = socket.create_connection((platform.host, platform.port("imaps")), timeout=SECONDS)
-        self._socket = platform.tls().wrap_socket(plain, server_hostname=platform.host)
-        self._reader = self._socket.makefile("rb")
-        self._count = 0
-        assert self.read().startswith(b"* OK ")
-
-    def close(self) -> None:
-        self._reader.close()
-        self._socket.close()
-
-    def read(self) -> bytes:
-        """One response, with its literals in place, without its end of line."""
-        response = self._reader.readline()
-        while found := LITERAL.search(response):
-            response += self._reader.read(int(found[1])) + self._reader.readline()
-        assert response, "the server has gone"
-        return response.removesuffix(b"\r\n")
-
-    def send(self, octets: bytes) -> None:
-        self._socket.sendall(octets)
-
-    def ask(self, line: bytes, *literals: bytes, kind: bytes = b"OK") -> list[bytes]:
-        """All responses to a command, whose literals wait for the server; the last one is tagged and of that kind."""
-        self._count += 1
-        tag = b"%d" % self._count
-        self.send(tag + b" " + line + b"\r\n")
-        waiting, responses = list(literals), [self.read()]
-        while not responses[-1].startswith(tag + b" "):
-            if responses[-1].startswith(b"+"):
-                self.send(waiting.pop(0) + b"\r\n")
-            responses.append(self.read())
-        assert responses[-1].startswith(tag + b" " + kind), (line, responses)
-        return responses
-
-    def append(self, folder: bytes, flags: bytes = b"()") -> bytes:
-        """Appends the message; the tagged answer."""
-        return self.ask(b'append "%b" %b {%d}' % (folder, flags, len(MESSAGE)), MESSAGE)[-1]
 
 
 @pytest.fixture(scope="module")
@@ -98,7 +54,7 @@ def folder(thunderbird: Dialogue) -> Iterator[bytes]:
     name = f"Work {uuid.uuid4().hex[:6]}".encode()
     thunderbird.ask(b'create "%b"' % name)
     for uid in range(1, 6):
-        assert b"APPENDUID " in (answer := thunderbird.append(name))
+        assert b"APPENDUID " in (answer := thunderbird.append(name, MESSAGE))
         assert answer.split(b"]")[0].endswith(b" %d" % uid)
     thunderbird.ask(b'select "%b"' % name)
     yield name
@@ -108,9 +64,9 @@ def folder(thunderbird: Dialogue) -> Iterator[bytes]:
 
 def test_the_start_of_a_session(thunderbird: Dialogue) -> None:
     capabilities = set(thunderbird.ask(b"CAPABILITY")[0].split())
-    assert {b"IMAP4rev1", b"IDLE", b"NAMESPACE", b"SPECIAL-USE", b"UIDPLUS", b"MOVE", b"LIST-EXTENDED"} <= capabilities
+    assert {b"IMAP4rev1", b"IDLE", b"NAMESPACE", b"SPECIAL-USE", b"UIDPLUS", b"MOVE", b"CONDSTORE"} <= capabilities
     assert thunderbird.ask(b'ID ("name" "Thunderbird" "version" "128.4.0")')[0] == b'* ID ("name" "Postbus")'
-    assert thunderbird.ask(b"ENABLE UTF8=ACCEPT CONDSTORE")[0] == b"* ENABLED"
+    assert thunderbird.ask(b"ENABLE UTF8=ACCEPT CONDSTORE")[0] == b"* ENABLED CONDSTORE"
     assert thunderbird.ask(b"NAMESPACE")[0] == b'* NAMESPACE (("" "/")) NIL NIL'
     listed = thunderbird.ask(b'list (subscribed) "" "*" return (special-use)')
     assert b'* LIST (\\HasNoChildren \\Trash \\Subscribed) "/" "Trash"' in listed
@@ -152,7 +108,7 @@ def test_filing_marking_and_deleting(thunderbird: Dialogue, folder: bytes) -> No
 
 
 def test_a_copy_of_sent_mail_is_found_by_its_id(thunderbird: Dialogue) -> None:
-    uid = thunderbird.append(b"Sent", b"(\\Seen)").split(b"]")[0].rsplit(b" ", 1)[1]
+    uid = thunderbird.append(b"Sent", MESSAGE, b"(\\Seen)").split(b"]")[0].rsplit(b" ", 1)[1]
     thunderbird.ask(b'select "Sent"')
     assert thunderbird.ask(b"UID SEARCH HEADER Message-ID <1@b.example>")[0].split()[-1] == uid
     assert thunderbird.ask(b"uid fetch %b (UID FLAGS)" % uid)[0].endswith(b"FETCH (UID %b FLAGS (\\Seen))" % uid)
@@ -196,9 +152,99 @@ def test_a_pipelining_program_idles_while_another_one_works(
             pass
         thunderbird.ask(b"UID STORE 1 FLAGS.SILENT (\\Flagged)")
         assert other.read() == b"* 1 FETCH (UID 1 FLAGS (\\Flagged))"
-        thunderbird.append(folder)
+        thunderbird.append(folder, MESSAGE)
         assert other.read() == b"* 6 EXISTS"
         thunderbird.ask(b'UID MOVE 2 "Trash"')
         assert other.read() == b"* 2 EXPUNGE"
         other.send(b"DONE\r\nf LOGOUT\r\n")
         assert other.read().startswith(b"e OK ")
+
+
+def credentials(login: tuple[bytes, bytes]) -> bytes:
+    return base64.b64encode(b"\0%b\0%b" % login)
+
+
+def test_the_ways_to_log_in(platform: Platform, login: tuple[bytes, bytes]) -> None:
+    """With an initial response, without, and as Outlook does; a wrong password tells nothing more."""
+    for lines in (
+        (b"AUTHENTICATE PLAIN " + credentials(login),),
+        (b"authenticate PLAIN", credentials(login)),
+        (b"AUTHENTICATE LOGIN", *map(base64.b64encode, login)),
+        (b'login "%b" {%d+}\r\n%b' % (login[0], len(login[1]), login[1]),),
+    ):
+        with contextlib.closing(Dialogue(platform)) as dialogue:
+            assert b"AUTH=PLAIN" in dialogue.greeting
+            answers = dialogue.ask(lines[0], *lines[1:])
+            assert b"[CAPABILITY IMAP4rev1 " in answers[-1]
+            assert b" AUTH=" not in answers[-1]
+    with contextlib.closing(Dialogue(platform)) as dialogue:
+        wrong = dialogue.ask(b"AUTHENTICATE PLAIN " + credentials((login[0], b"wrong")), kind=b"NO")
+        assert b"[AUTHENTICATIONFAILED]" in wrong[-1]
+        dialogue.ask(b"LOGOUT")
+
+
+def test_two_connections_of_one_program(
+    platform: Platform, login: tuple[bytes, bytes], thunderbird: Dialogue, folder: bytes
+) -> None:
+    """One reads and idles, the other one files: as Thunderbird does with CONDSTORE."""
+    with opened(platform, login) as other:
+        other.ask(b"ENABLE CONDSTORE")
+        selected = other.ask(b'select "%b" (CONDSTORE)' % folder)
+        highest = next(int(found[1]) for line in selected if (found := re.search(rb"HIGHESTMODSEQ (\d+)", line)))
+        tag = other.start(b"IDLE")
+        assert other.read().startswith(b"+ ")
+        thunderbird.ask(b"uid store 2:3 +Flags.SILENT (\\Seen)")
+        for uid in (2, 3):
+            changed = b"* %d FETCH (UID %d FLAGS (\\Seen) MODSEQ (%d))" % (uid, uid, highest + 1)
+            assert other.read() == changed
+        thunderbird.append(folder, MESSAGE, b"(\\Seen)")
+        assert other.read() == b"* 6 EXISTS"
+        other.send(b"DONE\r\n")
+        assert other.read().startswith(tag + b" OK")
+        since = other.ask(b"UID fetch 1:* (FLAGS) (CHANGEDSINCE %d)" % highest)
+        assert [line.split()[4] for line in since[:-1]] == [b"2", b"3", b"6"]
+        assert other.ask(b"UID STORE 2 (UNCHANGEDSINCE %d) +FLAGS (\\Flagged)" % highest)[-1].split()[2:4] == [
+            b"[MODIFIED",
+            b"2]",
+        ]
+        known = int(re.findall(rb"MODSEQ \((\d+)\)", since[0])[0])
+        stored = other.ask(b"UID STORE 2 (UNCHANGEDSINCE %d) +FLAGS (\\Flagged)" % known)
+        assert re.fullmatch(rb"\* 2 FETCH \(UID 2 FLAGS \(\\Seen \\Flagged\) MODSEQ \(\d+\)\)", stored[0])
+        assert thunderbird.ask(b"noop")[:-1] == [b"* 2 FETCH (UID 2 FLAGS (\\Seen \\Flagged))"]
+
+
+def test_a_draft_is_kept_and_replaced(thunderbird: Dialogue) -> None:
+    """Each saving appends, then removes the one before by its uid alone."""
+    first = thunderbird.append(b"Drafts", MESSAGE, b"(\\Draft \\Seen)").split(b"]")[0].rsplit(b" ", 1)[1]
+    second = thunderbird.append(b"Drafts", MESSAGE + b"More\r\n", b"(\\Draft \\Seen)")
+    uid = second.split(b"]")[0].rsplit(b" ", 1)[1]
+    thunderbird.ask(b'select "Drafts"')
+    thunderbird.ask(b"uid store %b +FLAGS.SILENT (\\Deleted)" % first)
+    assert len(thunderbird.ask(b"uid expunge %b" % first)) == 2
+    assert thunderbird.ask(b"UID SEARCH DRAFT")[0] == b"* SEARCH " + uid
+    assert thunderbird.ask(b"uid fetch %b (FLAGS)" % uid)[0].endswith(b"FLAGS (\\Seen \\Draft))")
+    status = thunderbird.ask(b"STATUS Drafts (MESSAGES UNSEEN HIGHESTMODSEQ)")[-2]
+    assert re.fullmatch(rb"\* STATUS Drafts \(MESSAGES 1 UNSEEN 0 HIGHESTMODSEQ \d+\)", status)
+
+
+def test_a_telephone_looks_in(platform: Platform, login: tuple[bytes, bytes], folder: bytes) -> None:
+    """As K-9 does: folders with their uses, uids by SEARCH, sizes first, small messages whole, large ones by part."""
+    with opened(platform, login) as phone:
+        listed = phone.ask(b'LIST "" "*" RETURN (SUBSCRIBED SPECIAL-USE STATUS (MESSAGES UNSEEN UIDNEXT UIDVALIDITY))')
+        kinds = [line.split()[1] for line in listed[:-1]]
+        assert kinds == [b"LIST", b"STATUS"] * (len(kinds) // 2)
+        assert len(kinds) >= 14
+        phone.ask(b'SELECT "%b"' % folder)
+        assert phone.ask(b"UID SEARCH 1:5 NOT DELETED")[0] == b"* SEARCH 1 2 3 4 5"
+        assert phone.ask(b"UID SEARCH RETURN (COUNT) SINCE 1-Nov-2020 UNSEEN")[0].endswith(b"UID COUNT 5")
+        sizes = phone.ask(
+            b"UID FETCH 1,3,5 (UID FLAGS INTERNALDATE RFC822.SIZE BODY.PEEK[HEADER.FIELDS (date subject from "
+            b"content-type to cc reply-to message-id references in-reply-to sender X-K9mail-Identity)])"
+        )
+        assert len(sizes) == 4
+        parts = phone.ask(b"UID FETCH 3 (UID BODYSTRUCTURE BODY.PEEK[1.MIME] BODY.PEEK[1]<0.5120>)")[0]
+        assert MESSAGE.partition(b"\r\n\r\n")[2] in parts
+        assert phone.ask(b"UID FETCH 3 (UID BODY.PEEK[])")[0].endswith(b"%b)" % MESSAGE)
+        moved = phone.ask(b'UID MOVE 1,3 "Archive"')
+        assert [line for line in moved if line.endswith(b"EXPUNGE")] == [b"* 3 EXPUNGE", b"* 1 EXPUNGE"]
+        phone.ask(b"UNSELECT")
