@@ -164,8 +164,8 @@ async def test_concurrent_sessions_come_to_the_order_of_their_mod_seqs(
     stores: tuple[PostgresMailStore, PostgresMailStore], seed: int
 ) -> None:
     directory, store = stores
-    mailbox_id = await make_mailbox(directory)  # type: ignore[arg-type]  # one port of several
-    await fill(store, mailbox_id, UIDS)  # type: ignore[arg-type]
+    mailbox_id = await make_mailbox(directory)
+    await fill(store, mailbox_id, UIDS)
     sessions = [Session(mailbox_id, 10 * seed + number) for number in range(WRITERS)]
     follower, over = Follower(mailbox_id), asyncio.Event()
     following = asyncio.create_task(follower.follow(store, over))

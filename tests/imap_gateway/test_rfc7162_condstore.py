@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from postbus.core.ids import FolderId
 from postbus.mailstore.values import Flag, StoreMode, StoreRequest
 
 PLAIN = b"From: bob@demo.example\r\nSubject: Plain\r\n\r\nText\r\n"
@@ -15,7 +16,12 @@ FETCH = re.compile(r"\* \d+ FETCH \(UID (\d+) FLAGS \(([^)]*)\)(?: MODSEQ \((\d+
 
 def store_flags(gateway: Any, uids: tuple[int, ...], flags: Flag, *keywords: str) -> StoreRequest:
     return StoreRequest(
-        mailbox_id=gateway.mailbox_id, folder_id=1, uids=uids, mode=StoreMode.ADD, flags=flags, keywords=keywords
+        mailbox_id=gateway.mailbox_id,
+        folder_id=FolderId(1),
+        uids=uids,
+        mode=StoreMode.ADD,
+        flags=flags,
+        keywords=keywords,
     )
 
 
