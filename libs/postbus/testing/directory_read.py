@@ -139,7 +139,9 @@ class MemoryReader(DirectoryTables):
         if mailing_list is None:
             return None
         local_part, _, domain = address.rpartition("@")
-        members = sorted((_domain_of(member), member.rpartition("@")[0]) for member in mailing_list.members)
+        members = sorted(
+            (_domain_of(member), parse_local_part(member.rpartition("@")[0])) for member in mailing_list.members
+        )
         return ListFacts(
             local_part=local_part,
             domain=domain,
@@ -147,7 +149,7 @@ class MemoryReader(DirectoryTables):
             members_only=mailing_list.members_only,
             members=tuple(
                 Member(
-                    local_part=parse_local_part(name),
+                    local_part=name,
                     domain=of_domain,
                     ours=of_domain in self.domains and self.domains[of_domain].incoming,
                 )

@@ -86,8 +86,10 @@ class Site:
         self._put(self.directory.aliases, address, Alias(address=address, mailbox=mailbox))
 
     def put_list(self, address: str, *members: str, active: bool = True, members_only: bool = False) -> None:
-        """A list."""
-        made = MailingList(address=address, members=members, active=active, members_only=members_only)
+        """A list; its members are folded where we serve their domain, as the administrator's command does."""
+        ours = self.directory.domains
+        folded = tuple(each.lower() if each.rpartition("@")[2] in ours else each for each in members)
+        made = MailingList(address=address, members=folded, active=active, members_only=members_only)
         self._put(self.directory.lists, address, made)
 
     def _put(self, table: dict[str, V], name: str, value: V) -> None:
@@ -119,7 +121,7 @@ def sites(draw: st.DrawFn) -> Site:
     if of_kind["mailbox"]:
         _draw_aliases(draw, site, of_kind["alias"])
     for address in of_kind["list"]:
-        members = draw(st.lists(st.sampled_from(addresses()), unique=True, max_size=4))
+        members = draw(st.lists(st.sampled_from(addresses()), unique_by=str.lower, max_size=4))
         site.put_list(address, *members, active=draw(st.booleans() | st.just(True)), members_only=draw(st.booleans()))
     return site
 

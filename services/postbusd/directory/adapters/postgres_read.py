@@ -24,9 +24,9 @@ from postbusd.directory.values import (
 )
 
 _FIND = """
-SELECT r.revision, w.position, d.name, d.incoming, f.*
-FROM directory.revision r
-CROSS JOIN unnest($1::text[], $2::text[], $3::text[]) WITH ORDINALITY AS w(local_part, domain, kind, position)
+SELECT (SELECT revision FROM directory.revision) AS revision, w.position, d.name, d.incoming, f.*
+FROM unnest((SELECT $1::text[]), (SELECT $2::text[]), (SELECT $3::text[]))
+    WITH ORDINALITY AS w(local_part, domain, kind, position)
 LEFT JOIN directory.domain d ON d.name = coalesce(
     nullif(w.domain, ''), (SELECT name FROM directory.domain WHERE incoming ORDER BY created, name LIMIT 1))
 LEFT JOIN LATERAL (
@@ -82,6 +82,8 @@ LEFT JOIN LATERAL (
     WHERE w.kind <> 'base' AND c.domain = d.name AND m.active
 ) f ON true
 """
+"""The arrays stand in sub-selects so that no plan depends on their length: Postgres then keeps one plan, and planning
+would cost more than the query."""
 _LOAD_LOGIN = """
 SELECT r.revision, m.mailbox_id, m.local_part, m.domain, m.active, m.quota_octets,
     CASE WHEN m.owner_user IS NOT NULL THEN 'user' WHEN m.owner_group IS NOT NULL THEN 'group' ELSE 'app' END AS owner,

@@ -116,6 +116,7 @@ CREATE TABLE directory.catch_all (
     mailbox_id uuid NOT NULL REFERENCES directory.mailbox (mailbox_id) ON DELETE CASCADE,
     PRIMARY KEY (domain, mailbox_id)
 );
+CREATE INDEX catch_all_mailbox ON directory.catch_all (mailbox_id);
 
 ALTER TABLE directory.domain
     ADD COLUMN relay_host text,
