@@ -1,17 +1,26 @@
-"""A small client of the administrator's API for the command line: HTTPS, our own CA, one line of error for people."""
+"""A small client of the administrator's API for the command line: HTTPS, our own CA, one line of error for people.
 
+Connections are kept and used again, one for each thread. A kept connection that the server has closed meanwhile is
+opened anew without a word; POST never goes over a kept one, since it must not be sent twice.
+"""
+
+import contextlib
 import http.client
 import ssl
+import threading
 import urllib.parse
-from typing import Any
+from typing import Any, Protocol
 
 import msgspec
 
 from postbus.runtime.layout import StartError
 
-TIMEOUT_SECONDS = 30.0
+ROOT = "/api/v1"
+TIMEOUT_SECONDS = 60.0
 MAX_ANSWER_OCTETS = 16 * 1024 * 1024
-CA_PATH = "/api/v1/ca.pem"
+CA_PATH = f"{ROOT}/ca.pem"
+NOT_FOUND = 404
+_UNCHANGED_IN_PATHS = "@+*"  # a path's segment may hold them; the rest is encoded
 
 
 class Problem(msgspec.Struct):
@@ -19,39 +28,99 @@ class Problem(msgspec.Struct):
 
     title: str = ""
     detail: str = ""
+    code: str = ""
 
 
-class ApiClient:
-    """Requests to one installation's API. Every method raises StartError with one clear line."""
+class ApiError(StartError):
+    """The API refused."""
 
-    def __init__(self, url: str, token: str, ca_file: str) -> None:
+    def __init__(self, status: int, answer: bytes) -> None:
+        super().__init__(_complaint(status, answer))
+        self.status = status
+
+
+class Wire(Protocol):
+    """How requests travel."""
+
+    def exchange(self, method: str, path: str, headers: dict[str, str], body: bytes | None) -> tuple[int, bytes]:
+        """Status and body of the answer. Raises StartError when there is none."""
+        ...
+
+
+class HttpsWire:
+    """One kept connection for each thread."""
+
+    def __init__(self, url: str, ca_file: str) -> None:
         self._url = _reachable(url)
-        self._token = token
         try:
             self._context = ssl.create_default_context(cafile=ca_file)
         except (OSError, ssl.SSLError) as error:
             raise StartError(f"{ca_file}: {error.strerror or error}") from error
+        self._kept = threading.local()
+
+    def exchange(self, method: str, path: str, headers: dict[str, str], body: bytes | None) -> tuple[int, bytes]:
+        """Status and body of the answer; a kept connection that has gone is replaced once."""
+        connection: http.client.HTTPSConnection | None = getattr(self._kept, "connection", None)
+        if connection is not None and method != "POST":
+            with contextlib.suppress(OSError, http.client.HTTPException):
+                return _ask(connection, method, path, headers, body)
+        if connection is not None:
+            connection.close()
+        self._kept.connection = connection = _connect(self._url, self._context)
+        try:
+            return _ask(connection, method, path, headers, body)
+        except (OSError, http.client.HTTPException) as error:
+            connection.close()
+            self._kept.connection = None
+            raise _unreachable(self._url, error) from error
+
+
+class ApiClient:
+    """Requests to one installation's API. Every method raises StartError with one clear line, ApiError for refusals."""
+
+    def __init__(self, wire: Wire, token: str) -> None:
+        self._wire = wire
+        self._token = token
 
     def get(self, path: str, query: dict[str, str] | None = None) -> Any:  # Any: JSON, read by the caller
         """The answer of a GET."""
-        suffix = f"?{urllib.parse.urlencode(query)}" if query else ""
-        return self._request("GET", path + suffix, None)
+        return _decode(self._request("GET", _with_query(path, query), None))
+
+    def get_text(self, path: str) -> str:
+        """The answer of a GET that is plain text."""
+        return self._request("GET", path, None).decode("utf-8", "replace")
 
     def put(self, path: str, body: dict[str, object]) -> Any:  # Any: JSON, read by the caller
         """The answer of a PUT."""
-        return self._request("PUT", path, msgspec.json.encode(body))
+        return _decode(self._request("PUT", path, msgspec.json.encode(body)))
 
-    def _request(self, method: str, path: str, body: bytes | None) -> Any:
+    def post(self, path: str, body: dict[str, object] | None = None) -> Any:  # Any: JSON, read by the caller
+        """The answer of a POST."""
+        return _decode(self._request("POST", path, None if body is None else msgspec.json.encode(body)))
+
+    def delete(self, path: str, query: dict[str, str] | None = None) -> Any:  # Any: JSON, read by the caller
+        """The answer of a DELETE."""
+        return _decode(self._request("DELETE", _with_query(path, query), None))
+
+    def _request(self, method: str, path: str, body: bytes | None) -> bytes:
         headers = {"Authorization": f"Bearer {self._token}", "Accept": "application/json"}
         if body is not None:
             headers["Content-Type"] = "application/json"
-        status, answer = _exchange(self._url, self._context, method, path, headers, body)
+        status, answer = self._wire.exchange(method, path, headers, body)
         if status >= 300:
-            raise StartError(_complaint(status, answer))
-        try:
-            return msgspec.json.decode(answer) if answer else None
-        except msgspec.DecodeError as error:
-            raise StartError(f"the API's answer is not JSON: {error}") from error
+            raise ApiError(status, answer)
+        return answer
+
+
+def connect_api(url: str, token: str, ca_file: str) -> ApiClient:
+    """A client of the API at `url`. Raises StartError."""
+    return ApiClient(HttpsWire(url, ca_file), token)
+
+
+def path_of(plural: str, name: str = "", *below: str) -> str:
+    """`/api/v1/<plural>/<name>/…` with names encoded."""
+    segments = [plural, *([urllib.parse.quote(name, safe=_UNCHANGED_IN_PATHS)] if name else []), *below]
+    return "/".join([ROOT, *segments])
 
 
 def fetch_ca(url: str) -> bytes:
@@ -62,7 +131,14 @@ def fetch_ca(url: str) -> bytes:
     context = ssl.create_default_context()
     context.check_hostname = False
     context.verify_mode = ssl.CERT_NONE
-    status, answer = _exchange(_reachable(url), context, "GET", CA_PATH, {}, None)
+    where = _reachable(url)
+    connection = _connect(where, context)
+    try:
+        status, answer = _ask(connection, "GET", CA_PATH, {}, None)
+    except (OSError, http.client.HTTPException) as error:
+        raise _unreachable(where, error) from error
+    finally:
+        connection.close()
     if status != http.client.OK or b"BEGIN CERTIFICATE" not in answer:
         raise StartError(f"the API does not give the CA's certificate: {_complaint(status, answer)}")
     return answer
@@ -71,27 +147,40 @@ def fetch_ca(url: str) -> bytes:
 def _reachable(url: str) -> urllib.parse.SplitResult:
     """The URL with the loopback address in the place of "any address": certificates name the former."""
     parts = urllib.parse.urlsplit(url)
-    host = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(parts.hostname or "")  # noqa: S104 (compared, not bound)
+    if not parts.hostname:
+        raise StartError("the API is off (POSTBUS_ADMIN_API_LISTEN is empty)")
+    host = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(parts.hostname)  # noqa: S104 (compared, not bound)
     return parts._replace(netloc=f"{host}:{parts.port}") if host else parts
 
 
-def _exchange(
-    url: urllib.parse.SplitResult,
-    context: ssl.SSLContext,
-    method: str,
-    path: str,
-    headers: dict[str, str],
-    body: bytes | None,
+def _connect(url: urllib.parse.SplitResult, context: ssl.SSLContext) -> http.client.HTTPSConnection:
+    return http.client.HTTPSConnection(url.hostname or "", url.port, timeout=TIMEOUT_SECONDS, context=context)
+
+
+def _ask(
+    connection: http.client.HTTPSConnection, method: str, path: str, headers: dict[str, str], body: bytes | None
 ) -> tuple[int, bytes]:
-    connection = http.client.HTTPSConnection(url.hostname or "", url.port, timeout=TIMEOUT_SECONDS, context=context)
+    connection.request(method, path, body, headers)
+    response = connection.getresponse()
+    answer = response.read(MAX_ANSWER_OCTETS)
+    if not response.isclosed():
+        raise http.client.HTTPException(f"the answer is larger than {MAX_ANSWER_OCTETS} octets")
+    return response.status, answer
+
+
+def _unreachable(url: urllib.parse.SplitResult, error: Exception) -> StartError:
+    return StartError(f"{urllib.parse.urlunsplit(url)} can't be reached: {error}")
+
+
+def _with_query(path: str, query: dict[str, str] | None) -> str:
+    return f"{path}?{urllib.parse.urlencode(query)}" if query else path
+
+
+def _decode(answer: bytes) -> Any:
     try:
-        connection.request(method, urllib.parse.quote(path, safe="/?&=%@+"), body, headers)
-        response = connection.getresponse()
-        return response.status, response.read(MAX_ANSWER_OCTETS)
-    except (OSError, http.client.HTTPException) as error:
-        raise StartError(f"{urllib.parse.urlunsplit(url)} can't be reached: {error}") from error
-    finally:
-        connection.close()
+        return msgspec.json.decode(answer) if answer else None
+    except msgspec.DecodeError as error:
+        raise StartError(f"the API's answer is not JSON: {error}") from error
 
 
 def _complaint(status: int, answer: bytes) -> str:

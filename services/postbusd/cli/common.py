@@ -1,6 +1,10 @@
-"""What the commands share: the data folder's option, error lines, tables."""
+"""What the commands share: the data folder's option, error lines, tables, amounts.
+
+Texts may come from other hosts (replies, names): what is printed has no control characters.
+"""
 
 import argparse
+import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -28,14 +32,14 @@ def layout_from(args: argparse.Namespace) -> Layout:
 
 def fail(command: str, reason: object) -> int:
     """Prints one clear line to standard error; exit code 1."""
-    line = " ".join(str(reason).split())
+    line = clean(" ".join(str(reason).split()))
     print(f"postbus {command}: {line}", file=sys.stderr)
     return 1
 
 
 def format_table(head: Sequence[str], rows: Sequence[Sequence[str]], right: frozenset[int] = frozenset()) -> str:
     """A table with aligned columns; those in `right` to the right."""
-    lines = [list(head), *[list(row) for row in rows]]
+    lines = [list(head), *[[clean(cell) for cell in row] for row in rows]]
     widths = [max(len(line[column]) for line in lines) for column in range(len(head))]
     return "\n".join(
         "  ".join(
@@ -49,3 +53,41 @@ def format_table(head: Sequence[str], rows: Sequence[Sequence[str]], right: froz
 def format_octets(octets: int | None) -> str:
     """Megabytes, as people read memory."""
     return "–" if octets is None else f"{octets / 1_048_576:.0f} MB"
+
+
+def format_facts(facts: Sequence[tuple[str, str]]) -> str:
+    """One fact a line, values aligned."""
+    width = max(len(name) for name, _ in facts)
+    return "\n".join(f"{name:<{width}}  {clean(value)}".rstrip() for name, value in facts)
+
+
+def clean(text: str) -> str:
+    """The text without characters that steer a terminal."""
+    return text if text.isprintable() else "".join(each if each.isprintable() else "\ufffd" for each in text)
+
+
+def on_off(value: object) -> str:
+    """A switch for people."""
+    return "on" if value else "off"
+
+
+_AMOUNT = re.compile(r"([0-9]{1,15})(?:\.([0-9]{1,3}))?([KMGT]?)(?:i?B)?\Z", re.IGNORECASE)
+_UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
+
+
+def parse_amount(text: str) -> int:
+    """Octets of `500M`, `5G`, `1.5G` or a number (1K = 1024); 0 for `unlimited`. For argparse."""
+    if text.lower() in ("unlimited", "none"):
+        return 0
+    match = _AMOUNT.match(text)
+    if match is None or (match[2] and not match[3]):
+        raise argparse.ArgumentTypeError("an amount is a number with K, M, G or T, or unlimited")
+    return int(float(f"{match[1]}.{match[2] or 0}") * _UNITS[match[3].upper()])
+
+
+def format_amount(octets: int | None) -> str:
+    """As people write it: `500M`, `1.5G`; `unlimited` for None."""
+    if octets is None:
+        return "unlimited"
+    unit = next((name for name, size in reversed(_UNITS.items()) if octets >= size), "")
+    return f"{octets / _UNITS[unit]:.1f}".removesuffix(".0") + unit

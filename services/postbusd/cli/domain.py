@@ -1,54 +1,118 @@
-"""`postbus domain add|list`: mail domains, by the API of a running installation."""
+"""`postbus domain`: mail domains of a running installation, and what they need in DNS."""
 
 import argparse
+import sys
 from typing import Any
 
 from postbus.runtime.layout import StartError
-from postbusd.cli.common import add_data_dir, fail, format_table
-from postbusd.cli.objects import list_all, print_json, running_api
+from postbusd.cli.api import ApiClient, path_of
+from postbusd.cli.common import clean, format_facts, format_table, on_off
+from postbusd.cli.deleting import add_delete
+from postbusd.cli.domain_dns import format_plan, run_dns
+from postbusd.cli.domain_relay import add_relay_options, format_relay, relay_change
+from postbusd.cli.objects import Noun, Session, Subparsers, change, change_existing, list_all, show
+
+PLURAL = "domains"
+KEPT = ("incoming", "catch_all", "relay")
 
 
-def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+def add_parser(subparsers: Subparsers) -> None:
     """Registers the commands."""
-    parser = subparsers.add_parser("domain", help="mail domains: add, list", description=__doc__)
-    verbs = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    add = verbs.add_parser("add", help="add a domain, or change it")
+    noun = Noun(subparsers, "domain", "mail domains and their DNS", __doc__ or "")
+    add = noun.verb(
+        "add",
+        run_add,
+        "add a domain",
+        "Prints what is left to do in DNS. Of a domain that is there already only incoming mail is switched.",
+    )
     add.add_argument("name", help="the domain's name")
     add.add_argument("--no-incoming", action="store_true", help="don't receive mail for it yet")
-    add.set_defaults(handler=run_add)
-    show = verbs.add_parser("list", help="list the domains")
-    show.set_defaults(handler=run_list)
-    for verb in (add, show):
-        add_data_dir(verb)
-        verb.add_argument("--json", action="store_true", help="as JSON")
+    change_it = noun.verb("set", run_set, "change a domain", "What is not named stays as it is.")
+    change_it.add_argument("name", help="the domain's name")
+    change_it.add_argument("--incoming", choices=("on", "off"), help="whether mail is received for it")
+    change_it.add_argument(
+        "--catch-all", metavar="A[,B]", help="mailboxes that get what nobody else takes; '' for none (then refused)"
+    )
+    add_relay_options(change_it)
+    noun.verb("show", run_show, "show a domain").add_argument("name", help="the domain's name")
+    noun.verb("list", run_list, "list the domains")
+    dns = noun.verb(
+        "dns", run_dns, "what a domain needs in DNS", "With --check exit code 3 unless everything is there."
+    )
+    dns.add_argument("name", help="the domain's name")
+    how = dns.add_mutually_exclusive_group()
+    how.add_argument("--check", action="store_true", help="ask DNS what is there")
+    how.add_argument("--zone", action="store_true", help="as a zone file")
+    add_delete(noun, "domain", PLURAL, "Only one that nothing lives in.")
 
 
-def run_add(args: argparse.Namespace) -> int:
-    """Adds or changes a domain."""
-    try:
-        domain = running_api(args).put(f"/api/v1/domains/{args.name}", {"incoming": not args.no_incoming})
-    except StartError as error:
-        return fail("domain add", error)
-    if args.json:
-        print_json(domain)
-    else:
-        print(_format_domains([domain]))
+def run_add(session: Session, args: argparse.Namespace) -> int:
+    """Adds a domain and says what to do next."""
+    path = path_of(PLURAL, args.name)
+    domain = change(session.api, path, KEPT, {"incoming": not args.no_incoming})
+    show(args, domain, format_domains([domain]))
+    if not args.json:
+        _print_next_steps(session.api, str(domain["name"]))
     return 0
 
 
-def run_list(args: argparse.Namespace) -> int:
+def run_set(session: Session, args: argparse.Namespace) -> int:
+    """Changes a domain."""
+    path = path_of(PLURAL, args.name)
+    changes: dict[str, object] = {}
+    if args.incoming is not None:
+        changes["incoming"] = args.incoming == "on"
+    if args.catch_all is not None:
+        changes["catch_all"] = [address.strip() for address in args.catch_all.split(",") if address.strip()]
+    changes |= relay_change(args, session.api.get(path)["relay"])
+    domain = change_existing(session.api, path, KEPT, changes)
+    return show(args, domain, format_domain(domain))
+
+
+def run_show(session: Session, args: argparse.Namespace) -> int:
+    """Shows a domain."""
+    domain = session.api.get(path_of(PLURAL, args.name))
+    return show(args, domain, format_domain(domain))
+
+
+def run_list(session: Session, args: argparse.Namespace) -> int:
     """Lists the domains."""
+    domains = list_all(session.api, path_of(PLURAL), PLURAL)
+    return show(args, domains, format_domains(domains))
+
+
+def format_domains(domains: list[Any]) -> str:
+    """A table."""
+    rows = [
+        [
+            domain["name"],
+            on_off(domain["incoming"]),
+            ", ".join(domain["catch_all"]) or "–",
+            format_relay(domain["relay"]),
+        ]
+        for domain in domains
+    ]
+    return format_table(["DOMAIN", "INCOMING", "CATCH-ALL", "OUTGOING"], rows)
+
+
+def format_domain(domain: Any) -> str:
+    """One domain's facts."""
+    return format_facts(
+        [
+            ("domain", domain["name"]),
+            ("incoming", on_off(domain["incoming"])),
+            ("catch-all", ", ".join(domain["catch_all"]) or "none: such mail is refused"),
+            ("outgoing", format_relay(domain["relay"])),
+        ]
+    )
+
+
+def _print_next_steps(api: ApiClient, name: str) -> None:
+    """The domain is made; what can't be told now can be asked for later."""
     try:
-        domains = list_all(running_api(args), "/api/v1/domains", "domains")
+        plan = api.get(path_of(PLURAL, name, "dns"))
     except StartError as error:
-        return fail("domain list", error)
-    if args.json:
-        print_json(domains)
+        print(f"\nIts DNS records can't be told now: {clean(str(error))}", file=sys.stderr)
     else:
-        print(_format_domains(domains))
-    return 0
-
-
-def _format_domains(domains: list[Any]) -> str:
-    rows = [[str(domain["name"]), "on" if domain["incoming"] else "off"] for domain in domains]
-    return format_table(["DOMAIN", "INCOMING"], rows)
+        print(f"\nTo do: these records in the DNS of {clean(name)}\n\n{format_plan(plan)}\n")
+    print(f"Whether they are there: postbus domain dns {clean(name)} --check; as a zone file: --zone")

@@ -10,7 +10,7 @@ from pathlib import Path
 from postbus.runtime.layout import Layout, StartError, make_private, write_private
 from postbus.runtime.settings import RuntimeSettings, SettingsError, load_settings, process_environment
 from postbus.runtime.supervisor_connection import DEMO_DOMAIN, DONE_FILE, make_demo_mailboxes
-from postbusd.cli.api import ApiClient, fetch_ca
+from postbusd.cli.api import connect_api, fetch_ca
 from postbusd.cli.common import fail
 
 API_LISTEN = "POSTBUS_ADMIN_API_LISTEN"
@@ -36,7 +36,7 @@ def first_start(layout: Layout, url: str, token_file: Path) -> None:
     done = layout.secrets / DONE_FILE
     if done.exists():
         return
-    api = ApiClient(url, token_file.read_text(encoding="ascii").strip(), str(layout.ca_file))
+    api = connect_api(url, token_file.read_text(encoding="ascii").strip(), str(layout.ca_file))
     api.put(f"/api/v1/domains/{DEMO_DOMAIN}", {"incoming": True})
     for mailbox in make_demo_mailboxes(layout):
         api.put(f"/api/v1/mailboxes/{mailbox.address}", {"password": mailbox.password})

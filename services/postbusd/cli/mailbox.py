@@ -1,87 +1,111 @@
-"""`postbus mailbox add|list`: mailboxes, by the API of a running installation."""
+"""`postbus mailbox`: accounts that store mail.
+
+Several are made in one call: `postbus mailbox add 'u{1..50}@bench.example' --password secret`.
+"""
 
 import argparse
-import getpass
-import secrets
-import sys
 from typing import Any
 
-from postbus.runtime.layout import StartError
-from postbusd.cli.common import add_data_dir, fail, format_table
-from postbusd.cli.objects import list_all, print_json, running_api
+from postbusd.cli.api import path_of
+from postbusd.cli.common import format_amount, format_facts, format_table, parse_amount
+from postbusd.cli.deleting import add_delete
+from postbusd.cli.mailbox_add import parse_owner, run_add
+from postbusd.cli.objects import Noun, Session, Subparsers, change_existing, list_all, print_json, show
+from postbusd.cli.secrets_options import add_password_options, given_password, make_password
 
-PASSWORD_OCTETS = 12
+PLURAL = "mailboxes"
+KEPT = ("active", "quota_octets")
 
 
-def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+def add_parser(subparsers: Subparsers) -> None:
     """Registers the commands."""
-    parser = subparsers.add_parser("mailbox", help="mailboxes: add, list", description=__doc__)
-    verbs = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    add = verbs.add_parser("add", help="add a mailbox, or change it")
-    add.add_argument("address", help="the mailbox's address")
-    add.add_argument("--password-stdin", action="store_true", help="read the password from standard input")
-    add.add_argument("--generate", action="store_true", help="make up a password and print it")
-    add.add_argument("--quota", type=int, metavar="OCTETS", help="limit of what it stores")
-    add.set_defaults(handler=run_add)
-    show = verbs.add_parser("list", help="list the mailboxes")
-    show.add_argument("--domain", default="", help="only those of this domain")
-    show.set_defaults(handler=run_list)
-    for verb in (add, show):
-        add_data_dir(verb)
-        verb.add_argument("--json", action="store_true", help="as JSON")
+    noun = Noun(subparsers, "mailbox", "accounts that store mail", __doc__ or "")
+    add = noun.verb(
+        "add",
+        run_add,
+        "add mailboxes",
+        "Each gets a user of its own, named by its address, unless --owner names one. Of a mailbox that is there only "
+        "what is named changes. What fails is told and the rest is made; exit code 1 then.",
+    )
+    add.add_argument("addresses", nargs="+", metavar="ADDRESS", help="addresses; u{1..50}@D and {a,b}@D are expanded")
+    add_password_options(add, each=" for each")
+    change_it = noun.verb("set", run_set, "change a mailbox", "What is not named stays as it is.")
+    change_it.add_argument("address", help="its address")
+    change_it.add_argument("--active", choices=("on", "off"), help="off: no login, mail to it is refused")
+    add_password_options(change_it)
+    for verb in (add, change_it):
+        verb.add_argument("--owner", type=parse_owner, metavar="KIND:NAME", help="user:NAME, group:NAME or app:NAME")
+        verb.add_argument("--quota", type=parse_amount, metavar="AMOUNT", help="limit: 500M, 5G, octets, unlimited")
+    noun.verb("show", run_show, "show a mailbox").add_argument("address", help="its address")
+    listed = noun.verb("list", run_list, "list the mailboxes")
+    listed.add_argument("--domain", default="", metavar="D", help="only those of this domain")
+    add_delete(noun, "mailbox", PLURAL, "Its aliases end with it; its mail stays in the store, unread.")
 
 
-def run_add(args: argparse.Namespace) -> int:
-    """Adds or changes a mailbox; asks for the password unless told where it comes from."""
-    try:
-        api = running_api(args)
-        generated = secrets.token_urlsafe(PASSWORD_OCTETS) if args.generate else ""
-        password = generated or _read_password(args)
-        body: dict[str, object] = {"password": password}
-        if args.quota is not None:
-            body["quota_octets"] = args.quota
-        mailbox = api.put(f"/api/v1/mailboxes/{args.address}", body)
-    except StartError as error:
-        return fail("mailbox add", error)
+def run_set(session: Session, args: argparse.Namespace) -> int:
+    """Changes a mailbox."""
+    generated = make_password() if args.generate else ""
+    password = generated or given_password(args)
+    changes: dict[str, object] = {"password": password} if password is not None else {}
+    if args.active is not None:
+        changes["active"] = args.active == "on"
+    if args.quota is not None:
+        changes["quota_octets"] = args.quota or None
+    if args.owner is not None:
+        changes["owner"] = args.owner
+    mailbox = change_existing(session.api, path_of(PLURAL, args.address), KEPT, changes)
     if args.json:
         print_json({**mailbox, "password": generated} if generated else mailbox)
         return 0
-    print(_format_mailboxes([mailbox]))
+    print(format_mailboxes([mailbox]))
     if generated:
         print(f"password: {generated}")
     return 0
 
 
-def run_list(args: argparse.Namespace) -> int:
+def run_show(session: Session, args: argparse.Namespace) -> int:
+    """Shows a mailbox."""
+    mailbox = session.api.get(path_of(PLURAL, args.address))
+    facts = [
+        ("mailbox", mailbox["address"]),
+        ("owner", format_owner(mailbox)),
+        ("state", _state(mailbox)),
+        ("used", format_amount(mailbox["used_octets"])),
+        ("quota", format_amount(mailbox["quota_octets"])),
+        ("id", mailbox["mailbox_id"]),
+    ]
+    return show(args, mailbox, format_facts(facts))
+
+
+def run_list(session: Session, args: argparse.Namespace) -> int:
     """Lists mailboxes."""
-    try:
-        query = {"domain": args.domain} if args.domain else {}
-        mailboxes = list_all(running_api(args), "/api/v1/mailboxes", "mailboxes", query)
-    except StartError as error:
-        return fail("mailbox list", error)
-    if args.json:
-        print_json(mailboxes)
-    else:
-        print(_format_mailboxes(mailboxes))
-    return 0
+    query = {"domain": args.domain} if args.domain else None
+    mailboxes = list_all(session.api, path_of(PLURAL), PLURAL, query)
+    return show(args, mailboxes, format_mailboxes(mailboxes))
 
 
-def _read_password(args: argparse.Namespace) -> str:
-    """The password, from standard input or asked for twice. Raises StartError."""
-    if args.password_stdin:
-        return sys.stdin.readline().rstrip("\r\n")
-    if not sys.stdin.isatty():
-        raise StartError("say where the password comes from: --password-stdin or --generate")
-    password = getpass.getpass(f"Password for {args.address}: ")
-    if password != getpass.getpass("Once more: "):
-        raise StartError("the passwords differ")
-    return password
+def format_mailboxes(mailboxes: list[Any]) -> str:
+    """A table."""
+    rows = [
+        [
+            mailbox["address"],
+            _state(mailbox),
+            format_owner(mailbox),
+            format_amount(mailbox["used_octets"]),
+            format_amount(mailbox["quota_octets"]),
+        ]
+        for mailbox in mailboxes
+    ]
+    return format_table(["MAILBOX", "STATE", "OWNER", "USED", "QUOTA"], rows, right=frozenset({3, 4}))
 
 
-def _format_mailboxes(mailboxes: list[Any]) -> str:
-    rows = []
-    for mailbox in mailboxes:
-        quota = mailbox.get("quota_octets")
-        state = "active" if mailbox.get("active", True) else "inactive"
-        rows.append([str(mailbox["address"]), state, "unlimited" if quota is None else str(quota)])
-    return format_table(["MAILBOX", "STATE", "QUOTA"], rows)
+def format_owner(mailbox: Any) -> str:
+    """`user:kim`; a dash for a user named by the mailbox's address."""
+    owner = mailbox["owner"]
+    if owner is None or (owner["kind"], owner["name"]) == ("user", mailbox["address"]):
+        return "–"
+    return f"{owner['kind']}:{owner['name']}"
+
+
+def _state(mailbox: Any) -> str:
+    return "active" if mailbox["active"] else "inactive"

@@ -1,23 +1,81 @@
-"""What `domain` and `mailbox` share: the API of a running installation, pages, JSON output."""
+"""What the administrator's nouns share: verbs, the API of a running installation, pages, JSON output.
+
+Exit codes: 0 done, 1 refused or failed (one line on standard error), 2 wrong command line, 3 not all of it is well.
+"""
 
 import argparse
 import sys
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, TypeAlias
 
 import msgspec
 
 from postbus.runtime.layout import StartError
-from postbus.runtime.supervisor_connection import read_connection
-from postbusd.cli.api import ApiClient
-from postbusd.cli.common import layout_from
+from postbus.runtime.supervisor_connection import Connection, read_connection
+from postbusd.cli.api import NOT_FOUND, ApiClient, ApiError, connect_api
+from postbusd.cli.common import add_data_dir, fail, layout_from
 
 MAX_PAGES = 10_000
+PAGE = "1000"
+USAGE = 2
+
+Subparsers: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
 
 
-def running_api(args: argparse.Namespace) -> ApiClient:
-    """The API of the installation in --data-dir. Raises StartError."""
+class UsageError(Exception):
+    """The command line contradicts itself."""
+
+
+class Session(msgspec.Struct, frozen=True, kw_only=True):
+    """The installation that a command speaks to."""
+
+    api: ApiClient
+    connection: Connection
+
+
+Action = Callable[[Session, argparse.Namespace], int]
+
+
+class Noun:
+    """A command with verbs; without one it prints its help."""
+
+    def __init__(self, subparsers: Subparsers, name: str, summary: str, description: str) -> None:
+        self._name = name
+        self._parser = subparsers.add_parser(name, help=summary, description=description)
+        self._parser.set_defaults(handler=self._print_help)
+        self._verbs = self._parser.add_subparsers(title="commands", metavar="COMMAND")
+
+    def verb(self, name: str, action: Action, summary: str, more: str = "") -> argparse.ArgumentParser:
+        """Adds a verb; `action` gets the session and the arguments and returns the exit code."""
+        parser = self._verbs.add_parser(
+            name, help=summary, description=f"{summary[0].upper()}{summary[1:]}. {more}".strip()
+        )
+        add_data_dir(parser)
+        parser.add_argument("--json", action="store_true", help="as JSON")
+        parser.set_defaults(handler=lambda args: run_action(f"{self._name} {name}", action, args))
+        return parser
+
+    def _print_help(self, args: argparse.Namespace) -> int:
+        self._parser.print_help()
+        return USAGE
+
+
+def run_action(command: str, action: Action, args: argparse.Namespace) -> int:
+    """Runs a verb; its exit code."""
+    try:
+        return action(open_session(args), args)
+    except StartError as error:
+        return fail(command, error)
+    except UsageError as error:
+        fail(command, error)
+        return USAGE
+
+
+def open_session(args: argparse.Namespace) -> Session:
+    """The installation in --data-dir. Raises StartError."""
     connection = read_connection(layout_from(args))
-    return ApiClient(connection.admin.url, connection.admin.token, connection.tls.ca_file)
+    api = connect_api(connection.admin.url, connection.admin.token, connection.tls.ca_file)
+    return Session(api=api, connection=connection)
 
 
 def list_all(api: ApiClient, path: str, key: str, query: dict[str, str] | None = None) -> list[Any]:
@@ -25,7 +83,7 @@ def list_all(api: ApiClient, path: str, key: str, query: dict[str, str] | None =
     found: list[Any] = []
     after = ""
     for _ in range(MAX_PAGES):
-        page = api.get(path, {**(query or {}), **({"after": after} if after else {})})
+        page = api.get(path, {"limit": PAGE, **(query or {}), **({"after": after} if after else {})})
         found += page[key]
         after = page.get("next_after", "")
         if not after:
@@ -33,6 +91,42 @@ def list_all(api: ApiClient, path: str, key: str, query: dict[str, str] | None =
     raise StartError("the list does not end")
 
 
+def find(api: ApiClient, path: str) -> Any | None:  # Any: JSON, read by the caller
+    """An object, None when there is none. Raises StartError."""
+    try:
+        return api.get(path)
+    except ApiError as error:
+        if error.status == NOT_FOUND:
+            return None
+        raise
+
+
+def change(api: ApiClient, path: str, kept: Sequence[str], changes: dict[str, object]) -> Any:
+    """Makes an object, or changes of the one that is there what `changes` says; `kept` are its other fields.
+
+    A PUT replaces: what is not to change must go with it.
+    """
+    before = find(api, path) or {}
+    return api.put(path, {**{name: before[name] for name in kept if name in before}, **changes})
+
+
+def change_existing(api: ApiClient, path: str, kept: Sequence[str], changes: dict[str, object]) -> Any:
+    """The same for an object that must be there. Raises ApiError when it is not."""
+    before = api.get(path)
+    return api.put(path, {**{name: before[name] for name in kept}, **changes})
+
+
+def show(args: argparse.Namespace, value: object, text: str) -> int:
+    """Prints a result as --json asks; exit code 0."""
+    if args.json:
+        print_json(value)
+    else:
+        print(text)
+    return 0
+
+
 def print_json(value: object) -> None:
     """Prints a value as indented JSON."""
+    sys.stdout.flush()
     sys.stdout.buffer.write(msgspec.json.format(msgspec.json.encode(value)) + b"\n")
+    sys.stdout.buffer.flush()

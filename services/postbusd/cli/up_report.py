@@ -89,7 +89,7 @@ def format_welcome(layout: Layout, connection: Connection, state: State) -> str:
         "",
         f"Administration: {connection.admin.url} with the token in {layout.secrets / 'admin-token'}",
         f"Everything for scripts: {layout.connection_file}; settings: {layout.settings_file}; logs: {layout.logs}",
-        "Further commands: postbus status, logs, domain, mailbox, down",
+        "Further commands: postbus status, domain, mailbox, queue, trace, logs, down; all of them: postbus --help",
         "",
     ]
     return "\n".join(parts)

@@ -1,0 +1,76 @@
+"""`postbus NOUN delete NAME…`: says what would go, asks on a terminal, deletes."""
+
+import argparse
+import sys
+from typing import Any
+
+from postbus.runtime.layout import StartError
+from postbusd.cli.api import ApiError, path_of
+from postbusd.cli.common import clean, fail
+from postbusd.cli.objects import Noun, Session, print_json
+
+
+def add_delete(noun: Noun, name: str, plural: str, more: str = "") -> None:
+    """Adds the verb."""
+
+    def run(session: Session, args: argparse.Namespace) -> int:
+        return delete(session, args, f"{name} delete", plural)
+
+    article = "an" if name[0] in "ae" else "a"
+    verb = noun.verb("delete", run, f"delete {article} {name}, or several", more)
+    verb.add_argument("names", nargs="+", metavar=name.upper(), help="which")
+    verb.add_argument("--dry-run", action="store_true", help="only say what would be deleted")
+    add_yes(verb)
+
+
+def add_yes(parser: argparse.ArgumentParser) -> None:
+    """Adds --yes."""
+    parser.add_argument("--yes", "-y", action="store_true", help="don't ask (nothing is asked without a terminal)")
+
+
+def delete(session: Session, args: argparse.Namespace, command: str, plural: str) -> int:
+    """Deletes what `names` says; what is refused is told, the rest goes."""
+    if not args.dry_run and is_asked(args) and not _confirm(session, args, plural):
+        return 1
+    return _delete_each(session, args, command, plural, dry_run=args.dry_run)
+
+
+def is_asked(args: argparse.Namespace) -> bool:
+    """Whether a person is there who did not say --yes."""
+    return not args.yes and sys.stdin.isatty()
+
+
+def ask(question: str) -> bool:
+    """A question for y or N."""
+    print(f"{question} [y/N] ", end="", file=sys.stderr, flush=True)
+    return sys.stdin.readline().strip().lower() in ("y", "yes")
+
+
+def _confirm(session: Session, args: argparse.Namespace, plural: str) -> bool:
+    for name in args.names:
+        for line in _ask_api(session, plural, name, dry_run=True)["deleted"]:
+            print(f"  {clean(line)}", file=sys.stderr)
+    return ask("Delete this?")
+
+
+def _delete_each(session: Session, args: argparse.Namespace, command: str, plural: str, *, dry_run: bool) -> int:
+    deleted: list[str] = []
+    failed = 0
+    for name in args.names:
+        try:
+            deleted += _ask_api(session, plural, name, dry_run=dry_run)["deleted"]
+        except ApiError as error:
+            failed = fail(command, f"{name}: {error}")
+        except StartError as error:
+            failed = fail(command, error)
+            break
+    if args.json:
+        print_json({"deleted": deleted, "dry_run": dry_run})
+    else:
+        for line in deleted:
+            print(f"{'would delete' if dry_run else 'deleted'}: {clean(line)}")
+    return failed
+
+
+def _ask_api(session: Session, plural: str, name: str, *, dry_run: bool) -> Any:  # Any: JSON of the API
+    return session.api.delete(path_of(plural, name), {"dry_run": "true"} if dry_run else None)

@@ -1,0 +1,36 @@
+"""Moments and spans for people, in the time zone of the machine; spans of time that people type."""
+
+import datetime
+import re
+
+from postbusd.cli.objects import UsageError
+
+SECOND_MS = 1000
+_SPAN = re.compile(r"([0-9]{1,6})([smhdw])\Z")
+_SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
+_NAMES = ((86_400, "d"), (3600, "h"), (60, "min"), (1, "s"))
+
+
+def format_time(at_ms: int, *, milliseconds: bool = False) -> str:
+    """`2026-03-01 10:00:00`."""
+    moment = datetime.datetime.fromtimestamp(at_ms / SECOND_MS, datetime.UTC).astimezone()
+    return moment.isoformat(" ", "milliseconds" if milliseconds else "seconds")[: 23 if milliseconds else 19]
+
+
+def format_span(milliseconds: int) -> str:
+    """`12 min`, `3 h`: the largest unit that fits, rounded down."""
+    seconds = max(0, milliseconds // SECOND_MS)
+    size, name = next(((size, name) for size, name in _NAMES if seconds >= size), _NAMES[-1])
+    return f"{seconds // size} {name}"
+
+
+def parse_moment(text: str, now_ms: int) -> str:
+    """`2h` ago or a date and time, as the API takes it. Raises UsageError."""
+    span = _SPAN.match(text)
+    if span is not None:
+        at = now_ms / SECOND_MS - int(span[1]) * _SECONDS[span[2]]
+        return datetime.datetime.fromtimestamp(at, datetime.UTC).isoformat()
+    try:
+        return datetime.datetime.fromisoformat(text).astimezone(datetime.UTC).isoformat()
+    except ValueError as error:
+        raise UsageError("a time is 2h, 3d or 2026-03-01T10:00") from error

@@ -1,0 +1,96 @@
+"""`postbus trace QUEUE_ID`: the story of a message: who said what and when, where its copies are, what comes next."""
+
+import argparse
+import time
+from typing import Any
+
+from postbusd.cli.api import path_of
+from postbusd.cli.common import add_data_dir, clean
+from postbusd.cli.objects import Session, Subparsers, run_action, show
+from postbusd.cli.queue_view import explain
+from postbusd.cli.times import format_span, format_time
+
+ENDS = {
+    "folder": "delivered to mailboxes of ours",
+    "queued": "in the outbound queue, or sent from there",
+    "held": "held: a dead letter, see docs/runbook.md",
+    "dsn": "could not be delivered: the sender was told by a DSN",
+    None: "accepted; delivery has not taken it from the bus yet",
+}
+_DETAILS = ("client_address", "reverse_path", "forward_path", "mailbox", "detail")
+
+
+def add_parser(subparsers: Subparsers) -> None:
+    """Registers the command."""
+    parser = subparsers.add_parser("trace", help="the story of a message", description=__doc__)
+    parser.add_argument("queue_id", metavar="QUEUE_ID", help="as our 250 named it, `queue list` or `events` show it")
+    add_data_dir(parser)
+    parser.add_argument("--json", action="store_true", help="as JSON")
+    parser.set_defaults(handler=lambda args: run_action("trace", run_trace, args))
+
+
+def run_trace(session: Session, args: argparse.Namespace) -> int:
+    """Prints the story."""
+    message = session.api.get(path_of("messages", args.queue_id))
+    return show(args, message, format_message(message, time.time_ns() // 1_000_000))
+
+
+def format_message(message: Any, now_ms: int) -> str:
+    """Head, story, and where the copies are."""
+    blocks = ["\n".join(_head(message, now_ms))]
+    if message["story"]:
+        blocks.append("\n".join(line for event in message["story"] for line in _event_lines(event)))
+    where = _places(message, now_ms)
+    if where:
+        blocks.append("\n".join(["Where it is:", *[f"  {line}" for line in where]]))
+    return "\n\n".join(blocks)
+
+
+def _head(message: Any, now_ms: int) -> list[str]:
+    ends = clean(ENDS.get(message["accounted"], str(message["accounted"])))
+    lines = [f"{clean(message['queue_id'])}: {ends}"]
+    if message["accepted_ms"]:
+        age = format_span(now_ms - message["accepted_ms"])
+        lines.append(f"taken {format_time(message['accepted_ms'])}, {age} ago")
+    for name, text in (("message id", _message_id(message)), ("note", message["detail"])):
+        if text:
+            lines.append(f"{name} {clean(text)}")
+    if message["story_cut"]:
+        lines.append("the story is longer than what is shown: postbus events --queue-id")
+    return lines
+
+
+def _message_id(message: Any) -> str:
+    named = [each["message_id"] for each in (*message["outgoing"], *message["story"])]
+    return next((text for text in named if text), "")
+
+
+def _event_lines(event: Any) -> list[str]:
+    """One line, and what it does not say below it."""
+    at = format_time(event["at_ms"], milliseconds=True)
+    first = f"{at}  {event['service']:<11} {event['type']:<11} {event['summary']}"
+    told = event["summary"]
+    more = []
+    for name in _DETAILS:
+        value = event[name]
+        if value and value not in told:
+            more.append(f"{value}" if name == "detail" else f"{name.replace('_', ' ')} {value}")
+    lines = [first] if not more else [first, f"{'':23}  {'; '.join(more)}"]
+    return [clean(line.rstrip()) for line in lines]
+
+
+def _places(message: Any, now_ms: int) -> list[str]:
+    """Its copies: in folders, and on the way."""
+    lines = [f"{each['folder']} of {each['address']} (UID {each['uid']})" for each in message["placements"]]
+    for copy in message["outgoing"]:
+        text = f"for {copy['recipient']}: {copy['state']}, {_tries(copy['attempts'])}; {explain(copy, now_ms)}"
+        if copy["state"] == "waiting":
+            text += f"; next try {format_time(copy['due_ms'])}, given up {format_time(copy['expires_ms'])}"
+        elif copy["state"] != "held":
+            text += f"; {format_time(copy['due_ms'])}"
+        lines.append(f"{text} [{copy['tls']}]" if copy["tls"] else text)
+    return [clean(line) for line in lines]
+
+
+def _tries(number: int) -> str:
+    return "not tried yet" if number == 0 else f"tried {number} time{'s' if number != 1 else ''}"

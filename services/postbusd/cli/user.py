@@ -1,0 +1,87 @@
+"""`postbus user`: people who log in. A mailbox made with a password brings a user of its own."""
+
+import argparse
+from typing import Any
+
+from postbusd.cli.api import path_of
+from postbusd.cli.common import format_facts, format_table
+from postbusd.cli.deleting import add_delete
+from postbusd.cli.objects import Noun, Session, Subparsers, change, change_existing, list_all, print_json, show
+from postbusd.cli.secrets_options import add_password_options, given_password, make_password
+
+PLURAL = "users"
+KEPT = ("display_name", "active")
+
+
+def add_parser(subparsers: Subparsers) -> None:
+    """Registers the commands."""
+    noun = Noun(subparsers, "user", "people who log in", __doc__ or "")
+    add = noun.verb(
+        "add", run_add, "add a user", "Without a password the user can't log in. One that is there is changed."
+    )
+    change_it = noun.verb("set", run_set, "change a user", "What is not named stays as it is.")
+    for verb in (add, change_it):
+        verb.add_argument("name", help="the username; their mailboxes have addresses of their own")
+        verb.add_argument("--display-name", metavar="TEXT", help="as people know them")
+        verb.add_argument("--active", choices=("on", "off"), help="off: opens no mailbox")
+        add_password_options(verb)
+    noun.verb("show", run_show, "show a user").add_argument("name", help="the username")
+    noun.verb("list", run_list, "list the users")
+    add_delete(noun, "user", PLURAL, "Only one who owns no mailbox; memberships of groups end.")
+
+
+def run_add(session: Session, args: argparse.Namespace) -> int:
+    """Adds a user."""
+    changes, generated = _changes(args)
+    return _tell(args, change(session.api, path_of(PLURAL, args.name), KEPT, changes), generated)
+
+
+def run_set(session: Session, args: argparse.Namespace) -> int:
+    """Changes a user."""
+    changes, generated = _changes(args)
+    return _tell(args, change_existing(session.api, path_of(PLURAL, args.name), KEPT, changes), generated)
+
+
+def run_show(session: Session, args: argparse.Namespace) -> int:
+    """Shows a user."""
+    user = session.api.get(path_of(PLURAL, args.name))
+    facts = [("user", user["username"]), ("name", user["display_name"] or "–"), ("state", _state(user))]
+    return show(args, user, format_facts(facts))
+
+
+def run_list(session: Session, args: argparse.Namespace) -> int:
+    """Lists the users."""
+    users = list_all(session.api, path_of(PLURAL), PLURAL)
+    return show(args, users, format_users(users))
+
+
+def format_users(users: list[Any]) -> str:
+    """A table."""
+    rows = [[user["username"], user["display_name"] or "–", _state(user)] for user in users]
+    return format_table(["USER", "NAME", "STATE"], rows)
+
+
+def _changes(args: argparse.Namespace) -> tuple[dict[str, object], str]:
+    """The fields that the options name, and the password that was made up."""
+    generated = make_password() if args.generate else ""
+    password = generated or given_password(args)
+    changes: dict[str, object] = {"password": password} if password is not None else {}
+    if args.display_name is not None:
+        changes["display_name"] = args.display_name
+    if args.active is not None:
+        changes["active"] = args.active == "on"
+    return changes, generated
+
+
+def _tell(args: argparse.Namespace, user: Any, generated: str) -> int:
+    if args.json:
+        print_json({**user, "password": generated} if generated else user)
+        return 0
+    print(format_users([user]))
+    if generated:
+        print(f"password: {generated}")
+    return 0
+
+
+def _state(user: Any) -> str:
+    return "active" if user["active"] else "inactive"

@@ -1,0 +1,354 @@
+"""The administrator's nouns against the real API over fakes: what they make, print, refuse and return."""
+
+import argparse
+import io
+import json
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from litestar import Litestar
+from litestar.testing import TestClient
+
+from postbus.runtime.layout import StartError
+from postbus.runtime.supervisor_connection import Admin, Connection, Tls
+from postbus.testing.admin_rest import TOKEN, FakeInstallation, RestClient, make_http
+from postbusd.cli import deleting, objects
+from postbusd.cli.api import ApiClient
+from postbusd.cli.main import COMMANDS, main
+from postbusd.cli.objects import Session
+
+NOUNS = ("domain", "user", "group", "app", "mailbox", "alias", "list", "queue")
+CONNECTION = Connection(
+    host="127.0.0.1",
+    ports={"submission": 2587, "submissions": 2465},
+    metrics={},
+    tls=Tls(ca_file="ca.pem"),
+    admin=Admin(url="https://127.0.0.1:2080", token=TOKEN),
+    mailboxes=(),
+)
+
+
+class Desk:
+    """Runs commands as a person would; `out` and `err` are what the last one printed."""
+
+    def __init__(self, installation: FakeInstallation, capsys: pytest.CaptureFixture[str]) -> None:
+        self.installation = installation
+        self._capsys = capsys
+        self.out = self.err = ""
+
+    def run(self, *words: str) -> int:
+        try:
+            code = main(words)
+        except SystemExit as ended:
+            code = int(ended.code or 0)
+        self.out, self.err = self._capsys.readouterr()
+        assert "Traceback" not in self.err
+        return code
+
+    def ok(self, *words: str) -> str:
+        assert self.run(*words) == 0, self.err
+        return self.out
+
+    def json(self, *words: str) -> object:
+        value: object = json.loads(self.ok(*words, "--json"))
+        return value
+
+    def fails(self, *words: str) -> str:
+        """The one line of a refusal."""
+        assert self.run(*words) == 1
+        assert self.err.count("\n") == 1
+        return self.err
+
+
+@pytest.fixture(scope="module")
+def http() -> Iterator[TestClient[Litestar]]:
+    with make_http() as http:
+        yield http
+
+
+@pytest.fixture
+def desk(http: TestClient[Litestar], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Desk:
+    installation = FakeInstallation()
+    session = Session(api=ApiClient(RestClient(installation, http), TOKEN), connection=CONNECTION)
+    monkeypatch.setattr(objects, "open_session", lambda args: session)
+    monkeypatch.setattr("sys.stdin", io.StringIO())
+    return Desk(installation, capsys)
+
+
+@pytest.fixture
+def demo(desk: Desk) -> Desk:
+    """With the domain demo.example and the mailbox kim@demo.example."""
+    desk.ok("domain", "add", "demo.example")
+    desk.ok("mailbox", "add", "kim@demo.example", "--password", "secret")
+    return desk
+
+
+Say = Callable[[str], None]
+
+
+@pytest.fixture
+def say(monkeypatch: pytest.MonkeyPatch) -> Say:
+    """Puts text on standard input, as a terminal when it ends in a question mark's answer."""
+
+    def put(text: str) -> None:
+        monkeypatch.setattr("sys.stdin", io.StringIO(text))
+
+    return put
+
+
+@pytest.fixture
+def terminal(monkeypatch: pytest.MonkeyPatch) -> Say:
+    """A person on a terminal who types this."""
+
+    def put(text: str) -> None:
+        typed = io.StringIO(text)
+        monkeypatch.setattr(typed, "isatty", lambda: True)
+        monkeypatch.setattr("sys.stdin", typed)
+
+    return put
+
+
+@pytest.mark.parametrize("noun", NOUNS)
+def test_a_noun_without_a_verb_prints_its_help(noun: str, desk: Desk) -> None:
+    assert desk.run(noun) == 2
+    assert f"usage: postbus {noun}" in desk.out
+    assert "commands:" in desk.out
+
+
+@pytest.mark.parametrize("noun", NOUNS)
+def test_every_verb_explains_itself_and_each_of_its_options(noun: str) -> None:
+    parser = argparse.ArgumentParser()
+    module = __import__(f"postbusd.cli.{noun}", fromlist=["add_parser"])
+    module.add_parser(parser.add_subparsers())
+    verbs = _verbs(_verbs(parser)[noun])
+    assert len(verbs) >= 4
+    for verb in verbs.values():
+        assert verb.description
+        for action in verb._actions:
+            assert action.help, f"{verb.prog} {action.dest}"
+
+
+def _verbs(parser: argparse.ArgumentParser) -> dict[str, argparse.ArgumentParser]:
+    found = next(each for each in parser._actions if isinstance(each, argparse._SubParsersAction))
+    return dict(found.choices)
+
+
+def test_an_installation_that_is_not_up_is_one_clear_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for words in (["domain", "list"], ["events"], ["trace", "0" * 26], ["queue", "retry", "--all"]):
+        assert main([*words, "--data-dir", str(tmp_path)]) == 1
+        error = capsys.readouterr().err
+        assert "Postbus is not up" in error
+        assert error.count("\n") == 1
+
+
+def test_a_domain_is_added_with_what_is_left_to_do(desk: Desk) -> None:
+    text = desk.ok("domain", "add", "Demo.example")
+    assert "demo.example  on" in text
+    assert "_dmarc.demo.example  TXT\n    v=DMARC1; p=none\n    # says what to do with fakes" in text
+    assert "postbus domain dns demo.example --check" in text
+    added = desk.json("domain", "add", "quiet.example", "--no-incoming")
+    assert added == {"name": "quiet.example", "incoming": False, "catch_all": [], "relay": None}
+
+
+def test_a_domain_is_added_also_when_its_records_cant_be_told(desk: Desk) -> None:
+    desk.installation.dns.away = True
+    assert "demo.example" in desk.ok("domain", "add", "demo.example")
+    assert "can't be told now" in desk.err
+
+
+def test_a_domain_is_changed_piece_by_piece(demo: Desk, say: Say) -> None:
+    say("hush hush\n")
+    demo.ok(
+        "domain", "set", "demo.example", "--catch-all", "kim@demo.example", "--relay", "smart.example",
+        "--relay-username", "kim", "--relay-password-stdin",
+    )  # fmt: skip
+    shown = demo.json("domain", "set", "demo.example", "--incoming", "off")
+    relay = {"host": "smart.example", "port": 587, "security": "starttls", "username": "kim"}
+    expected = {"name": "demo.example", "incoming": False, "catch_all": ["kim@demo.example"], "relay": relay}
+    assert shown == expected == demo.json("domain", "show", "demo.example")
+    assert demo.installation.directory.relay_passwords == {"demo.example": "hush hush"}
+    assert "by smart.example:587 (starttls) as kim" in demo.ok("domain", "list")
+    demo.ok("domain", "add", "demo.example")
+    assert demo.json("domain", "show", "demo.example") == {**expected, "incoming": True}
+    demo.ok("domain", "set", "demo.example", "--relay", "[2001:db8::1]:465", "--relay-security", "tls")
+    assert "by [2001:db8::1]:465 (tls) as kim" in demo.ok("domain", "show", "demo.example")
+    demo.ok("domain", "set", "demo.example", "--no-relay", "--catch-all", "")
+    assert "by MX" in demo.ok("domain", "show", "demo.example")
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("--relay-username", "kim"),
+        ("--relay-security", "tls"),
+        ("--no-relay", "--relay-security", "tls"),
+        ("--relay", "smart.example:port"),
+        ("--relay", "2001:db8::1"),
+        ("--relay", ":25"),
+        ("--relay", "a.example", "--no-relay"),
+        ("--incoming", "perhaps"),
+    ],
+)
+def test_contradicting_options_are_usage_errors(demo: Desk, words: tuple[str, ...]) -> None:
+    assert demo.run("domain", "set", "demo.example", *words) == 2
+    assert demo.err
+
+
+def test_the_dns_of_a_domain(demo: Desk) -> None:
+    plain = demo.ok("domain", "dns", "demo.example")
+    assert plain.startswith("demo.example  MX\n    10 mail.demo.example.\n")
+    assert demo.ok("domain", "dns", "demo.example", "--zone").startswith("demo.example. 3600 IN MX")
+    assert demo.run("domain", "dns", "demo.example", "--check") == 3
+    assert "MISSING" in demo.out
+    assert "-> add this MX record" in demo.out
+    demo.installation.dns.live |= {"demo.example", "_dmarc.demo.example"}
+    assert "MISSING" not in demo.ok("domain", "dns", "demo.example", "--check")
+    assert "no.example" in demo.fails("domain", "dns", "no.example")
+
+
+def test_a_user_comes_with_a_password_and_keeps_it(desk: Desk, say: Say) -> None:
+    say("correct horse\n")
+    desk.ok("user", "add", "kim", "--display-name", "Kim", "--password-stdin")
+    assert desk.installation.directory.passwords["kim"] == "correct horse"
+    changed = desk.json("user", "set", "kim", "--active", "off")
+    assert changed == {"username": "kim", "display_name": "Kim", "active": False}
+    assert desk.installation.directory.passwords["kim"] == "correct horse"
+    generated = desk.ok("user", "set", "kim", "--generate").rpartition("password: ")[2].strip()
+    assert desk.installation.directory.passwords["kim"] == generated
+    assert "Kim" in desk.ok("user", "list")
+    assert "inactive" in desk.ok("user", "show", "kim")
+    assert "nobody" in desk.fails("user", "set", "nobody", "--active", "on")
+    assert "no password" in desk.fails("user", "add", "robin", "--password-stdin")
+
+
+def test_members_of_a_group_are_set_added_and_removed(demo: Desk) -> None:
+    for name in ("a", "b", "c"):
+        demo.ok("user", "add", name)
+    demo.ok("group", "add", "sales", "--member", "a", "--member", "b", "--address", "sales@demo.example")
+    changed = demo.json("group", "set", "sales", "--add-member", "c", "--add-member", "A", "--remove-member", "B")
+    assert changed == {"name": "sales", "members": ["a", "c"], "address": "sales@demo.example"}
+    assert demo.json("group", "set", "sales", "--member", "b")["members"] == ["b"]  # type: ignore[index]
+    assert "member   b" in demo.ok("group", "show", "sales")
+    assert "no" in demo.fails("group", "set", "nothing", "--member", "a")
+
+
+def test_an_app_tells_its_credential_once_and_how_to_log_in(demo: Desk) -> None:
+    text = demo.ok("app", "add", "shop", "--domain", "demo.example")
+    credential = demo.installation.directory.passwords["app shop"]
+    assert text.count(credential) == 1
+    for part in ("localhost", "2465 (TLS) or 2587 (STARTTLS)", "shop.app@demo.example"):
+        assert part in text
+    assert credential not in demo.ok("app", "show", "shop") + demo.ok("app", "list", "--domain", "demo.example")
+    assert "app rotate shop" in demo.fails("app", "add", "shop", "--domain", "demo.example")
+    assert demo.installation.directory.passwords["app shop"] == credential
+    rotated = demo.json("app", "rotate", "shop")
+    assert rotated["credential"] == demo.installation.directory.passwords["app shop"] != credential  # type: ignore[index]
+    assert demo.json("app", "set", "shop", "--active", "off")["active"] is False  # type: ignore[index]
+    assert demo.run("app", "add", "other") == 2
+
+
+def test_fifty_mailboxes_in_one_call(demo: Desk) -> None:
+    made = demo.json("mailbox", "add", "u{1..50}@demo.example", "--password", "secret")
+    assert [each["address"] for each in made] == [f"u{number}@demo.example" for number in range(1, 51)]  # type: ignore[attr-defined]
+    assert len(demo.installation.directory.mailboxes) == 51
+    assert {demo.installation.directory.passwords[f"u{number}@demo.example"] for number in (1, 50)} == {"secret"}
+    assert demo.err == ""
+
+
+def test_what_fails_of_many_mailboxes_is_told_and_the_rest_made(demo: Desk) -> None:
+    words = ("mailbox", "add", "{a,b}@demo.example", "x y@demo.example", "c@no.example", "--generate")
+    assert demo.run(*words) == 1
+    assert [line.split(": ")[1] for line in demo.err.splitlines()] == ["x y@demo.example", "c@no.example"]
+    rows = demo.out.splitlines()
+    assert rows[0].split() == ["MAILBOX", "QUOTA", "RESULT", "PASSWORD"]
+    passwords = {row.split()[0]: row.split()[3] for row in rows[1:]}
+    assert passwords.keys() == {"a@demo.example", "b@demo.example"}
+    assert len(set(passwords.values())) == 2
+    assert all(demo.installation.directory.passwords[name] == password for name, password in passwords.items())
+
+
+def test_many_failures_are_not_all_told(demo: Desk) -> None:
+    assert demo.run("mailbox", "add", "u{1..30}@no.example", "--password", "secret") == 1
+    assert demo.err.count("\n") == 11
+    assert demo.err.endswith("and 20 more failed\n")
+
+
+def test_a_mailbox_that_is_there_keeps_what_is_not_named(demo: Desk) -> None:
+    demo.ok("mailbox", "set", "kim@demo.example", "--quota", "1.5G", "--active", "off")
+    text = demo.ok("mailbox", "add", "kim@demo.example", "--password", "another")
+    assert "changed" in text
+    mailbox = demo.json("mailbox", "show", "kim@demo.example")
+    assert (mailbox["quota_octets"], mailbox["active"]) == (1_610_612_736, False)  # type: ignore[index]
+    assert demo.json("mailbox", "set", "kim@demo.example", "--quota", "unlimited")["quota_octets"] is None  # type: ignore[index]
+    assert "unlimited" in demo.ok("mailbox", "list", "--domain", "demo.example")
+
+
+def test_a_mailbox_of_a_group_needs_no_password(demo: Desk) -> None:
+    demo.ok("group", "add", "sales")
+    demo.ok("mailbox", "add", "sales@demo.example", "--owner", "group:sales", "--quota", "500M")
+    assert "group:sales" in demo.ok("mailbox", "show", "sales@demo.example")
+    assert demo.run("mailbox", "add", "x@demo.example", "--owner", "cat:tom") == 2
+    assert demo.run("mailbox", "add", "x@demo.example", "--quota", "lots") == 2
+    assert demo.run("mailbox", "add", "x@demo.example", "--generate", "--password", "secret") == 2
+    assert "--password-stdin" in demo.fails("mailbox", "add", "x@demo.example")
+
+
+def test_aliases_and_lists(demo: Desk) -> None:
+    demo.ok("alias", "add", "info*@demo.example", "kim@demo.example")
+    assert demo.json("alias", "show", "info*@demo.example") == {
+        "address": "info*@demo.example",
+        "mailbox": "kim@demo.example",
+    }
+    demo.ok("list", "add", "team@demo.example", "--member", "kim@demo.example", "--member", "x@far.example")
+    demo.ok("list", "add", "team@demo.example", "--members-only")
+    found = demo.json("list", "set", "team@demo.example", "--active", "off", "--remove-member", "x@far.example")
+    expected = {"address": "team@demo.example", "members": ["kim@demo.example"], "active": False, "members_only": True}
+    assert found == expected
+    assert demo.json("list", "set", "team@demo.example", "--anybody")["members_only"] is False  # type: ignore[index]
+    assert "team@demo.example  inactive  anybody" in demo.ok("list", "list")
+    assert "info*@demo.example" in demo.ok("alias", "list", "--domain", "demo.example")
+    assert "member" in demo.ok("list", "show", "team@demo.example")
+
+
+def test_deleting_asks_on_a_terminal_only(demo: Desk, terminal: Say, say: Say) -> None:
+    demo.ok("mailbox", "add", "{a,b,c}@demo.example", "--password", "secret")
+    demo.ok("alias", "add", "info@demo.example", "a@demo.example")
+    dry = demo.ok("mailbox", "delete", "a@demo.example", "--dry-run")
+    assert dry == "would delete: mailbox a@demo.example\nwould delete: alias info@demo.example\n"
+    terminal("n\n")
+    assert demo.run("mailbox", "delete", "a@demo.example") == 1
+    assert "alias info@demo.example" in demo.err
+    assert "Delete this? [y/N]" in demo.err
+    assert "a@demo.example" in demo.installation.directory.mailboxes
+    terminal("y\n")
+    assert demo.ok("mailbox", "delete", "a@demo.example").startswith("deleted: mailbox a@demo.example\n")
+    terminal("")
+    demo.ok("mailbox", "delete", "b@demo.example", "--yes")
+    say("")
+    assert demo.json("mailbox", "delete", "c@demo.example") == {
+        "deleted": ["mailbox c@demo.example"],
+        "dry_run": False,
+    }
+    assert list(demo.installation.directory.mailboxes) == ["kim@demo.example"]
+
+
+def test_of_several_deletions_the_possible_ones_happen(demo: Desk) -> None:
+    demo.ok("user", "add", "robin")
+    assert demo.run("user", "delete", "kim@demo.example", "nobody", "robin") == 1
+    assert [line.split(": ")[1] for line in demo.err.splitlines()] == ["kim@demo.example", "nobody"]
+    assert demo.out == "deleted: user robin\n"
+
+
+def test_an_api_that_goes_away_ends_many_deletions_at_once(demo: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    def away(*_: object, **__: object) -> object:
+        raise StartError("can't be reached")
+
+    monkeypatch.setattr(deleting, "_ask_api", away)
+    assert "can't be reached" in demo.fails("user", "delete", "a", "b", "c")
+
+
+def test_every_noun_is_a_command() -> None:
+    assert set(NOUNS) | {"events", "trace"} <= set(COMMANDS)
+    assert "postbusd.cli.queue" in sys.modules
