@@ -4,11 +4,10 @@ import base64
 
 import pytest
 
-from postbus.contracts.directory import Outcome, Resolution
 from postbus.contracts.events import EventType, Origin
 from postbus.core.errors import ErrorKind, MailError
 from postbus.smtp.replies import Reply
-from postbus.testing.smtp_edge import ALICE, AWAY, PASSWORD, Edge, Peer, mailbox_resolution
+from postbus.testing.smtp_edge import ALICE, AWAY, PASSWORD, PLAIN, Edge, Peer, enter
 from postbusd.smtp_edge.conversation import ListenerKind
 from postbusd.smtp_edge.refusals import LOGIN_REFUSALS, REFUSALS, refuse
 
@@ -19,13 +18,8 @@ def encode(text: str) -> str:
     return base64.b64encode(text.encode()).decode()
 
 
-PLAIN = encode(f"\0alice@demo.example\0{PASSWORD}")
-
-
 async def log_in(peer: Peer, auth: str = f"AUTH PLAIN {PLAIN}") -> str:
-    await peer.listen()
-    await peer.say("EHLO client.example")
-    return await peer.say(auth)
+    return await enter(peer, auth)
 
 
 async def test_587_wants_tls_then_login(edge: Edge) -> None:
@@ -124,34 +118,6 @@ async def test_failed_logins_end_the_session(edge: Edge) -> None:
     kinds = [event.type for event in edge.bus.events]
     assert kinds == [EventType.LOGIN_FAILED, EventType.LOGIN_FAILED, EventType.DENIED]
     assert PASSWORD not in repr(edge.bus.events)
-
-
-async def test_reverse_path_belongs_to_who_logged_in(edge: Edge) -> None:
-    edge.directory.answers["sales@demo.example"] = mailbox_resolution("alice@demo.example", ALICE)
-    edge.directory.stale["sales@demo.example"] = Resolution(
-        forward_path="sales@demo.example", outcome=Outcome.REJECT, kind=ErrorKind.NOT_FOUND
-    )
-    async with edge.connect(ListenerKind.SUBMISSIONS) as peer:
-        await log_in(peer)
-        for address, code in (
-            ("bob@demo.example", "550 5.7.1"),
-            ("ann@remote.example", "550 5.7.1"),
-            ("nobody@demo.example", "550 5.7.1"),
-            ("sales@demo.example", "250 2.1.0"),
-        ):
-            assert (await peer.say(f"MAIL FROM:<{address}>")).startswith(code)
-        await peer.say("RSET")
-        edge.recipients.drop()
-        edge.directory.fail_with = AWAY
-        assert (await peer.say("MAIL FROM:<alice@demo.example>")).startswith("451 4.3.0")
-
-
-async def test_remote_recipients_come_with_the_queue(edge: Edge) -> None:
-    async with edge.connect(ListenerKind.SUBMISSIONS) as peer:
-        await log_in(peer)
-        await peer.say("MAIL FROM:<alice@demo.example>")
-        answer = await peer.say("RCPT TO:<ann@remote.example>")
-        assert answer == "550 5.4.4 remote delivery is not available yet"
 
 
 def test_every_kind_has_a_reply() -> None:

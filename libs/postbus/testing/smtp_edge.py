@@ -1,6 +1,7 @@
 """A session of smtp-edge on a stream in memory, with fakes behind it: tests read like the protocol's transcript."""
 
 import asyncio
+import base64
 import contextlib
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -17,6 +18,7 @@ from postbus.contracts.directory import (
     Resolution,
     ResolveReply,
     ResolveRequest,
+    Via,
 )
 from postbus.contracts.filter import (
     CheckConnectionReply,
@@ -34,6 +36,7 @@ from postbus.testing.bus import FakeBus
 from postbusd.smtp_edge.conversation import ListenerKind, Site
 from postbusd.smtp_edge.counters import EdgeCounters
 from postbusd.smtp_edge.networks import ConnectionChecks, SessionLimits
+from postbusd.smtp_edge.rates import SubmissionRates
 from postbusd.smtp_edge.recipients import Recipients
 from postbusd.smtp_edge.session import Session
 from postbusd.smtp_edge.settings import SmtpEdgeSettings
@@ -42,16 +45,26 @@ from postbusd.smtp_edge.spool import SpoolMemory
 ALICE = MailboxId("0190a0a0-0000-7000-8000-00000000000a")
 BOB = MailboxId("0190a0a0-0000-7000-8000-00000000000b")
 PASSWORD = "correct horse"  # noqa: S105  # of fakes
+PLAIN = base64.b64encode(f"\0alice@demo.example\0{PASSWORD}".encode()).decode()
+"""The initial response of AUTH PLAIN for alice@demo.example."""
 AWAY = MailError(ErrorKind.UNAVAILABLE, "away")
 TEST_TLS = "TLSv1.3 with cipher TLS_TEST"
 
 
 def mailbox_resolution(
-    address: str, mailbox_id: MailboxId, *, over_quota: bool = False, script: str = ""
+    address: str,
+    mailbox_id: MailboxId,
+    *,
+    over_quota: bool = False,
+    script: str = "",
+    via: Via = Via.MAILBOX,
+    free_octets: int | None = None,
 ) -> Resolution:
     """A forward_path that leads to one mailbox."""
-    target = MailboxTarget(mailbox_id=mailbox_id, address=address, over_quota=over_quota, script_hash=script)
-    return Resolution(forward_path=address, outcome=Outcome.MAILBOX, targets=(target,))
+    target = MailboxTarget(
+        mailbox_id=mailbox_id, address=address, over_quota=over_quota, script_hash=script, free_octets=free_octets
+    )
+    return Resolution(forward_path=address, outcome=Outcome.MAILBOX, targets=(target,), via=via)
 
 
 class FakeDirectory:
@@ -129,19 +142,20 @@ class FakeFilter:
 
 
 class FakePrechecker:
-    """Answers what `reply` says."""
+    """Answers what `reply` says, at RCPT what `envelope_reply` says."""
 
     def __init__(self) -> None:
         self.reply = PrecheckReply(results=())
+        self.envelope_reply = PrecheckReply(results=())
         self.requests: list[PrecheckRequest] = []
         self.fail_with: MailError | None = None
 
     async def precheck(self, request: PrecheckRequest) -> PrecheckReply:
-        """`reply`."""
+        """`reply` or `envelope_reply`."""
         self.requests.append(request)
         if self.fail_with is not None:
             raise self.fail_with
-        return self.reply
+        return self.envelope_reply if request.envelope_only else self.reply
 
 
 class FakeTls:
@@ -263,12 +277,18 @@ class Edge:
             bus=self.bus,
             events=self.events,
             counters=self.counters,
+            rates=self._make_rates(),
         )
 
     def change(self, **fields: object) -> None:
         """Other settings for sessions to come."""
         self.settings = msgspec.structs.replace(self.settings, **fields)
-        self.site = msgspec.structs.replace(self.site, settings=self.settings)
+        self.site = msgspec.structs.replace(self.site, settings=self.settings, rates=self._make_rates())
+
+    def _make_rates(self) -> SubmissionRates:
+        settings = self.settings
+        limits = settings.submission_messages_per_hour, settings.submission_recipients_per_day
+        return SubmissionRates(self.bus, SystemClock(), *limits, self.counters)
 
     @contextlib.asynccontextmanager
     async def connect(
@@ -283,3 +303,19 @@ class Edge:
             task = group.create_task(session.run())
             yield Peer(stream, task, session)
             stream.incoming.put_nowait(b"")
+
+
+async def enter(peer: Peer, auth: str = f"AUTH PLAIN {PLAIN}") -> str:
+    """Greets and logs in on a submission door that is within TLS; the answer to AUTH."""
+    await peer.listen()
+    await peer.say("EHLO client.example")
+    return await peer.say(auth)
+
+
+async def submit(peer: Peer, reverse_path: str, forward_path: str, wire: bytes) -> str:
+    """One message of a session that has logged in; the answer to the final dot, or the first that is no yes."""
+    for line in (f"MAIL FROM:<{reverse_path}>", f"RCPT TO:<{forward_path}>", "DATA"):
+        answer = await peer.say(line)
+        if answer[0] not in "23":
+            return answer
+    return await peer.say(wire)

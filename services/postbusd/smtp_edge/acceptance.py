@@ -9,8 +9,6 @@ import logging
 
 import msgspec
 
-from postbus.contracts.delivery import PrecheckRequest
-from postbus.contracts.directory import Outcome
 from postbus.contracts.events import Client, EventType, MailAccepted, Origin
 from postbus.contracts.filter import CheckMessageReply, CheckMessageRequest, TestHit, Verdict
 from postbus.core.errors import MailError
@@ -24,14 +22,16 @@ from postbus.smtp.limits import MAX_RECEIVED_FIELDS
 from postbus.smtp.received import count_received
 from postbus.smtp.replies import Reply, make_reply
 from postbusd.smtp_edge.building import (
+    FILTER_UNAVAILABLE,
     Examined,
     build_envelope,
     build_prefix,
-    filter_recipients,
     filter_request,
     helo_of,
 )
 from postbusd.smtp_edge.conversation import Conversation, Site, Transaction
+from postbusd.smtp_edge.ownership import judge_authors
+from postbusd.smtp_edge.prechecking import judge_message
 from postbusd.smtp_edge.refusals import refuse_error
 from postbusd.smtp_edge.spool import Spool
 
@@ -45,7 +45,6 @@ MAX_HEADER_OCTETS = 1024 * 1024
 """Of the header section that delivery's Precheck sees."""
 MAX_SCAN_OCTETS = 256 * 1024
 """Of the encoded scan in `mail.accepted`: a larger one is left out, and readers scan the blob themselves."""
-FILTER_UNAVAILABLE = "FILTER_UNAVAILABLE"
 
 
 class Refused(Exception):  # noqa: N818  # an outcome, not an error
@@ -106,10 +105,13 @@ async def _own(conversation: Conversation, transaction: Transaction, spool: Spoo
     examined = await _examine(spool)
     if count_received(examined.header) >= MAX_RECEIVED_FIELDS:
         raise Refused(replies.TOO_MANY_HOPS)
+    if conversation.login is not None:
+        _check(await judge_authors(site.recipients, conversation.login, examined))
     client_name = (await conversation.connection_verdict()).client_name
     request = filter_request(conversation, transaction, examined, spool.octets, client_name)
     verdict, blob_id = await _check_and_store(site, request, spool)
-    await _judge(site, transaction, verdict, examined)
+    _judge(transaction, verdict)
+    _check(await judge_message(conversation, transaction, examined, verdict))
     accepted = MailAccepted(
         queue_id=transaction.queue_id,
         origin=Origin.SUBMISSION if conversation.login else Origin.SMTP,
@@ -133,6 +135,11 @@ async def _own(conversation: Conversation, transaction: Transaction, spool: Spoo
     sequence = await site.bus.publish_mail(accepted)
     site.counters.owned(sequence, spool.octets)
     return accepted
+
+
+def _check(refusal: Reply | None) -> None:
+    if refusal is not None:
+        raise Refused(refusal)
 
 
 async def _examine(spool: Spool) -> Examined:
@@ -165,7 +172,7 @@ async def _check_and_store(site: Site, request: CheckMessageRequest, spool: Spoo
         blob_id = await site.blobs.put(spool.content())
     else:
         content = spool.content()
-        checking = _check(site, msgspec.structs.replace(request, content=content))
+        checking = _ask_filter(site, msgspec.structs.replace(request, content=content))
         verdict, stored = await asyncio.gather(checking, site.blobs.put(content), return_exceptions=True)
         for outcome in (verdict, stored):
             if isinstance(outcome, BaseException):
@@ -173,10 +180,10 @@ async def _check_and_store(site: Site, request: CheckMessageRequest, spool: Spoo
         assert isinstance(verdict, CheckMessageReply)
         assert isinstance(stored, str)
         return verdict, stored
-    return await _check(site, msgspec.structs.replace(request, blob_id=blob_id)), blob_id
+    return await _ask_filter(site, msgspec.structs.replace(request, blob_id=blob_id)), blob_id
 
 
-async def _check(site: Site, request: CheckMessageRequest) -> CheckMessageReply:
+async def _ask_filter(site: Site, request: CheckMessageRequest) -> CheckMessageReply:
     """filter's verdict; without filter 451, or no verdict where the setting allows that (promise 4)."""
     try:
         return await site.message_filter.check_message(request)
@@ -188,7 +195,7 @@ async def _check(site: Site, request: CheckMessageRequest) -> CheckMessageReply:
         return CheckMessageReply(verdict=Verdict.ACCEPT, score=0.0, required=0.0, tests=tests)
 
 
-async def _judge(site: Site, transaction: Transaction, verdict: CheckMessageReply, examined: Examined) -> None:
+def _judge(transaction: Transaction, verdict: CheckMessageReply) -> None:
     """Refused when nobody would take it; a verdict per recipient travels on in `mail.accepted`."""
     own = {part.forward_path: part.verdict for part in verdict.recipients}
     paths = [recipient.command.address for recipient in transaction.recipients]
@@ -197,36 +204,12 @@ async def _judge(site: Site, transaction: Transaction, verdict: CheckMessageRepl
         raise Refused(_spoken(verdict, replies.CONTENT_REJECTED))
     if any(word is Verdict.DEFER for word in words):
         raise Refused(_spoken(verdict, replies.CONTENT_DEFERRED))
-    rejecting = {path for path, word in zip(paths, words, strict=True) if word is Verdict.REJECT}
-    await _precheck(site, transaction, examined, rejecting)
 
 
 def _spoken(verdict: CheckMessageReply, default: Reply) -> Reply:
     """filter's own words where they fit the class of the reply."""
     enhanced = verdict.reply_enhanced if verdict.reply_enhanced[:1] == str(default.code)[0] else default.enhanced
     return make_reply(default.code, enhanced, verdict.reply_text or default.text)
-
-
-async def _precheck(site: Site, transaction: Transaction, examined: Examined, rejecting: set[str]) -> None:
-    """Asks delivery only when a list or a Sieve script may refuse (promise 3). Raises Refused when all do."""
-    if not any(
-        recipient.resolution.outcome is Outcome.LIST
-        or any(target.script_hash for target in recipient.resolution.targets)
-        for recipient in transaction.recipients
-    ):
-        return
-    request = PrecheckRequest(
-        queue_id=transaction.queue_id,
-        reverse_path=transaction.reverse_path,
-        recipients=filter_recipients(transaction),
-        header=examined.header,
-        size_octets=examined.scan.octets,
-    )
-    reply = await site.prechecker.precheck(request)
-    refusals = {result.forward_path: result.reason for result in reply.results if result.verdict is Verdict.REJECT}
-    if {recipient.command.address for recipient in transaction.recipients} <= rejecting | set(refusals):
-        reason = next((reason for reason in refusals.values() if reason), replies.CONTENT_REJECTED.text)
-        raise Refused(make_reply(550, "5.7.1", reason))
 
 
 def _note_accepted(conversation: Conversation, accepted: MailAccepted) -> None:

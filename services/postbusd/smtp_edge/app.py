@@ -13,6 +13,7 @@ from postbusd.smtp_edge.adapters.listeners import Listeners
 from postbusd.smtp_edge.conversation import ListenerKind, Site
 from postbusd.smtp_edge.counters import EdgeCounters
 from postbusd.smtp_edge.networks import ConnectionChecks, SessionLimits
+from postbusd.smtp_edge.rates import SubmissionRates
 from postbusd.smtp_edge.recipients import Recipients
 from postbusd.smtp_edge.settings import SmtpEdgeSettings
 from postbusd.smtp_edge.spool import SpoolMemory, remove_leftovers
@@ -85,6 +86,13 @@ class SmtpEdgeService:
             bus=context.bus,
             events=self._events,
             counters=self._counters,
+            rates=SubmissionRates(
+                context.bus,
+                context.clock,
+                settings.submission_messages_per_hour,
+                settings.submission_recipients_per_day,
+                self._counters,
+            ),
         )
 
 

@@ -9,6 +9,9 @@ from postbus.mime.values import Scan
 from postbus.smtp.received import Trace, format_date, format_received
 from postbusd.smtp_edge.conversation import Conversation, Transaction
 
+FILTER_UNAVAILABLE = "FILTER_UNAVAILABLE"
+"""The test of a message that was taken without filter."""
+
 
 class Examined(msgspec.Struct, frozen=True):
     """What the scan of a message gives to this service."""
@@ -20,7 +23,7 @@ class Examined(msgspec.Struct, frozen=True):
 
 
 def filter_recipients(transaction: Transaction) -> tuple[FilterRecipient, ...]:
-    """The recipients as filter and delivery see them."""
+    """The recipients as filter and delivery see them; those at other hosts have no mailbox."""
     return tuple(
         FilterRecipient(
             forward_path=recipient.command.address,

@@ -12,7 +12,7 @@ from postbus.contracts.directory import Authenticator, Resolution
 from postbus.contracts.filter import MessageFilter
 from postbus.core.clock import Clock
 from postbus.core.errors import MailError
-from postbus.core.ids import MailboxId, QueueId
+from postbus.core.ids import QueueId
 from postbus.core.trace import TraceContext
 from postbus.runtime.event_log import EventLog
 from postbus.smtp.commands import Hello, Mail, Rcpt
@@ -20,9 +20,11 @@ from postbus.smtp.sasl import SaslExchange
 from postbusd.smtp_edge.counters import EdgeCounters
 from postbusd.smtp_edge.networks import ConnectionChecks, ConnectionVerdict, SessionLimits
 from postbusd.smtp_edge.ports import TlsOffer
+from postbusd.smtp_edge.rates import SubmissionRates
 from postbusd.smtp_edge.recipients import Recipients
 from postbusd.smtp_edge.settings import SmtpEdgeSettings
 from postbusd.smtp_edge.spool import Spool, SpoolMemory
+from postbusd.smtp_edge.values import Login
 
 
 class ListenerKind(enum.StrEnum):
@@ -55,13 +57,7 @@ class Site(msgspec.Struct, frozen=True, kw_only=True):
     bus: MailPublisher
     events: EventLog
     counters: EdgeCounters
-
-
-class Login(msgspec.Struct, frozen=True, kw_only=True):
-    """Who logged in."""
-
-    mailbox_id: MailboxId
-    address: str
+    rates: SubmissionRates
 
 
 class Recipient(msgspec.Struct, frozen=True, kw_only=True):

@@ -26,6 +26,10 @@ class EdgeCounters:
         self._recipients = Counter("postbus_smtp_edge_recipients", "Answers to RCPT.", ["outcome"], registry=registry)
         # outcome: accepted, refused, deferred
         self._logins = Counter("postbus_smtp_edge_logins", "Answers to AUTH.", ["outcome"], registry=registry)
+        # limit: messages, recipients
+        self._rate_limited = Counter(
+            "postbus_smtp_edge_rate_limited", "Refusals for too much mail of a mailbox.", ["limit"], registry=registry
+        )
         # reason: total, address, early_talker, errors, idle, draining
         self._ended = Counter(
             "postbus_smtp_edge_sessions_ended_by_us", "Sessions that we ended.", ["reason"], registry=registry
@@ -86,6 +90,10 @@ class EdgeCounters:
     def recipient(self, reply: Reply) -> None:
         """RCPT was answered."""
         self._recipients.labels(_outcome(reply)).inc()
+
+    def rate_limited(self, limit: str) -> None:
+        """A mailbox submits too much."""
+        self._rate_limited.labels(limit).inc()
 
     def login(self, reply: Reply) -> None:
         """AUTH was answered."""

@@ -3,16 +3,19 @@
 import logging
 from pathlib import Path
 
-from postbus.contracts.directory import Outcome, Resolution
+from postbus.contracts.directory import Resolution
 from postbus.contracts.events import EventType
 from postbus.contracts.filter import Verdict
-from postbus.core.errors import ErrorKind, MailError
+from postbus.core.errors import MailError
 from postbus.core.ids import new_queue_id
 from postbus.core.trace import new_trace, use_trace
 from postbus.smtp import replies
 from postbus.smtp.commands import Mail, Rcpt
 from postbus.smtp.replies import Reply, make_reply
-from postbusd.smtp_edge.conversation import Conversation, Login, Recipient, Transaction
+from postbusd.smtp_edge.conversation import Conversation, Recipient, Transaction
+from postbusd.smtp_edge.ownership import judge_reverse_path
+from postbusd.smtp_edge.prechecking import judge_envelope
+from postbusd.smtp_edge.recipients import needs_fresh_quota, pin
 from postbusd.smtp_edge.refusals import judge_recipient, refuse_error
 from postbusd.smtp_edge.spool import Spool
 
@@ -42,25 +45,11 @@ async def _judge_reverse_path(conversation: Conversation, transaction: Transacti
     if command.size is not None and command.size > site.settings.max_message_octets:
         return replies.MESSAGE_TOO_BIG
     await site.blobs.check_writable()
-    login = conversation.login if command.reverse_path is not None else None
-    if login is not None and not await _owns(conversation, login, transaction.reverse_path):
-        return replies.NOT_YOUR_ADDRESS
-    return replies.REVERSE_PATH_OK
-
-
-async def _owns(conversation: Conversation, login: Login, address: str) -> bool:
-    """Whether the address leads to the mailbox that logged in; a no is confirmed past the caches (promise 4)."""
-    recipients = conversation.site.recipients
-    answers = await recipients.resolve((address,))
-    return _leads_to(answers[address], login) or _leads_to(await recipients.confirm(address), login)
-
-
-def _leads_to(resolution: Resolution, login: Login) -> bool:
-    if resolution.outcome is Outcome.LATER:
-        raise MailError(ErrorKind.UNAVAILABLE, resolution.reason)
-    return resolution.outcome is Outcome.MAILBOX and any(
-        target.mailbox_id == login.mailbox_id for target in resolution.targets
-    )
+    login = conversation.login
+    if login is None:
+        return replies.REVERSE_PATH_OK
+    refusal = await judge_reverse_path(site.recipients, login, transaction.reverse_path)
+    return refusal or await site.rates.add_message(login, site.events) or replies.REVERSE_PATH_OK
 
 
 async def answer_rcpt(conversation: Conversation, command: Rcpt, upcoming: list[Rcpt]) -> Reply:
@@ -89,16 +78,29 @@ async def _judge_recipient(
     refusal = await _refuse_client(conversation, command)
     if refusal is not None:
         return refusal
-    logged_in = conversation.login is not None
+    site, logged_in, size = conversation.site, conversation.login is not None, transaction.mail.size
     resolution = await _resolve(conversation, transaction, command, upcoming)
-    reply = judge_recipient(resolution, logged_in)
-    if reply.is_permanent:
-        resolution = await conversation.site.recipients.confirm(command.address)
-        reply = judge_recipient(resolution, logged_in)
+    reply = judge_recipient(resolution, logged_in, size)
+    if reply.is_permanent or needs_fresh_quota(resolution, site.settings.max_message_octets):
+        resolution = await site.recipients.confirm(command.address)
+        reply = judge_recipient(resolution, logged_in, size)
     known = any(recipient.command.address == command.address for recipient in transaction.recipients)
-    if reply.is_positive and not known:
-        transaction.recipients.append(Recipient(command=command, resolution=resolution))
-    return reply
+    if not reply.is_positive or known:
+        return reply
+    refusal = await _refuse_accepted(conversation, transaction, resolution)
+    if refusal is None:
+        transaction.recipients.append(Recipient(command=command, resolution=pin(resolution)))
+    return refusal or reply
+
+
+async def _refuse_accepted(
+    conversation: Conversation, transaction: Transaction, resolution: Resolution
+) -> Reply | None:
+    """What may still refuse a recipient that directory knows: a list for its members, the login's rate."""
+    refusal = await judge_envelope(conversation, transaction, resolution)
+    if refusal is None and conversation.login is not None:
+        refusal = await conversation.site.rates.add_recipient(conversation.login, conversation.site.events)
+    return refusal
 
 
 async def _refuse_client(conversation: Conversation, command: Rcpt) -> Reply | None:

@@ -9,8 +9,9 @@ from postbus.smtp import replies
 from postbus.smtp.commands import Auth
 from postbus.smtp.replies import CommandError, Reply
 from postbus.smtp.sasl import MECHANISMS, Challenge, Credentials, SaslExchange, Step
-from postbusd.smtp_edge.conversation import Conversation, Login
+from postbusd.smtp_edge.conversation import Conversation
 from postbusd.smtp_edge.refusals import LOGIN_REFUSALS
+from postbusd.smtp_edge.values import Login
 
 log = logging.getLogger(__name__)
 

@@ -5,6 +5,7 @@ asked for anew, past every cache (promise 4).
 """
 
 from collections.abc import Sequence
+from typing import Final
 
 from postbus.contracts.directory import AddressResolver, Outcome, Resolution, ResolveRequest
 from postbus.contracts.events import DirectoryChanged
@@ -13,6 +14,24 @@ from postbus.core.clock import Clock
 MAX_CACHED = 20_000
 """Answers of one process."""
 _GOOD = frozenset({Outcome.MAILBOX, Outcome.LIST, Outcome.FORWARD})
+_NEARLY_FULL_MESSAGES: Final = 4
+"""A mailbox with room for fewer of the largest messages is asked about anew at each RCPT: a cached quota would let in
+what a minute brings."""
+
+
+def needs_fresh_quota(resolution: Resolution, max_message_octets: int) -> bool:
+    """Whether what is left of a quota must not come from a cache."""
+    if resolution.outcome is not Outcome.MAILBOX:
+        return False
+    margin = _NEARLY_FULL_MESSAGES * max_message_octets
+    return any(target.free_octets is not None and target.free_octets < margin for target in resolution.targets)
+
+
+def pin(resolution: Resolution) -> Resolution:
+    """An accepted recipient's resolution as delivery gets it: a domain that we don't receive for is another host's."""
+    if resolution.incoming:
+        return resolution
+    return Resolution(forward_path=resolution.forward_path, outcome=Outcome.REMOTE)
 
 
 class Recipients:

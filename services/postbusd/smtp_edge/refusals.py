@@ -55,18 +55,34 @@ def refuse_error(error: MailError) -> Reply:
     return refuse(error.kind)
 
 
-def judge_recipient(resolution: Resolution, logged_in: bool) -> Reply:
-    """The reply to RCPT (architecture §3.2, promise 3); what we do not understand is `later` (promise 9)."""
+def judge_recipient(resolution: Resolution, logged_in: bool, size: int | None) -> Reply:
+    """The reply to RCPT (architecture §3.2, promise 3); what we do not understand is `later` (promise 9).
+
+    `size` is what MAIL declared (RFC 1870 §6.1). A domain of ours without incoming mail is another host's for those who
+    logged in.
+    """
     match resolution.outcome:
-        case Outcome.MAILBOX:
-            if resolution.targets and all(target.over_quota for target in resolution.targets):
-                return refuse(ErrorKind.OVER_QUOTA, resolution.reason)
-            return replies.FORWARD_PATH_OK
-        case Outcome.LIST | Outcome.FORWARD:
+        case Outcome.MAILBOX | Outcome.LIST:
+            return _judge_quota(resolution, size or 0)
+        case Outcome.FORWARD:
             return replies.FORWARD_PATH_OK
         case Outcome.REMOTE:
-            return replies.REMOTE_NOT_YET if logged_in else replies.RELAY_DENIED
+            return replies.FORWARD_PATH_OK if logged_in else replies.RELAY_DENIED
+        case Outcome.REJECT if logged_in and not resolution.incoming:
+            return replies.FORWARD_PATH_OK
         case Outcome.REJECT:
             return refuse(resolution.kind or ErrorKind.REJECTED_POLICY, resolution.reason)
         case _:
             return replies.TRY_LATER
+
+
+def _judge_quota(resolution: Resolution, size: int) -> Reply:
+    """Refused when no mailbox has room (several behind one address: one is enough, and gets what the others get)."""
+    targets = resolution.targets
+    if not targets or resolution.remotes:
+        return replies.FORWARD_PATH_OK
+    if all(target.over_quota for target in targets):
+        return refuse(ErrorKind.OVER_QUOTA, resolution.reason)
+    if all(target.over_quota or (target.free_octets is not None and target.free_octets < size) for target in targets):
+        return refuse(ErrorKind.OVER_QUOTA, "the message is larger than the space that is left in the mailbox")
+    return replies.FORWARD_PATH_OK
