@@ -100,6 +100,8 @@ def run(*command: str, home: Path, text: bytes = b"", codes: tuple[int, ...] = (
 
 
 MBSYNC = """\
+FSync no
+
 IMAPAccount far
 Host localhost
 Port {port}
