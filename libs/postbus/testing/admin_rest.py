@@ -11,7 +11,6 @@ from postbus.core.clock import SystemClock
 from postbus.testing.admin_api import MemoryAdminStore
 from postbus.testing.admin_directory import MemoryDirectoryAdmin
 from postbus.testing.admin_services import MemoryDns, MemoryQueue
-from postbus.testing.directory import ManualClock
 from postbusd.admin_api.ports import Token
 from postbusd.admin_api.rest.application import create_application
 from postbusd.admin_api.rest.backend import Backend
@@ -42,7 +41,7 @@ class FakeInstallation:
             dns=self.dns,
             certificates=self.dns,
             events=self.store,
-            tokens=Tokens(self.store, ManualClock(), Path("absent-token")),
+            tokens=Tokens(self.store, SystemClock(), Path("absent-token")),
             status=StatusProbes([Probe(name="database", ask=self._probe)], SystemClock(), 1.0),
             version="9.9",
             mail_host="mail.demo.example",

@@ -18,7 +18,8 @@ function follow(api, schema) {
 function typeName(api, schema) {
   if (!schema) return "";
   if (schema.$ref) return schema.$ref.split("/").pop();
-  if (schema.oneOf || schema.anyOf) return (schema.oneOf || schema.anyOf).map((s) => typeName(api, s)).join(" or ");
+  const choices = schema.oneOf || schema.anyOf || schema.allOf;
+  if (choices) return choices.map((s) => typeName(api, s)).join(" or ");
   if (schema.type === "array") return `list of ${typeName(api, schema.items)}`;
   if (schema.enum) return schema.enum.join(" | ");
   return [schema.type].flat().join(" or ");
@@ -35,6 +36,7 @@ function showFields(api, schema) {
   const needed = new Set(target.required || []);
   const rows = Object.entries(target.properties || {}).map(([name, field]) => {
     const notes = [field.description || follow(api, field).description || ""];
+    if (field.writeOnly && !notes[0].startsWith("Write-only")) notes.push("Write-only.");
     if (field.default !== undefined) notes.push(`Default: ${JSON.stringify(field.default)}.`);
     return [make("code", {}, name), typeName(api, field), needed.has(name) ? "yes" : "", notes.join(" ").trim()];
   });
@@ -59,12 +61,32 @@ function showParameters(api, parameters) {
   return rows.length ? [make("h4", {}, "Parameters"), table(["name", "in", "type", "needed", ""], rows)] : [];
 }
 
-function example(path, method, operation) {
+function sampleValue(api, field) {
+  const schema = follow(api, field);
+  if (field.default !== undefined) return field.default;
+  if (schema.enum) return schema.enum[0];
+  const parts = schema.oneOf || schema.anyOf || schema.allOf;
+  if (parts) return sampleValue(api, parts[0]);
+  if (schema.properties) return sample(api, schema);
+  return { integer: 1, boolean: true, array: [] }[schema.type] ?? "…";
+}
+
+function sample(api, schema) {
+  const target = follow(api, schema);
+  const names = (target.required || []).length ? target.required : Object.keys(target.properties || {}).slice(0, 1);
+  return Object.fromEntries(names.map((name) => [name, sampleValue(api, target.properties[name])]));
+}
+
+function example(api, path, method, operation) {
   const open = (operation.security || []).some((choice) => Object.keys(choice).length === 0);
   const lines = [`curl --cacert ca.pem${method === "get" ? "" : ` -X ${method.toUpperCase()}`}`];
   if (!open) lines.push(`  -H "Authorization: Bearer $TOKEN"`);
-  if (operation.requestBody) lines.push(`  -H "Content-Type: application/json" -d '{}'`);
-  lines.push(`  ${window.location.origin}${path}`);
+  if (operation.requestBody) {
+    const body = sample(api, operation.requestBody.content["application/json"].schema);
+    lines.push(`  -H "Content-Type: application/json" -d '${JSON.stringify(body)}'`);
+  }
+  const dryRun = (operation.parameters || []).some((parameter) => parameter.name === "dry_run");
+  lines.push(`  '${window.location.origin}${path}${dryRun ? "?dry_run=true" : ""}'`);
   return make("pre", {}, lines.join(" \\\n"));
 }
 
@@ -80,7 +102,13 @@ function showOperation(api, path, method, operation) {
     make("div", {}, make("p", {}, operation.description || ""), showParameters(api, operation.parameters),
       showContent(api, "Body", operation.requestBody && operation.requestBody.content), answers,
       refusals.length ? make("details", {}, make("summary", {}, "Refusals"), make("ul", {}, refusals)) : null,
-      example(path, method, operation)));
+      example(api, path, method, operation)));
+}
+
+function showTypes(api) {
+  return Object.entries(api.components.schemas).sort().map(([name, schema]) =>
+    make("details", { id: name }, make("summary", {}, make("code", {}, name)),
+      make("div", {}, make("p", {}, schema.description || (schema.enum || []).join(" | ")), showFields(api, schema) || "")));
 }
 
 function show(api) {
@@ -96,6 +124,7 @@ function show(api) {
   page.replaceChildren(make("h1", {}, `${api.info.title} API `, make("small", { class: "note" }, api.info.version)),
     make("p", {}, api.info.description || "", " ", make("a", { href: "openapi.json" }, "openapi.json")));
   for (const tag of [...groups.keys()].sort()) page.append(make("h2", {}, tag), ...groups.get(tag));
+  page.append(make("h2", {}, "Types"), ...showTypes(api));
   page.append(make("h2", {}, "Refusals"), make("p", {}, "Every refusal is application/problem+json:"),
     showFields(api, { $ref: "#/components/schemas/Problem" }) || "");
 }
