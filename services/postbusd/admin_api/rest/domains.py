@@ -123,12 +123,11 @@ async def delete_domain(request: ApiRequest, name: NamePath, dry_run: DryRun = F
 
 
 async def _is_there(request: ApiRequest, name: str) -> bool:
+    """Only for the status of the answer: whatever is wrong, the PUT itself will say."""
     try:
         await backend_of(request).directory.get_domain(ObjectRequest(name=name, actor=actor_of(request)))
     except MailError as error:
-        if error.kind is ErrorKind.NOT_FOUND:
-            return False
-        raise
+        return error.kind is not ErrorKind.NOT_FOUND
     return True
 
 
