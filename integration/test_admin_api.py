@@ -48,7 +48,7 @@ def test_without_the_token_nothing_is_told(api: Api, token: str) -> None:
 
 
 def test_a_new_mailbox_on_a_new_domain_logs_in_over_imap(api: Api) -> None:
-    assert api.ask("PUT", "/api/v1/domains/api.example", {"incoming": True})[0] == 200
+    assert api.ask("PUT", "/api/v1/domains/api.example", {"incoming": True})[0] == 201
     status, _, mailbox = api.ask("PUT", "/api/v1/mailboxes/Kim@api.example", {"password": PASSWORD})
     assert (status, mailbox["address"]) == (201, "kim@api.example")
     listed = api.ask("GET", "/api/v1/mailboxes?domain=api.example")[2]["mailboxes"]

@@ -173,7 +173,9 @@ def test_a_domain_is_changed_piece_by_piece(demo: Desk, say: Say) -> None:
     demo.ok("domain", "add", "demo.example")
     assert demo.json("domain", "show", "demo.example") == {**expected, "incoming": True}
     demo.ok("domain", "set", "demo.example", "--relay", "[2001:db8::1]:465", "--relay-security", "tls")
-    assert "by [2001:db8::1]:465 (tls) as kim" in demo.ok("domain", "show", "demo.example")
+    assert demo.ok("domain", "show", "demo.example").endswith("by [2001:db8::1]:465 (tls)\n")
+    assert demo.run("domain", "set", "demo.example", "--relay-username", "kim") == 2
+    assert "--relay-password-stdin" in demo.err
     demo.ok("domain", "set", "demo.example", "--no-relay", "--catch-all", "")
     assert "by MX" in demo.ok("domain", "show", "demo.example")
 

@@ -34,18 +34,31 @@ def relay_change(args: argparse.Namespace, present: Any) -> dict[str, object]:  
         return {}
     if args.relay is None and present is None:
         raise UsageError("the domain has no relay: say --relay HOST[:PORT]")
-    relay: dict[str, object] = dict(present or {})
-    if args.relay is not None:
-        security = args.relay_security or "starttls"
-        host, port = split_relay(args.relay)
-        relay |= {"host": host, "port": port or PORTS[security], "security": security}
+    relay: dict[str, object] = _same_or_new(args, dict(present or {}))
     if args.relay_security is not None:
         relay["security"] = args.relay_security
     if args.relay_username is not None:
         relay["username"] = args.relay_username
     if args.relay_password_stdin:
         relay["password"] = read_password_line()
+    elif relay.get("username") and not _is_same_login(relay, present):
+        raise UsageError("a new relay login needs its password: --relay-password-stdin")
     return {"relay": relay}
+
+
+def _same_or_new(args: argparse.Namespace, relay: dict[str, object]) -> dict[str, object]:
+    """The relay that --relay names; the login of another host is not carried over."""
+    if args.relay is None:
+        return relay
+    security = args.relay_security or "starttls"
+    host, port = split_relay(args.relay)
+    username = relay["username"] if relay and relay["host"] == host else ""
+    return {"host": host, "port": port or PORTS[security], "security": security, "username": username}
+
+
+def _is_same_login(relay: dict[str, object], present: Any) -> bool:
+    """Whether directory keeps the password: it does for the same host and username."""
+    return present is not None and all(relay[name] == present[name] for name in ("host", "username"))
 
 
 def split_relay(text: str) -> tuple[str, int]:
