@@ -10,7 +10,15 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from postbus.bus.subjects import folder_changed_subject
-from postbus.contracts.directory import AuthenticateReply, AuthenticateRequest
+from postbus.contracts.directory import (
+    AuthenticateReply,
+    AuthenticateRequest,
+    MailboxTarget,
+    Outcome,
+    Resolution,
+    ResolveReply,
+    ResolveRequest,
+)
 from postbus.contracts.events import FolderChanged
 from postbus.contracts.indexer import SearchReply, SearchRequest, TermHits, TextField
 from postbus.core.errors import ErrorKind, MailError
@@ -50,6 +58,8 @@ class FakeAuthenticator:
 
     def __init__(self) -> None:
         self.requests: list[AuthenticateRequest] = []
+        self.resolved: list[ResolveRequest] = []
+        self.quota_octets = 1_000_000
         self.fail_with: MailError | None = None
 
     async def authenticate(self, request: AuthenticateRequest) -> AuthenticateReply:
@@ -58,7 +68,17 @@ class FakeAuthenticator:
             raise self.fail_with
         if (request.username, request.password) != ("ann@demo.example", "secret"):
             raise MailError(ErrorKind.UNAUTHENTICATED, "wrong")
-        return AuthenticateReply(mailbox_id=ANN, address="ann@demo.example", quota_octets=1_000_000)
+        return AuthenticateReply(
+            mailbox_id=ANN, address="ann@demo.example", quota_octets=self.quota_octets, member="ann"
+        )
+
+    async def resolve(self, request: ResolveRequest) -> ResolveReply:
+        self.resolved.append(request)
+        if self.fail_with is not None:
+            raise self.fail_with
+        target = MailboxTarget(mailbox_id=ANN, address="ann@demo.example", quota_octets=self.quota_octets)
+        resolution = Resolution(forward_path=request.forward_paths[0], outcome=Outcome.MAILBOX, targets=(target,))
+        return ResolveReply(resolutions=(resolution,), revision=1)
 
 
 class FakeIndexer:
@@ -114,6 +134,7 @@ class Gateway:
             blobs=self.blobs,
             bus=self.bus,
             authenticator=self.authenticator,
+            resolver=self.authenticator,
             indexer=self.indexer,
             clock=self.clock,
             views=self.views,

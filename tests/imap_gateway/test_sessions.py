@@ -345,6 +345,25 @@ async def test_copies_over_quota_are_refused_whole_and_moves_are_not(gateway: An
     assert sum(counts) == 3
 
 
+async def test_a_quota_that_was_raised_is_in_force_without_a_new_login(gateway: Any) -> None:
+    await gateway.deliver(b"Subject: Big\r\n\r\n" + b"x" * 900_000)
+    wire = await gateway.log_in("INBOX")
+    append = "a APPEND Sent {200000+}\r\n" + "x" * 200_000
+    full = ["a NO [OVERQUOTA] The mailbox is full"]
+    assert await gateway.ask(wire, append) == full
+    gateway.authenticator.fail_with = AWAY
+    assert await gateway.ask(wire, append) == full
+    gateway.authenticator.fail_with = None
+    gateway.authenticator.quota_octets = 1_900_000
+    assert (await gateway.ask(wire, append))[-1].startswith("a OK [APPENDUID")
+    assert await gateway.ask(wire, "a COPY 1 Sent") == full
+    gateway.authenticator.quota_octets = 2_100_000
+    assert (await gateway.ask(wire, "a COPY 1 Sent"))[-1].startswith("a OK [COPYUID")
+    asked = len(gateway.authenticator.resolved)
+    await gateway.ask(wire, "a COPY 1 Nowhere")
+    assert len(gateway.authenticator.resolved) == asked
+
+
 async def test_a_message_asked_for_many_times_is_read_piece_by_piece(
     gateway: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -21,6 +21,7 @@ async def test_login(gateway: Any, play: Play) -> None:
     await play("login.txt", gateway.connect())
     await gateway.events.flush()
     assert [event.type.value for event in gateway.bus.events] == ["login_failed", "login"]
+    assert gateway.bus.events[1].detail == "ann"
 
 
 async def test_authenticate(gateway: Any, play: Play) -> None:

@@ -457,7 +457,7 @@ class ListPage(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class AddressResolver(Protocol):
-    """The port of smtp-edge, filter and delivery."""
+    """The port of smtp-edge, filter and delivery; imap-gateway asks for the quota of a mailbox before it refuses."""
 
     async def resolve(self, request: ResolveRequest) -> ResolveReply:
         """What becomes of mail for these addresses (architecture §3.2)."""

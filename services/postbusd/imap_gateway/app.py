@@ -40,6 +40,7 @@ class ImapGatewayService:
                 blobs=context.blobs,
                 bus=context.bus,
                 authenticator=context.rpc.directory,
+                resolver=context.rpc.directory,
                 indexer=context.rpc.indexer,
                 clock=context.clock,
                 views=self._views,

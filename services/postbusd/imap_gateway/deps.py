@@ -4,7 +4,7 @@ import msgspec
 
 from postbus.blobs.ports import BlobStore
 from postbus.bus.ports import WakeUps
-from postbus.contracts.directory import Authenticator
+from postbus.contracts.directory import AddressResolver, Authenticator
 from postbus.contracts.indexer import Indexer
 from postbus.core.clock import Clock
 from postbus.runtime.event_log import EventLog
@@ -21,6 +21,7 @@ class Deps(msgspec.Struct, frozen=True, kw_only=True):
     blobs: BlobStore
     bus: WakeUps
     authenticator: Authenticator
+    resolver: AddressResolver
     indexer: Indexer
     clock: Clock
     views: ViewRegistry

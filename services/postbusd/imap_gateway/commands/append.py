@@ -2,6 +2,8 @@
 
 import asyncio
 
+import msgspec
+
 from postbus.bus.subjects import SUBJECT_INDEX_WANTED
 from postbus.contracts.events import IndexWanted
 from postbus.core.errors import ErrorKind, MailError
@@ -15,6 +17,7 @@ from postbusd.imap_gateway.commands.folders import TRY_CREATE, find_folder
 from postbusd.imap_gateway.errors import Reply
 from postbusd.imap_gateway.flags import split_flags
 from postbusd.imap_gateway.outcome import settle
+from postbusd.imap_gateway.quota import renew_quota
 from postbusd.imap_gateway.state import SessionState
 
 SCAN_IN_THREAD_OCTETS = 262_144
@@ -37,13 +40,20 @@ async def handle_append(session: SessionState, command: Append) -> Reply:
         keywords=keywords,
         quota_octets=session.require_account().quota_octets,
     )
-    result = (await settle(session, lambda: session.deps.store.append([append])))[0]
+    result = await _store(session, append)
+    if result.outcome is AppendOutcome.OVER_QUOTA and await renew_quota(session):
+        quota_octets = session.require_account().quota_octets
+        result = await _store(session, msgspec.structs.replace(append, quota_octets=quota_octets))
     if result.outcome is AppendOutcome.NO_FOLDER:
         return TRY_CREATE
     _check(result)
     await session.announce(result.mod_seq, result.folder_id)
     await session.deps.bus.wake(SUBJECT_INDEX_WANTED, IndexWanted(count=1))
     return Reply(text="Done", code=b"APPENDUID %d %d" % (result.uid_validity, result.uid))
+
+
+async def _store(session: SessionState, append: values.Append) -> AppendResult:
+    return (await settle(session, lambda: session.deps.store.append([append])))[0]
 
 
 async def _prepare(session: SessionState, command: Append) -> NewMessage:

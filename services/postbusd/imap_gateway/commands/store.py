@@ -1,5 +1,8 @@
 """STORE, EXPUNGE, COPY, MOVE and their UID forms (RFC 9051 §6.4.3, §6.4.6-6.4.9; COPYUID: RFC 4315 §3)."""
 
+import msgspec
+
+from postbus.core.errors import ErrorKind, MailError
 from postbus.core.ids import ModSeq, new_uuid7
 from postbus.imap.commands.store import Copy, Expunge, Move, Store, StoreAction
 from postbus.imap.responses import format_untagged
@@ -9,6 +12,7 @@ from postbusd.imap_gateway.commands.folders import TRY_CREATE, find_folder
 from postbusd.imap_gateway.errors import Reply, refuse, reject
 from postbusd.imap_gateway.flags import format_view_flags, split_flags
 from postbusd.imap_gateway.outcome import settle
+from postbusd.imap_gateway.quota import renew_quota
 from postbusd.imap_gateway.selected import SelectedFolder
 from postbusd.imap_gateway.state import SessionState
 from postbusd.imap_gateway.views import FolderView
@@ -175,10 +179,21 @@ async def _transfer(
         move=isinstance(command, Move),
         quota_octets=session.require_account().quota_octets,
     )
-    result = await settle(session, lambda: session.deps.store.copy(request))
+    result = await _copy(session, request)
     if result.pairs:
         await session.announce(result.mod_seq, source, target.folder_id)
     return result
+
+
+async def _copy(session: SessionState, request: CopyRequest) -> CopyResult:
+    """A refused one left nothing behind, not even its key."""
+    try:
+        return await settle(session, lambda: session.deps.store.copy(request))
+    except MailError as error:
+        if error.kind is not ErrorKind.OVER_QUOTA or not await renew_quota(session):
+            raise
+    again = msgspec.structs.replace(request, quota_octets=session.require_account().quota_octets)
+    return await settle(session, lambda: session.deps.store.copy(again))
 
 
 def _copy_code(result: CopyResult) -> bytes:
