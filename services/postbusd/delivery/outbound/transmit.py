@@ -1,4 +1,9 @@
-"""Hands messages over by SMTP."""
+"""Hands messages over by SMTP: implements `Transmitter`.
+
+A batch goes through one connection as long as that lasts. What a lost connection leaves undecided is tried once more on
+a new one, unless the dot was out: then the outcome is unknown and the queue waits. Content is loaded one message at a
+time. Every connection is told once in the log, when it ends or when it does not come about.
+"""
 
 import random
 from collections.abc import Sequence
@@ -7,13 +12,18 @@ from prometheus_client import CollectorRegistry
 
 from postbus.core.clock import Clock
 from postbus.runtime.dns import Resolver
+from postbusd.delivery.adapters.smtp_client import SmtpConnector
 from postbusd.delivery.outbound.ports import Load, Report
+from postbusd.delivery.outbound.routing import Router
+from postbusd.delivery.outbound.transmit_batch import Batch, SessionMetrics
+from postbusd.delivery.outbound.transmit_opening import Opener
+from postbusd.delivery.outbound.transmit_ports import Connector
 from postbusd.delivery.outbound.values import NextHop, OutgoingMessage
 from postbusd.delivery.settings import DeliverySettings
 
 
 class SmtpTransmitter:
-    """The Transmitter that speaks SMTP."""
+    """The Transmitter that speaks SMTP; any number of batches at a time."""
 
     def __init__(
         self,
@@ -23,16 +33,32 @@ class SmtpTransmitter:
         clock: Clock,
         mail_host: str,
         registry: CollectorRegistry,
+        connector: Connector | None = None,
     ) -> None:
-        """Opens nothing. Raises MailError: INVALID when `relay_ca_file` holds no certificates."""
-        self._resolver = resolver
-        self._settings = settings
+        """Opens nothing; without `connector` it is the network. Raises MailError: INVALID for `relay_ca_file`."""
+        chance = random.Random()  # noqa: S311  # spreads load over MXs, keeps no secret
+        self._router = Router(
+            resolver=resolver,
+            mail_host=mail_host,
+            mx_port=settings.mx_port,
+            egress_allow=settings.egress_networks(),
+            random=chance,
+        )
+        self._opener = Opener(connector or SmtpConnector(settings.relay_ca_file), mail_host)
         self._clock = clock
-        self._mail_host = mail_host
-        self._random = random.Random()  # noqa: S311  # spreads load over MXs, keeps no secret
+        self._metrics = SessionMetrics(registry)
 
     async def transmit(
         self, next_hop: NextHop, messages: Sequence[OutgoingMessage], load: Load, report: Report
     ) -> None:
         """See `Transmitter.transmit`."""
-        raise NotImplementedError
+        road = await self._router.find(next_hop)
+        batch = Batch(self._opener, self._clock, self._metrics, next_hop, road)
+        try:
+            for message in messages:
+                if not await report(message, await batch.hand_over(message, load)):
+                    break
+        except BaseException:
+            batch.abort()
+            raise
+        await batch.close()
