@@ -2,11 +2,9 @@
 
 import contextlib
 import imaplib
-import json
 import os
 import smtplib
 import time
-import urllib.request
 from collections.abc import Iterator
 
 import pytest
@@ -25,14 +23,7 @@ def unique(name: str) -> str:
 
 def add_mailbox(platform: Platform, quota_octets: int | None) -> str:
     address = unique("limited" if quota_octets else "free")
-    request = urllib.request.Request(
-        f"{platform.admin_url}/api/v1/mailboxes/{address}",
-        json.dumps({"password": PASSWORD, "quota_octets": quota_octets}).encode(),
-        {"Authorization": f"Bearer {platform.admin_token}", "Content-Type": "application/json"},
-        method="PUT",
-    )
-    with urllib.request.urlopen(request, timeout=CLIENT_SECONDS, context=platform.tls()) as answer:
-        assert answer.status in (200, 201)
+    platform.administer(f"mailboxes/{address}", {"password": PASSWORD, "quota_octets": quota_octets})
     return address
 
 

@@ -155,3 +155,16 @@ async def test_a_full_list_is_refused_unless_others_receive(edge: Edge, mailing_
         assert (await begin(peer, TEAM)).startswith("552 5.2.2")
         edge.directory.answers[TEAM] = msgspec.structs.replace(mailing_list, targets=full)
         assert (await peer.say(f"RCPT TO:<{TEAM}>")).startswith("250 2.1.5")
+
+
+async def test_large_lists_travel_in_transactions_of_their_own(edge: Edge, mailing_list: Resolution) -> None:
+    remotes = tuple(f"a{number}@remote.example" for number in range(6000))
+    for path in ("one@demo.example", "two@demo.example"):
+        edge.directory.answers[path] = msgspec.structs.replace(
+            mailing_list, forward_path=path, remotes=remotes, members_only=False
+        )
+    async with edge.connect() as peer:
+        assert (await begin(peer, "bob@demo.example", "one@demo.example")).startswith("250 2.1.5")
+        assert (await peer.say("RCPT TO:<two@demo.example>")).startswith("452 4.5.3")
+        assert (await peer.say("RCPT TO:<alice@demo.example>")).startswith("250 2.1.5")
+        assert (await finish(peer)).startswith("250 2.0.0")

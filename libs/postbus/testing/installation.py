@@ -16,6 +16,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import urllib.request
 from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -111,6 +112,18 @@ class Platform(msgspec.Struct, frozen=True, kw_only=True):
     def tls(self) -> ssl.SSLContext:
         """A client context that trusts the installation's CA only."""
         return ssl.create_default_context(cafile=self.ca_file)
+
+    def administer(self, path: str, body: dict[str, Any]) -> dict[str, Any]:
+        """PUTs an object by the API, as `mailboxes/u@demo.example`; what the API says. Raises HTTPError."""
+        request = urllib.request.Request(  # noqa: S310  # https, from connection.json
+            f"{self.admin_url}/api/v1/{path}",
+            json.dumps(body).encode(),
+            {"Authorization": f"Bearer {self.admin_token}", "Content-Type": "application/json"},
+            method="PUT",
+        )
+        with urllib.request.urlopen(request, timeout=CLIENT_SECONDS, context=self.tls()) as answer:  # noqa: S310
+            found: dict[str, Any] = json.load(answer)
+        return found
 
     def send(self, message: bytes, *recipients: str, reverse_path: str = "friend@example.org") -> dict[str, Any]:
         """Sends by SMTP on port 25's stand-in; what smtplib says about refused recipients."""

@@ -21,6 +21,10 @@ from postbusd.smtp_edge.spool import Spool
 
 log = logging.getLogger(__name__)
 
+MAX_EXPANSION = 10_000
+"""Mailboxes and addresses that the recipients of one transaction come to, beyond the first recipient: all of them travel
+in `mail.accepted`, which fits into one bus message."""
+
 
 async def answer_mail(conversation: Conversation, command: Mail) -> Reply:
     """Opens a transaction with a queue_id and a trace of its own."""
@@ -96,7 +100,11 @@ async def _judge_recipient(
 async def _refuse_accepted(
     conversation: Conversation, transaction: Transaction, resolution: Resolution
 ) -> Reply | None:
-    """What may still refuse a recipient that directory knows: a list for its members, the login's rate."""
+    """What may still refuse a recipient that directory knows: its size, a list for its members, the login's rate."""
+    resolutions = [resolution, *(recipient.resolution for recipient in transaction.recipients)]
+    expansion = sum(len(each.targets) + len(each.remotes) for each in resolutions)
+    if transaction.recipients and expansion > MAX_EXPANSION:
+        return replies.TOO_MANY_RECIPIENTS
     refusal = await judge_envelope(conversation, transaction, resolution)
     if refusal is None and conversation.login is not None:
         refusal = await conversation.site.rates.add_recipient(conversation.login, conversation.site.events)
