@@ -22,8 +22,8 @@ from postbusd.smtp_edge.spool import Spool
 log = logging.getLogger(__name__)
 
 MAX_EXPANSION = 10_000
-"""Mailboxes and addresses that the recipients of one transaction come to, beyond the first recipient: all of them travel
-in `mail.accepted`, which fits into one bus message."""
+"""Mailboxes and addresses that the recipients of one transaction come to, unless one alone comes to more: all of them
+travel in `mail.accepted`, which must fit into one bus message."""
 
 
 async def answer_mail(conversation: Conversation, command: Mail) -> Reply:
