@@ -2,7 +2,7 @@
 
 A rule's key is the beginning of a command line, `(connect)` for the banner or `.` for the end of data; the longest that
 fits counts. Its value is a reply, or several, each of which is used once and the last for ever. DROP ends the
-connection, HANG answers nothing.
+connection, HANG answers nothing more.
 """
 
 import asyncio
@@ -108,6 +108,7 @@ class FakeStream:
         self._input = b""
         self._output = b""
         self._dropped = False
+        self._mute = False
         self._reading_data = False
         self._greeted = False
         self._mail, self._recipients = "", list[str]()
@@ -126,7 +127,7 @@ class FakeStream:
         if self._dropped or self._closed:
             raise StreamError("connection reset")
         self._input += data
-        while not self._dropped and self._take():
+        while self._take():
             pass
 
     async def start_tls(self, host: str, trust: Trust) -> None:
@@ -158,12 +159,16 @@ class FakeStream:
     def _say(self, reply: str) -> str:
         if reply == DROP:
             self._dropped = True
-        elif reply != HANG:
+        elif reply == HANG:
+            self._mute = True
+        elif not self._mute:
             self._output += reply.encode() + b"\r\n"
         return reply
 
     def _take(self) -> bool:
         """One command or one message."""
+        if self._dropped:
+            return False
         if self._reading_data:
             data = b"\r\n" + self._input  # the end of an empty message has no line before it
             end = data.find(b"\r\n.\r\n")
