@@ -166,7 +166,10 @@ async def test_streams_keep_what_the_design_says(nats: "Nats") -> None:
     client = await client_library.connect(nats.url, user="admin", password=nats.password("admin"))
     config = (await client.jetstream().stream_info("MAIL")).config
     consumer = (await client.jetstream().consumer_info("MAIL", "delivery")).config
+    rates = (await client.jetstream().stream_info("RATES")).config
     await client.close()
+    assert (rates.allow_msg_counter, rates.persist_mode, rates.storage) == (True, "async", "file")
+    assert (rates.max_msgs_per_subject, rates.max_age, rates.discard) == (1, 86_400, "old")
     assert (config.discard, config.max_age, config.storage, config.deny_delete) == ("new", 0, "file", True)
     assert config.subjects == ["mail.accepted"]
     assert (consumer.max_deliver, consumer.ack_policy) == (-1, "explicit")
