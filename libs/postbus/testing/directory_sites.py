@@ -108,7 +108,7 @@ def sites(draw: st.DrawFn) -> Site:
     kinds = draw(
         st.dictionaries(
             st.tuples(st.sampled_from(NAMES), st.sampled_from(OURS)),
-            st.sampled_from(("mailbox", "mailbox", "alias", "group", "list")),
+            st.sampled_from(("mailbox", "mailbox", "mailbox", "alias", "group", "list", "list")),
             max_size=12,
         )
     )
@@ -120,8 +120,10 @@ def sites(draw: st.DrawFn) -> Site:
     _draw_mailboxes(draw, site, of_kind["mailbox"])
     if of_kind["mailbox"]:
         _draw_aliases(draw, site, of_kind["alias"])
+    named = [f"{name}@{domain}" for name, domain in kinds] or addresses()
     for address in of_kind["list"]:
-        members = draw(st.lists(st.sampled_from(addresses()), unique_by=str.lower, max_size=4))
+        member = st.sampled_from(named) | st.sampled_from(addresses())
+        members = draw(st.lists(member, unique_by=str.lower, max_size=4))
         site.put_list(address, *members, active=draw(st.booleans() | st.just(True)), members_only=draw(st.booleans()))
     return site
 
@@ -131,6 +133,14 @@ def addresses() -> list[str]:
     details = ("", "+news", "+News+x", "-bounces")
     names = [name + detail for name in NAMES for detail in details] + ["postmaster", "abuse", "nobody", "annb", "b-1"]
     return [f"{name}@{domain}" for name in names for domain in (*OURS, FOREIGN)]
+
+
+def paths_of(site: Site) -> list[str]:
+    """What stands in a directory: all its addresses, and its lists' bounces."""
+    tables = site.directory
+    groups = [group.address for group in tables.groups.values() if group.address]
+    bounces = [address.replace("@", "-bounces@") for address in tables.lists]
+    return [*tables.mailboxes, *(each for each in tables.aliases if "*" not in each), *groups, *tables.lists, *bounces]
 
 
 def _draw_groups(draw: st.DrawFn, site: Site, with_address: list[str]) -> None:
@@ -151,7 +161,9 @@ def _draw_mailboxes(draw: st.DrawFn, site: Site, of_mailboxes: list[str]) -> Non
         )
     for name in OURS:
         if of_mailboxes:
-            catch_all = tuple(draw(st.lists(st.sampled_from(of_mailboxes), unique=True, max_size=2) | st.just([])))
+            catch_all = tuple(
+                draw(st.just([]) | st.lists(st.sampled_from(of_mailboxes), unique=True, min_size=1, max_size=3))
+            )
             site.put_domain(name, incoming=site.directory.domains[name].incoming, catch_all=catch_all)
 
 
