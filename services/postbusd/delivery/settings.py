@@ -22,6 +22,27 @@ class DeliverySettings(msgspec.Struct, frozen=True, kw_only=True):
     history_days: Annotated[
         int, field_doc("Days that operation keys and change rows are kept; more than the replay window of 48 h.")
     ] = 60
+    queue_connections: Annotated[int, field_doc("Connections to other hosts at a time, of one process.")] = 20
+    queue_connections_per_destination: Annotated[
+        int, field_doc("Connections at a time to the hosts of one domain, or to one smart host for one domain.")
+    ] = 4
+    queue_batch_copies: Annotated[
+        int, field_doc("Outgoing copies that are handed over by one connection, one after the other.")
+    ] = 50
+    queue_poll_seconds: Annotated[float, field_doc("Pause between looks for copies that are due, seconds.")] = 1.0
+    queue_lifetime_hours: Annotated[
+        float, field_doc("How long a copy is tried before its sender is told that it failed, hours.")
+    ] = 120.0
+    queue_history_days: Annotated[
+        int, field_doc("Days that finished copies are kept; more than the replay window of 48 h.")
+    ] = 14
+    retry_seconds: Annotated[
+        tuple[float, ...],
+        field_doc("Pauses before the second, third … attempt, seconds, each moved by up to a fifth; the last repeats."),
+    ] = (60.0, 300.0, 900.0, 1800.0, 3600.0)
+    lease_grace_seconds: Annotated[
+        float, field_doc("How long after its end a process's outgoing copies are taken over by another one, seconds.")
+    ] = 10.0
     mx_port: Annotated[int, field_doc("Port of remote MXs, other than 25 for tests only.")] = 25
     egress_allow: Annotated[
         tuple[str, ...],
@@ -36,6 +57,13 @@ class DeliverySettings(msgspec.Struct, frozen=True, kw_only=True):
 
     def __post_init__(self) -> None:
         """Raises ValueError naming the field."""
+        for name in ("queue_connections", "queue_connections_per_destination", "queue_batch_copies"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name}: at least 1")
+        if not self.retry_seconds or min(self.retry_seconds) <= 0:
+            raise ValueError("retry_seconds: at least one pause, each above 0")
+        if self.queue_history_days < 3:
+            raise ValueError("queue_history_days: at least 3")
         if not 0 < self.mx_port < 65536:
             raise ValueError("mx_port: 1 to 65535")
         try:

@@ -10,6 +10,7 @@ from postbus.core.ids import QueueId
 from postbus.runtime.database import connection
 from postbusd.delivery.ports import DeadLetter, LedgerEntry
 
+RECORD = "SELECT * FROM delivery.record_v1($1, $2, $3, $4, $5, $6, $7)"
 _PLACEMENTS = msgspec.msgpack.Decoder(tuple[Placement, ...])
 
 
@@ -22,9 +23,7 @@ class PostgresLedger:
     async def record(self, entries: Sequence[LedgerEntry]) -> list[LedgerEntry]:
         """See `Ledger.record`."""
         async with connection(self._pool) as session:
-            rows = await session.fetch(
-                "SELECT * FROM delivery.record_v1($1, $2, $3, $4, $5, $6, $7)", *_columns(entries)
-            )
+            rows = await session.fetch(RECORD, *ledger_columns(entries))
         clashes = {row[0] for row in rows}
         return [entry for entry in entries if entry.stream_sequence in clashes]
 
@@ -68,7 +67,8 @@ class PostgresLedger:
             await session.execute("SELECT 1")
 
 
-def _columns(entries: Sequence[LedgerEntry]) -> tuple[list[object], ...]:
+def ledger_columns(entries: Sequence[LedgerEntry]) -> tuple[list[object], ...]:
+    """The arguments of RECORD."""
     return (
         [entry.stream_sequence for entry in entries],
         [entry.queue_id for entry in entries],

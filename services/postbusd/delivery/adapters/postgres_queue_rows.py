@@ -1,0 +1,120 @@
+"""Rows of the outgoing queue and the values that they are."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import asyncpg
+
+from postbus.contracts.delivery import QueueEntry, QueueState
+from postbus.contracts.events import Origin
+from postbus.core.ids import BlobId, QueueId
+from postbusd.delivery.outbound.queue import Claimed, NewCopy, Outgoing, QueuedMessage
+
+if TYPE_CHECKING:
+    from postbus.runtime.database import Session
+
+OPEN_STATES = ["waiting", "held"]
+COPY_COLUMNS = "c.*, m.*"
+SELECT_WANTED = """
+SELECT c.queue_id, c.recipient, c.lease_until_ms > $1 AS busy FROM delivery.outgoing_copy c
+WHERE c.state = ANY($2::text[]) AND ($3 = '' OR c.queue_id = $3) AND ($4 = '' OR c.recipient = $4)
+    AND ($5 = '' OR c.domain = $5)
+ORDER BY c.queue_id, c.recipient
+"""
+_PUT_MESSAGES = """
+INSERT INTO delivery.outgoing (queue_id, origin, blob_id, blob_octets, prefix, body, smtputf8, ret, envid, message_id,
+    accepted_ms, expires_ms, traceparent)
+SELECT * FROM unnest($1::text[], $2::text[], $3::text[], $4::bigint[], $5::bytea[], $6::text[], $7::boolean[],
+    $8::text[], $9::text[], $10::text[], $11::bigint[], $12::bigint[], $13::text[])
+ON CONFLICT (queue_id) DO NOTHING
+"""
+_PUT_COPIES = """
+INSERT INTO delivery.outgoing_copy (queue_id, recipient, domain, reverse_path, route_domain, notify, orcpt, due_ms)
+SELECT g.queue_id, g.recipient, g.domain, g.reverse_path, g.route_domain,
+    coalesce(string_to_array(nullif(g.notify, ''), ','), '{}'), g.orcpt, $8
+FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::text[], $6::text[], $7::text[])
+    AS g(queue_id, recipient, domain, reverse_path, route_domain, notify, orcpt)
+ON CONFLICT (queue_id, recipient) DO NOTHING RETURNING queue_id, recipient
+"""
+
+
+async def write_messages(session: "Session", messages: Sequence[QueuedMessage]) -> None:
+    """Enters what is not there yet."""
+    await session.execute(
+        _PUT_MESSAGES,
+        *([getattr(message, name) for message in messages] for name in QueuedMessage.__struct_fields__),
+    )
+
+
+async def write_copies(session: "Session", outgoing: Sequence[Outgoing], now_ms: int) -> set[tuple[str, str]]:
+    """Enters what is not there yet; the keys of the new rows."""
+    rows = [(each.message.queue_id, copy) for each in outgoing for copy in each.copies]
+    new = await session.fetch(
+        _PUT_COPIES,
+        [queue_id for queue_id, _ in rows],
+        [copy.recipient for _, copy in rows],
+        [copy.domain for _, copy in rows],
+        [copy.reverse_path for _, copy in rows],
+        [copy.route_domain for _, copy in rows],
+        [",".join(copy.notify) for _, copy in rows],
+        [copy.orcpt for _, copy in rows],
+        now_ms,
+    )
+    return {(row["queue_id"], row["recipient"]) for row in new}
+
+
+async def put_events(session: "Session", packed: Sequence[bytes]) -> None:
+    """Rows of the event outbox."""
+    if packed:
+        await session.execute("INSERT INTO delivery.outbox (event) SELECT unnest($1::bytea[])", packed)
+
+
+def read_claimed(row: asyncpg.Record) -> Claimed:
+    """A leased copy with its message."""
+    return Claimed(
+        message=QueuedMessage(
+            queue_id=QueueId(row["queue_id"]),
+            origin=Origin(row["origin"]),
+            blob_id=BlobId(row["blob_id"]),
+            blob_octets=row["blob_octets"],
+            prefix=row["prefix"],
+            body=row["body"],
+            smtputf8=row["smtputf8"],
+            ret=row["ret"],
+            envid=row["envid"],
+            message_id=row["message_id"],
+            accepted_ms=row["accepted_ms"],
+            expires_ms=row["expires_ms"],
+            traceparent=row["traceparent"],
+        ),
+        copy=NewCopy(
+            recipient=row["recipient"],
+            domain=row["domain"],
+            reverse_path=row["reverse_path"],
+            route_domain=row["route_domain"],
+            notify=tuple(row["notify"]),
+            orcpt=row["orcpt"],
+        ),
+        attempts=row["attempts"],
+        lease_token=row["lease_token"],
+    )
+
+
+def read_entry(row: asyncpg.Record) -> QueueEntry:
+    """A copy as administrators see it."""
+    return QueueEntry(
+        queue_id=QueueId(row["queue_id"]),
+        recipient=row["recipient"],
+        reverse_path=row["reverse_path"],
+        state=QueueState(row["state"]),
+        accepted_ms=row["accepted_ms"],
+        due_ms=row["due_ms"],
+        attempts=row["attempts"],
+        next_hop=row["next_hop"],
+        last_reply=row["last_reply"],
+        remote_host=row["remote_host"],
+        tls=row["tls"],
+        size_octets=row["blob_octets"] + len(row["prefix"]),
+        message_id=row["message_id"],
+        expires_ms=row["expires_ms"],
+    )

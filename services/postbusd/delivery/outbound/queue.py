@@ -1,0 +1,201 @@
+"""The queue's values and ports: what is written about outgoing copies, by whom.
+
+Invariants: a copy is one row by (queue_id, recipient); only who holds its lease reports an attempt, and a lease's token
+is never given twice; a copy that is finished never changes again; what becomes of a copy, the events about it and the
+DSN that follows are one transaction.
+"""
+
+from collections.abc import Sequence
+from typing import Protocol
+
+import msgspec
+
+from postbus.contracts.delivery import (
+    ChangeQueueReply,
+    ChangeQueueRequest,
+    ListQueueReply,
+    ListQueueRequest,
+    QueueEntry,
+    QueueState,
+)
+from postbus.contracts.events import Event, MailAccepted, Origin
+from postbus.core.ids import BlobId, QueueId
+from postbus.mailstore.ports import Publish
+from postbusd.delivery.ports import LedgerEntry
+
+
+class QueuedMessage(msgspec.Struct, frozen=True, kw_only=True):
+    """What all copies of a message share."""
+
+    queue_id: QueueId
+    origin: Origin
+    blob_id: BlobId
+    blob_octets: int
+    prefix: bytes
+    """Without Return-Path."""
+    body: str
+    smtputf8: bool
+    ret: str
+    envid: str
+    message_id: str
+    accepted_ms: int
+    expires_ms: int
+    traceparent: str
+
+
+class NewCopy(msgspec.Struct, frozen=True, kw_only=True):
+    """A copy that is to be entered."""
+
+    recipient: str
+    domain: str
+    reverse_path: str
+    route_domain: str
+    """The domain whose relay and DKIM keys the copy gets."""
+    notify: tuple[str, ...] = ()
+    orcpt: str = ""
+
+
+class Outgoing(msgspec.Struct, frozen=True, kw_only=True):
+    """A message with its copies, as delivery enters them."""
+
+    message: QueuedMessage
+    copies: tuple[NewCopy, ...]
+
+
+class Claimed(msgspec.Struct, frozen=True, kw_only=True):
+    """A copy under our lease."""
+
+    message: QueuedMessage
+    copy: NewCopy
+    attempts: int
+    """Before this one."""
+    lease_token: int
+
+    @property
+    def destination(self) -> tuple[str, str]:
+        """What copies are grouped by: whose route, to which domain."""
+        return self.copy.route_domain, self.copy.domain
+
+
+class Attempt(msgspec.Struct, frozen=True, kw_only=True):
+    """What became of one claimed copy."""
+
+    queue_id: QueueId
+    recipient: str
+    lease_token: int
+    state: QueueState
+    """WAITING: again at `due_ms`."""
+    due_ms: int
+    counts: bool = True
+    """False: nobody was asked, it is no attempt."""
+    next_hop: str = ""
+    reply: str = ""
+    status: str = ""
+    remote_host: str = ""
+    tls: str = ""
+
+
+class Outcomes(msgspec.Struct, frozen=True, kw_only=True):
+    """What is committed together."""
+
+    attempts: tuple[Attempt, ...]
+    events: tuple[Event, ...] = ()
+    report: MailAccepted | None = None
+    """The DSN about the failed ones; its blob is stored already."""
+
+
+class Counts(msgspec.Struct, frozen=True, kw_only=True):
+    """Copies that are not finished."""
+
+    waiting: int = 0
+    held: int = 0
+
+
+class QueueWriter(Protocol):
+    """The port of the worker. Raises MailError: UNAVAILABLE."""
+
+    async def enter(
+        self, entries: Sequence[LedgerEntry], outgoing: Sequence[Outgoing], now_ms: int
+    ) -> list[LedgerEntry]:
+        """Enters copies that are not there yet, events `queued` about them and the ledger's entries, at once.
+
+        Returns the entries whose sequence stands in the ledger with another queue_id, as `Ledger.record` does.
+        """
+        ...
+
+
+class QueueLeases(Protocol):
+    """The port of the scheduler. Raises MailError: UNAVAILABLE."""
+
+    async def claim(
+        self, owner: str, now_ms: int, until_ms: int, limit: int, full: Sequence[tuple[str, str]]
+    ) -> list[Claimed]:
+        """Leases up to `limit` due copies, the longest due first, none for the destinations in `full`."""
+        ...
+
+    async def take(
+        self, owner: str, request: ChangeQueueRequest, now_ms: int, until_ms: int
+    ) -> tuple[list[Claimed], int]:
+        """Leases the copies that a request names, due or not, held or not; and how many are busy."""
+        ...
+
+    async def renew(self, owner: str, until_ms: int) -> None:
+        """Moves the end of all leases of this owner."""
+        ...
+
+    async def release(self, owner: str) -> int:
+        """Ends all leases of an owner; how many."""
+        ...
+
+    async def finish(self, owner: str, outcomes: Outcomes) -> bool:
+        """Commits outcomes; False and nothing written when a lease is not ours any more."""
+        ...
+
+    async def release_orphans(self, owner: str, suspects: Sequence[str]) -> list[str]:
+        """Owners of leases, other than `owner`, whose process holds no lock now; leases of those who are also in
+        `suspects` (they held none when we looked before) are ended."""
+        ...
+
+
+class QueueBooks(Protocol):
+    """The port of the administrator, of upkeep and of the relays. Raises MailError: UNAVAILABLE."""
+
+    async def list(self, request: ListQueueRequest) -> ListQueueReply:
+        """One page."""
+        ...
+
+    async def entries(self, queue_id: QueueId) -> tuple[QueueEntry, ...]:
+        """All copies of a message."""
+        ...
+
+    async def change(self, request: ChangeQueueRequest, now_ms: int) -> ChangeQueueReply:
+        """RETRY, HOLD, RELEASE, CANCEL; with `dry_run` only counts."""
+        ...
+
+    async def counts(self) -> Counts:
+        """For the metric."""
+        ...
+
+    async def trim(self, before_ms: int, limit: int) -> int:
+        """Forgets messages all of whose copies were finished before; how many."""
+        ...
+
+    async def relay_events(self, limit: int, publish: Publish) -> int:
+        """Claims rows of the event outbox, publishes and deletes them."""
+        ...
+
+    async def relay_reports(self, limit: int, publish: "PublishMail") -> int:
+        """Claims DSNs, publishes and deletes them."""
+        ...
+
+
+class PublishMail(Protocol):
+    """Returns after the PubAck."""
+
+    async def __call__(self, accepted: MailAccepted) -> int:
+        """Raises MailError: the row stays."""
+        ...
+
+
+class Queue(QueueWriter, QueueLeases, QueueBooks, Protocol):
+    """All of it."""
