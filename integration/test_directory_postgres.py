@@ -7,19 +7,27 @@ import asyncpg
 import pytest
 from prometheus_client import CollectorRegistry
 
-from postbus.contracts.directory import Access, AuthenticateRequest, Domain, PutMailboxRequest, ResolveRequest
+from postbus.contracts.directory import Access, AuthenticateRequest, PutMailboxRequest, ResolveRequest
+from postbus.contracts.events import DirectoryChanged
 from postbus.core.clock import SystemClock
 from postbus.core.errors import ErrorKind, MailError
 from postbus.mailstore.postgres import PostgresMailStore
+from postbus.runtime.sealing import Sealer
 from postbus.testing.directory import KEYS
-from postbus.testing.directory_contract import DirectoryRepositoryContract, make_event, put
+from postbus.testing.directory_contract import DirectoryRepositoryContract, put, put_domain
 from postbus.testing.directory_rows import empty_tables
 from postbus.testing.installation import Database
 from postbusd.directory.adapters.argon2 import Argon2Hasher
 from postbusd.directory.adapters.postgres import PostgresDirectory
-from postbusd.directory.administration import Administration
+from postbusd.directory.administration import Administration, Tools
 from postbusd.directory.login import PasswordAuthenticator
 from postbusd.directory.resolution import CachedResolver
+
+SEALER = Sealer(bytes(32))
+
+
+async def tell_nobody(changed: DirectoryChanged) -> None:
+    """No other process follows."""
 
 
 @pytest.fixture
@@ -45,16 +53,16 @@ class TestPostgresDirectory(DirectoryRepositoryContract):
 
 
 async def test_revision_order_is_commit_order_for_many_writers(repository: PostgresDirectory) -> None:
-    await repository.put_domain(Domain(name="example.org"), make_event())
+    await put_domain(repository, "example.org")
     start = await repository.revision()
     written = await asyncio.gather(*[put(repository, f"u{number}@example.org") for number in range(40)])
     assert sorted(each.revision for each in written) == list(range(start + 1, start + 41))
 
 
 async def test_two_creators_of_one_name_get_one_mailbox(repository: PostgresDirectory) -> None:
-    await repository.put_domain(Domain(name="example.org"), make_event())
+    await put_domain(repository, "example.org")
     written = await asyncio.gather(*[put(repository, "kim@example.org") for _ in range(5)])
-    assert len({each.mailbox.mailbox_id for each in written}) == 1
+    assert len({each.object.mailbox_id for each in written}) == 1
     assert [each.created for each in written].count(True) == 1
 
 
@@ -81,11 +89,14 @@ async def test_a_mailbox_is_made_whole_and_its_owner_logs_in(pool: asyncpg.Pool,
     clock, registry = SystemClock(), CollectorRegistry()
     store = PostgresMailStore(pool)
     hasher = Argon2Hasher(threads=2, queue_logins=4, registry=registry)
-    administration = Administration(repository, store, hasher, clock)
-    await repository.put_domain(Domain(name="example.org", incoming=True), make_event())
+    tools = Tools(repository=repository, accounts=store, hasher=hasher, keys=KEYS, sealer=SEALER, clock=clock)
+    administration = Administration(tools, tell_nobody)
+    await put_domain(repository, "example.org", incoming=True)
     request = PutMailboxRequest(address="kim@example.org", actor="admin", password="secret", quota_octets=1000)
-    first, again = await administration.put_mailbox(request), await administration.put_mailbox(request)
-    assert (first.created, again.changed) == (True, False)
+    first = await administration.put_mailbox(request)
+    revision = await repository.revision()
+    again = await administration.put_mailbox(request)
+    assert (first.created, again.created, await repository.revision()) == (True, False, revision)
     assert await store.usage([first.mailbox.mailbox_id]) == {first.mailbox.mailbox_id: 0}
     authenticator = PasswordAuthenticator(repository, hasher, KEYS, clock, registry)
     reply = await authenticator.authenticate(

@@ -3,10 +3,10 @@
 import pytest
 from prometheus_client import CollectorRegistry
 
-from postbus.contracts.directory import Access, AuthenticateReply, AuthenticateRequest, Domain
+from postbus.contracts.directory import Access, AuthenticateReply, AuthenticateRequest
 from postbus.core.errors import ErrorKind, MailError
 from postbus.testing.directory import KEYS, ManualClock, MemoryDirectory, PlainHasher
-from postbus.testing.directory_contract import make_event, put
+from postbus.testing.directory_contract import put, put_domain
 from postbusd.directory.login import CONFIRM_SECONDS, FAILURE_SECONDS, SUCCESS_SECONDS, PasswordAuthenticator
 from postbusd.directory.throttle import BUDGET_HASHES, FREE_FAILURES
 
@@ -36,7 +36,7 @@ class Site:
 @pytest.fixture
 async def site() -> Site:
     site = Site()
-    await site.repository.put_domain(Domain(name="a.test"), make_event())
+    await put_domain(site.repository, "a.test")
     await put(site.repository, "kim@a.test", password_hash="plain:secret é", quota_octets=7)
     return site
 

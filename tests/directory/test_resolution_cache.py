@@ -5,10 +5,10 @@ import time
 import pytest
 from prometheus_client import CollectorRegistry
 
-from postbus.contracts.directory import Domain, Outcome, ResolveRequest
+from postbus.contracts.directory import Outcome, ResolveRequest
 from postbus.core.errors import ErrorKind, MailError
 from postbus.testing.directory import ManualClock, MemoryAccounts, MemoryDirectory
-from postbus.testing.directory_contract import make_event, put
+from postbus.testing.directory_contract import put, put_domain
 from postbusd.directory.resolution import CACHE_SECONDS, MAX_FORWARD_PATHS, CachedResolver
 
 
@@ -28,7 +28,7 @@ class Site:
 @pytest.fixture
 async def site() -> Site:
     site = Site()
-    await site.repository.put_domain(Domain(name="a.test", incoming=True), make_event())
+    await put_domain(site.repository, "a.test", incoming=True)
     await put(site.repository, "kim@a.test", quota_octets=100)
     return site
 

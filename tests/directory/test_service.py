@@ -24,11 +24,13 @@ from postbus.runtime.sealing import Sealer
 from postbus.testing.bus import FakeBus
 from postbus.testing.directory import KEYS, ManualClock, MemoryAccounts, MemoryDirectory, PlainHasher
 from postbus.testing.directory_contract import put
-from postbusd.directory.administration import Administration
+from postbusd.directory.administration import Tools
 from postbusd.directory.login import PasswordAuthenticator
 from postbusd.directory.resolution import CachedResolver
 from postbusd.directory.routes import CachedRoutes
 from postbusd.directory.service import DirectoryService
+
+SEALER = Sealer(bytes(32))
 
 
 class Site:
@@ -41,9 +43,15 @@ class Site:
         self.service = DirectoryService(
             resolver=CachedResolver(self.repository, accounts, clock, registry),
             authenticator=PasswordAuthenticator(self.repository, hasher, KEYS, clock, registry),
-            routes=CachedRoutes(self.repository, Sealer(bytes(32)), clock),
-            administration=Administration(self.repository, accounts, hasher, clock),
-            repository=self.repository,
+            routes=CachedRoutes(self.repository, SEALER, clock),
+            tools=Tools(
+                repository=self.repository,
+                accounts=accounts,
+                hasher=hasher,
+                keys=KEYS,
+                sealer=SEALER,
+                clock=clock,
+            ),
             bus=bus,
         )
         self.port: Directory = self.service

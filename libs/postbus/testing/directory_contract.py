@@ -7,12 +7,13 @@ from collections.abc import Sequence
 
 import pytest
 
-from postbus.contracts.directory import Domain
+from postbus.contracts.directory import Domain, Mailbox
 from postbus.contracts.events import Event, EventType
+from postbus.core.address import parse_address
 from postbus.core.errors import ErrorKind, MailError
 from postbus.core.ids import MailboxId, new_uuid7
-from postbusd.directory.administration_ports import DirectoryRepository
-from postbusd.directory.administration_values import MailboxChange, MailboxWritten
+from postbusd.directory.administration.ports import DirectoryRepository
+from postbusd.directory.administration.values import DomainChange, MailboxChange, StoredPassword, Written
 from postbusd.directory.values import DomainFacts, Found, Key, KeyKind
 
 HASH = "$argon2id$v=19$m=8,t=1,p=1$c2FsdHNhbHQ$aGFzaA"
@@ -23,6 +24,14 @@ def make_event(summary: str = "changed") -> Event:
     return Event(event_id=new_uuid7(1), type=EventType.CONFIGURATION, at_ms=1, service="directory", summary=summary)
 
 
+async def put_domain(
+    repository: DirectoryRepository, name: str, *, incoming: bool = False, event: Event | None = None
+) -> Written[Domain]:
+    """Puts a domain."""
+    change = DomainChange(domain=Domain(name=name, incoming=incoming))
+    return await repository.put_domain(change, event or make_event())
+
+
 async def put(
     repository: DirectoryRepository,
     address: str,
@@ -31,15 +40,12 @@ async def put(
     quota_octets: int | None = None,
     password_hash: str | None = HASH,
     create_only: bool = False,
-) -> MailboxWritten:
+) -> Written[Mailbox]:
     """Puts a mailbox, with a new mailbox_id each time."""
-    local_part, _, domain = address.partition("@")
     change = MailboxChange(
-        mailbox_id=MailboxId(new_uuid7(1_790_000_000_000)),
-        local_part=local_part,
-        domain=domain,
-        actor="admin",
-        password_hash=password_hash,
+        address=parse_address(address),
+        new_id=MailboxId(new_uuid7(1_790_000_000_000)),
+        password=StoredPassword(secret_hash=password_hash, tag=7) if password_hash is not None else None,
         active=active,
         quota_octets=quota_octets,
         create_only=create_only,
@@ -58,8 +64,8 @@ class DirectoryRepositoryContract:
 
     async def test_a_domain_is_created_then_replaced(self, repository: DirectoryRepository) -> None:
         """put_domain."""
-        first = await repository.put_domain(Domain(name="example.org"), make_event())
-        second = await repository.put_domain(Domain(name="example.org", incoming=True), make_event())
+        first = await put_domain(repository, "example.org")
+        second = await put_domain(repository, "example.org", incoming=True)
         assert first.changed
         assert second.changed
         assert (await find(repository, "x", "example.org")).domain == DomainFacts(name="example.org", incoming=True)
@@ -70,7 +76,7 @@ class DirectoryRepositoryContract:
         """The revision counts commits that changed something."""
         start = await repository.revision()
         revisions = [
-            (await repository.put_domain(Domain(name="example.org"), make_event())).revision,
+            (await put_domain(repository, "example.org")).revision,
             (await put(repository, "a@example.org")).revision,
             (await put(repository, "a@example.org", active=True, password_hash=None)).revision,
             (await put(repository, "a@example.org", active=False, password_hash=None)).revision,
@@ -80,8 +86,8 @@ class DirectoryRepositoryContract:
 
     async def test_a_batch_is_answered_key_by_key(self, repository: DirectoryRepository) -> None:
         """find: known, unknown, foreign."""
-        await repository.put_domain(Domain(name="example.org", incoming=True), make_event())
-        mailbox = (await put(repository, "a@example.org", quota_octets=10)).mailbox
+        await put_domain(repository, "example.org", incoming=True)
+        mailbox = (await put(repository, "a@example.org", quota_octets=10)).object
         keys = [
             Key(local_part=name, domain=domain)
             for name, domain in (("a", "example.org"), ("b", "example.org"), ("a", "other.test"))
@@ -97,9 +103,9 @@ class DirectoryRepositoryContract:
 
     async def test_a_system_key_finds_the_oldest_active_mailbox(self, repository: DirectoryRepository) -> None:
         """postmaster@ and abuse@, with and without a domain."""
-        await repository.put_domain(Domain(name="silent.test"), make_event())
+        await put_domain(repository, "silent.test")
         await put(repository, "quiet@silent.test")
-        await repository.put_domain(Domain(name="example.org", incoming=True), make_event())
+        await put_domain(repository, "example.org", incoming=True)
         for name in ("off", "zoe", "adam"):
             await put(repository, f"{name}@example.org", active=name != "off")
         for domain in ("example.org", ""):
@@ -109,17 +115,17 @@ class DirectoryRepositoryContract:
 
     async def test_a_mailbox_keeps_its_identity_and_what_is_not_named(self, repository: DirectoryRepository) -> None:
         """put_mailbox on an existing one."""
-        await repository.put_domain(Domain(name="example.org"), make_event())
+        await put_domain(repository, "example.org")
         first = await put(repository, "a@example.org", active=False, quota_octets=5)
         second = await put(repository, "a@example.org", password_hash=None)
         third = await put(repository, "a@example.org", password_hash=None, quota_octets=0)
         assert (first.created, second.created, second.changed) == (True, False, False)
-        assert second.mailbox == first.mailbox
-        assert (third.mailbox.active, third.mailbox.quota_octets) == (False, None)
+        assert second.object == first.object
+        assert (third.object.active, third.object.quota_octets) == (False, None)
 
     async def test_refusals_name_the_field(self, repository: DirectoryRepository) -> None:
         """put_mailbox: no domain, no password, there already."""
-        await repository.put_domain(Domain(name="example.org"), make_event())
+        await put_domain(repository, "example.org")
         with pytest.raises(MailError, match=r"address: .*other\.test") as unknown:
             await put(repository, "a@other.test")
         with pytest.raises(MailError, match="password: ") as without:
@@ -132,30 +138,30 @@ class DirectoryRepositoryContract:
 
     async def test_a_login_has_the_latest_password(self, repository: DirectoryRepository) -> None:
         """load_login."""
-        await repository.put_domain(Domain(name="example.org"), make_event())
+        await put_domain(repository, "example.org")
         await put(repository, "a@example.org")
         written = await put(repository, "a@example.org", password_hash=HASH + "2")
         login = await repository.load_login("a", "example.org", tag=7)
         assert login is not None
-        assert (login.mailbox.mailbox_id, login.credentials[0].secret_hash) == (written.mailbox.mailbox_id, HASH + "2")
+        assert (login.mailbox.mailbox_id, login.credentials[0].secret_hash) == (written.object.mailbox_id, HASH + "2")
         assert login.revision == written.revision
         assert await repository.load_login("b", "example.org", tag=7) is None
 
     async def test_pages_follow_each_other_in_octet_order(self, repository: DirectoryRepository) -> None:
         """list_domains, list_mailboxes."""
         for name in ("b.test", "a-b.test", "a.test"):
-            await repository.put_domain(Domain(name=name), make_event())
+            await put_domain(repository, name)
             await put(repository, f"x@{name}")
             await put(repository, f"x.y@{name}")
         domains = await repository.list_domains("", 2)
-        assert ([each.name for each in domains.domains], domains.more) == (["a-b.test", "a.test"], True)
+        assert ([each.name for each in domains.objects], domains.more) == (["a-b.test", "a.test"], True)
         rest = await repository.list_domains("a.test", 2)
-        assert ([each.name for each in rest.domains], rest.more) == (["b.test"], False)
+        assert ([each.name for each in rest.objects], rest.more) == (["b.test"], False)
         page = await repository.list_mailboxes("", "", 4)
         expected = ["x.y@a-b.test", "x.y@a.test", "x.y@b.test", "x@a-b.test"]
-        assert ([each.address for each in page.mailboxes], page.more) == (expected, True)
+        assert ([each.address for each in page.objects], page.more) == (expected, True)
         of_one = await repository.list_mailboxes("a.test", "x.y@a.test", 4)
-        assert ([each.address for each in of_one.mailboxes], of_one.more) == (["x@a.test"], False)
+        assert ([each.address for each in of_one.objects], of_one.more) == (["x@a.test"], False)
 
     async def test_events_are_relayed_once_and_only_of_changes(self, repository: DirectoryRepository) -> None:
         """relay_outbox."""
@@ -168,7 +174,7 @@ class DirectoryRepositoryContract:
             raise MailError(ErrorKind.UNAVAILABLE, "no bus")
 
         for summary in ("one", "nothing new"):
-            await repository.put_domain(Domain(name="example.org"), make_event(summary))
+            await put_domain(repository, "example.org", event=make_event(summary))
         await put(repository, "a@example.org")
         with pytest.raises(MailError):
             await repository.relay_outbox(10, fail)

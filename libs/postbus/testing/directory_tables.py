@@ -3,19 +3,13 @@
 Every dict is in the order of creation; values are the contract's own.
 """
 
-import msgspec
-
 from postbus.contracts.directory import Alias, App, Domain, Group, Mailbox, MailingList, User
 from postbus.contracts.events import Event
 from postbus.core.errors import ErrorKind, MailError
+from postbus.core.ids import MailboxId
+from postbusd.directory.administration.values import StoredPassword
 
-
-class StoredPassword(msgspec.Struct, frozen=True, kw_only=True):
-    """A user's."""
-
-    secret_hash: str
-    tag: int | None = None
-    """None: unknown, as of users of before there were tags."""
+__all__ = ["DirectoryTables", "StoredPassword"]
 
 
 class DirectoryTables:
@@ -32,6 +26,8 @@ class DirectoryTables:
         """Sealed, by domain."""
         self.mailboxes: dict[str, Mailbox] = {}
         """By address, with their owners."""
+        self.deleted_mailboxes: dict[MailboxId, str] = {}
+        """Addresses of those whose mail is still in the store."""
         self.users: dict[str, User] = {}
         self.passwords: dict[str, StoredPassword] = {}
         """By username."""

@@ -9,7 +9,7 @@ from postbus.runtime.sealing import Sealer, read_master_key
 from postbus.runtime.service import Context, ServiceSpec
 from postbusd.directory.adapters.argon2 import Argon2Hasher
 from postbusd.directory.adapters.postgres import PostgresDirectory
-from postbusd.directory.administration import Administration
+from postbusd.directory.administration import Tools
 from postbusd.directory.login import PasswordAuthenticator
 from postbusd.directory.passwords import CredentialKeys
 from postbusd.directory.resolution import CachedResolver
@@ -48,13 +48,14 @@ async def build(context: Context, settings: DirectorySettings) -> RunningDirecto
     accounts = PostgresMailStore(await context.postgres())
     repository = PostgresDirectory(context.postgres)
     master_key = read_master_key(Path(context.runtime.secrets_dir))
-    keys = CredentialKeys(master_key)
+    keys, sealer = CredentialKeys(master_key), Sealer(master_key)
     service = DirectoryService(
         resolver=CachedResolver(repository, accounts, context.clock, context.registry),
         authenticator=PasswordAuthenticator(repository, hasher, keys, context.clock, context.registry),
-        routes=CachedRoutes(repository, Sealer(master_key), context.clock),
-        administration=Administration(repository, accounts, hasher, context.clock),
-        repository=repository,
+        routes=CachedRoutes(repository, sealer, context.clock),
+        tools=Tools(
+            repository=repository, accounts=accounts, hasher=hasher, keys=keys, sealer=sealer, clock=context.clock
+        ),
         bus=context.bus,
     )
     context.add_check("database", service.check_database)

@@ -1,7 +1,7 @@
 """What directory needs from outside to answer questions, beyond the ports of the libraries.
 
 Every method raises MailError: UNAVAILABLE when the database is away. The ports of the administrator's commands stand
-in `administration_ports`.
+in `administration.ports`.
 """
 
 from collections.abc import Sequence

@@ -12,11 +12,9 @@ import msgspec
 from postbus.contracts.directory import MailboxTarget, Outcome, Resolution, Via
 from postbus.core.address import Address
 from postbus.core.errors import ErrorKind
-from postbusd.directory.names import SUBADDRESS_SEPARATOR, SYSTEM_LOCAL_PARTS, fold
+from postbusd.directory.names import BOUNCES_SUFFIX, SUBADDRESS_SEPARATOR, SYSTEM_LOCAL_PARTS, fold
 from postbusd.directory.values import Facts, Found, Key, KeyKind, ListFacts, MailboxFacts
 
-BOUNCES_SUFFIX = "-bounces"
-"""Of a list's local_part: where failures of its copies go."""
 MAX_LIST_RECIPIENTS = 10_000  # mailboxes and other addresses that one list comes to, lists in it included
 MAX_LIST_DEPTH = 8  # lists in lists
 

@@ -1,6 +1,6 @@
 """All of `postbus.contracts.directory.Directory`, and the news about changes.
 
-The administrator's methods stand in AdministrationCalls; what a change must do to caches and peers stands here.
+The administrator's methods stand in Administration; what a change must do to caches and peers stands here.
 """
 
 from postbus.bus.outbox import OutboxRelay
@@ -15,9 +15,7 @@ from postbus.contracts.directory import (
     Route,
 )
 from postbus.contracts.events import DirectoryChanged
-from postbusd.directory.administration import Administration
-from postbusd.directory.administration_calls import AdministrationCalls
-from postbusd.directory.administration_ports import DirectoryRepository
+from postbusd.directory.administration import Administration, Tools
 from postbusd.directory.login import PasswordAuthenticator
 from postbusd.directory.resolution import CachedResolver
 from postbusd.directory.routes import CachedRoutes
@@ -26,7 +24,7 @@ RELAY_SECONDS = 30.0
 """How often the outbox is looked at without a reason: events of a process that died after its commit."""
 
 
-class DirectoryService(AdministrationCalls):
+class DirectoryService(Administration):
     """The parts of directory as one contract."""
 
     def __init__(
@@ -35,17 +33,15 @@ class DirectoryService(AdministrationCalls):
         resolver: CachedResolver,
         authenticator: PasswordAuthenticator,
         routes: CachedRoutes,
-        administration: Administration,
-        repository: DirectoryRepository,
+        tools: Tools,
         bus: Bus,
     ) -> None:
-        super().__init__(administration, self._tell_change)
+        super().__init__(tools, self._tell_change)
         self._resolver = resolver
         self._authenticator = authenticator
         self._routes = routes
-        self._repository = repository
         self._bus = bus
-        self._relay = OutboxRelay(repository.relay_outbox, bus, RELAY_SECONDS)
+        self._relay = OutboxRelay(tools.repository.relay_outbox, bus, RELAY_SECONDS)
 
     async def resolve(self, request: ResolveRequest) -> ResolveReply:
         """What becomes of mail for these addresses."""

@@ -1,6 +1,6 @@
 """What directory reads to answer Resolve, Authenticate and FindRoute, as its own values: rows never leave a repository.
 
-What the administrator's commands write stands in `administration_values`.
+What the administrator's commands write stands in `administration.values`.
 """
 
 import enum

@@ -1,0 +1,110 @@
+"""The administrator's commands over a directory in memory or another: short ways to put things; what was told."""
+
+from postbus.contracts.directory import (
+    Alias,
+    Domain,
+    Group,
+    MailingList,
+    Owner,
+    PutAliasReply,
+    PutAliasRequest,
+    PutAppReply,
+    PutAppRequest,
+    PutDomainRequest,
+    PutGroupReply,
+    PutGroupRequest,
+    PutListReply,
+    PutListRequest,
+    PutMailboxReply,
+    PutMailboxRequest,
+    PutUserReply,
+    PutUserRequest,
+    Relay,
+    User,
+)
+from postbus.contracts.events import DirectoryChanged
+from postbus.runtime.sealing import Sealer
+from postbus.testing.directory import KEYS, ManualClock, MemoryAccounts, MemoryDirectory, PlainHasher
+from postbusd.directory.administration import Administration, Tools
+from postbusd.directory.administration.ports import DirectoryRepository
+
+SEALER = Sealer(bytes(32))
+ADMIN = "admin"
+PASSWORD = "secret"  # noqa: S105  for tests
+
+
+class Office:
+    """An administrator at work; names are as he types them."""
+
+    def __init__(self, repository: DirectoryRepository | None = None) -> None:
+        self.memory = MemoryDirectory()
+        self.repository = repository or self.memory
+        self.accounts = MemoryAccounts()
+        self.hasher = PlainHasher()
+        self.told: list[DirectoryChanged] = []
+        tools = Tools(
+            repository=self.repository,
+            accounts=self.accounts,
+            hasher=self.hasher,
+            keys=KEYS,
+            sealer=SEALER,
+            clock=ManualClock(),
+        )
+        self.administration = Administration(tools, self._hear)
+
+    async def put_domain(
+        self, name: str, *, incoming: bool = False, catch_all: tuple[str, ...] = (), relay: Relay | None = None
+    ) -> Domain:
+        """A domain."""
+        domain = Domain(name=name, incoming=incoming, catch_all=catch_all, relay=relay)
+        return await self.administration.put_domain(PutDomainRequest(domain=domain, actor=ADMIN))
+
+    async def put_mailbox(
+        self,
+        address: str,
+        password: str | None = PASSWORD,
+        *,
+        owner: Owner | None = None,
+        quota_octets: int | None = None,
+        active: bool | None = None,
+    ) -> PutMailboxReply:
+        """A mailbox; with an owner it needs `password=None`."""
+        request = PutMailboxRequest(
+            address=address, actor=ADMIN, password=password, owner=owner, quota_octets=quota_octets, active=active
+        )
+        return await self.administration.put_mailbox(request)
+
+    async def put_user(
+        self, username: str, password: str | None = None, *, display_name: str = "", active: bool = True
+    ) -> PutUserReply:
+        """A user."""
+        user = User(username=username, display_name=display_name, active=active)
+        return await self.administration.put_user(PutUserRequest(user=user, actor=ADMIN, password=password))
+
+    async def put_group(self, name: str, *members: str, address: str = "") -> PutGroupReply:
+        """A group."""
+        group = Group(name=name, members=members, address=address)
+        return await self.administration.put_group(PutGroupRequest(group=group, actor=ADMIN))
+
+    async def put_app(
+        self, name: str, domain: str = "", *, address: str = "", active: bool = True, rotate: bool = False
+    ) -> PutAppReply:
+        """An app."""
+        request = PutAppRequest(name=name, actor=ADMIN, domain=domain, address=address, active=active, rotate=rotate)
+        return await self.administration.put_app(request)
+
+    async def put_alias(self, address: str, mailbox: str) -> PutAliasReply:
+        """An alias."""
+        return await self.administration.put_alias(
+            PutAliasRequest(alias=Alias(address=address, mailbox=mailbox), actor=ADMIN)
+        )
+
+    async def put_list(
+        self, address: str, *members: str, active: bool = True, members_only: bool = False
+    ) -> PutListReply:
+        """A list."""
+        wanted = MailingList(address=address, members=members, active=active, members_only=members_only)
+        return await self.administration.put_list(PutListRequest(list=wanted, actor=ADMIN))
+
+    async def _hear(self, changed: DirectoryChanged) -> None:
+        self.told.append(changed)

@@ -1,0 +1,146 @@
+"""Domains, aliases and lists of the directory in memory."""
+
+import msgspec
+
+from postbus.contracts.directory import Alias, Domain, MailingList
+from postbus.contracts.events import Event
+from postbus.core.address import Address, parse_address
+from postbus.testing.directory_write_base import MemoryWrites, cut, is_in, page_of
+from postbusd.directory.administration.refusals import conflict, lived_in, no_such
+from postbusd.directory.administration.rules import MAX_ALIASES, decide_members, decide_relay_password
+from postbusd.directory.administration.values import Deleted, DomainChange, ListChange, Page, Written
+
+
+class MemoryDomains(MemoryWrites):
+    """The DomainStore."""
+
+    async def put_domain(self, change: DomainChange, event: Event) -> Written[Domain]:
+        """Creates or replaces a domain."""
+        self.touch()
+        domain = change.domain
+        for address in change.catch_all:
+            if str(address) not in self.mailboxes:
+                raise no_such("catch_all", "mailbox", address)
+        before = self.domains.get(domain.name)
+        sealed_before = self.relay_passwords.get(domain.name, b"")
+        sealed = decide_relay_password(change, before, sealed_before)
+        self.domains[domain.name] = domain
+        self.relay_passwords[domain.name] = sealed
+        if before is None:
+            self._fold_members()
+        changed = before != domain or sealed != sealed_before
+        return self.close(domain, event, changed=changed, created=before is None)
+
+    async def get_domain(self, name: str) -> Domain:
+        """One domain."""
+        self.touch()
+        self.require_domain("name", name)
+        return self.domains[name]
+
+    async def list_domains(self, after: str, limit: int) -> Page[Domain]:
+        """Domains with a name above `after`."""
+        self.touch()
+        return page_of(self.domains, after, limit)
+
+    async def delete_domain(self, name: str, event: Event, *, dry_run: bool) -> Deleted:
+        """Deletes a domain that nothing lives in."""
+        self.touch()
+        self.require_domain("name", name)
+        residents = {
+            "mailbox": len([each for each in self.mailboxes.values() if is_in(name)(each)]),
+            "alias": len([each for each in self.aliases.values() if each.address.endswith(f"@{name}")]),
+            "list": len([each for each in self.lists.values() if is_in(name)(each)]),
+            "group address": len([each for each in self.groups.values() if each.address.endswith(f"@{name}")]),
+        }
+        if any(residents.values()):
+            raise lived_in(name, residents)
+        if not dry_run:
+            del self.domains[name]
+            self.relay_passwords.pop(name, None)
+        return self.close_deletion([f"domain {name}"], event, dry_run=dry_run)
+
+    def _fold_members(self) -> None:
+        for address, each in self.lists.items():
+            change = ListChange(
+                address=Address(local_part="", domain=""),
+                members=tuple(parse_address(member) for member in each.members),
+                active=each.active,
+                members_only=each.members_only,
+            )
+            members = tuple(map(str, decide_members(change, self.domains)))
+            self.lists[address] = msgspec.structs.replace(each, members=members)
+
+
+class MemoryAliases(MemoryWrites):
+    """The AliasStore."""
+
+    async def put_alias(self, address: Address, mailbox: Address, event: Event) -> Written[Alias]:
+        """Creates or replaces an alias."""
+        self.touch()
+        now = Alias(address=str(address), mailbox=str(mailbox))
+        before = self.aliases.get(now.address)
+        if before is None:
+            self.require_free(address)
+        if now.mailbox not in self.mailboxes:
+            raise no_such("mailbox", "mailbox", mailbox)
+        if before != now and [each.mailbox for each in self.aliases.values()].count(now.mailbox) >= MAX_ALIASES:
+            raise conflict("mailbox", f"it has {MAX_ALIASES} aliases, which is the most")
+        self.aliases[now.address] = now
+        return self.close(now, event, changed=before != now, created=before is None)
+
+    async def get_alias(self, address: Address) -> Alias:
+        """One alias."""
+        self.touch()
+        if str(address) not in self.aliases:
+            raise no_such("name", "alias", address)
+        return self.aliases[str(address)]
+
+    async def list_aliases(self, domain: str, after: str, limit: int) -> Page[Alias]:
+        """Aliases with an address above `after`."""
+        self.touch()
+        return page_of(self.aliases, after, limit, lambda each: not domain or each.address.endswith(f"@{domain}"))
+
+    async def delete_alias(self, address: Address, event: Event, *, dry_run: bool) -> Deleted:
+        """Deletes an alias."""
+        await self.get_alias(address)
+        if not dry_run:
+            del self.aliases[str(address)]
+        return self.close_deletion([f"alias {address}"], event, dry_run=dry_run)
+
+
+class MemoryLists(MemoryWrites):
+    """The ListStore."""
+
+    async def put_list(self, change: ListChange, event: Event) -> Written[MailingList]:
+        """Creates or replaces a list."""
+        self.touch()
+        before = self.lists.get(str(change.address))
+        if before is None:
+            self.require_free(change.address, of_list=True)
+        now = MailingList(
+            address=str(change.address),
+            members=tuple(map(str, decide_members(change, self.domains))),
+            active=change.active,
+            members_only=change.members_only,
+        )
+        self.lists[now.address] = now
+        return self.close(now, event, changed=before != now, created=before is None)
+
+    async def get_list(self, address: Address) -> MailingList:
+        """One list."""
+        self.touch()
+        if str(address) not in self.lists:
+            raise no_such("name", "list", address)
+        return self.lists[str(address)]
+
+    async def list_lists(self, domain: str, after: str, limit: int) -> Page[MailingList]:
+        """Lists with an address above `after`."""
+        self.touch()
+        return cut(page_of(self.lists, after, limit, is_in(domain)), lambda each: len(each.members))
+
+    async def delete_list(self, address: Address, event: Event, *, dry_run: bool) -> Deleted:
+        """Deletes a list."""
+        await self.get_list(address)
+        if not dry_run:
+            del self.lists[str(address)]
+        return self.close_deletion([f"list {address}"], event, dry_run=dry_run)

@@ -1,0 +1,235 @@
+"""Mailboxes, users, groups and apps of the directory in memory."""
+
+import msgspec
+
+from postbus.contracts.directory import App, Group, Mailbox, Owner, OwnerKind, User
+from postbus.contracts.events import Event
+from postbus.core.address import Address, parse_address
+from postbus.testing.directory_write_base import MemoryWrites, cut, is_in, page_of
+from postbusd.directory.administration.refusals import conflict, ended, no_such
+from postbusd.directory.administration.rules import decide_app, decide_mailbox, own_user
+from postbusd.directory.administration.values import (
+    AppChange,
+    Deleted,
+    MailboxChange,
+    Page,
+    Place,
+    StoredPassword,
+    UserChange,
+    Written,
+)
+
+
+class MemoryMailboxes(MemoryWrites):
+    """The MailboxStore."""
+
+    async def find_place(self, address: Address) -> Place:
+        """What stands at an address."""
+        self.touch()
+        return Place(
+            ours=address.domain in self.domains,
+            kind=self.kind_at(str(address)),
+            mailbox=self.mailboxes.get(str(address)),
+            has_user=str(address) in self.users,
+        )
+
+    async def put_mailbox(self, change: MailboxChange, event: Event) -> Written[Mailbox]:
+        """Creates or changes a mailbox."""
+        place = await self.find_place(change.address)
+        now = decide_mailbox(change, place)
+        if place.mailbox is None and change.new_id is None:
+            raise ended("address", "mailbox")
+        if now.owner == own_user(change.address):
+            self.users.setdefault(now.address, User(username=now.address))
+        if now.owner is not None and not self.owner_exists(now.owner):
+            raise no_such("owner", now.owner.kind.value, now.owner.name)
+        self.mailboxes[now.address] = now
+        changed = place.mailbox != now
+        if change.password is not None:
+            changed |= self.passwords.get(now.address) != change.password
+            self.passwords[now.address] = change.password
+        return self.close(now, event, changed=changed, created=place.mailbox is None)
+
+    async def get_mailbox(self, address: Address) -> Mailbox:
+        """One mailbox."""
+        self.touch()
+        if str(address) not in self.mailboxes:
+            raise no_such("name", "mailbox", address)
+        return self.mailboxes[str(address)]
+
+    async def list_mailboxes(self, domain: str, after: str, limit: int) -> Page[Mailbox]:
+        """Mailboxes with an address above `after`."""
+        self.touch()
+        return page_of(self.mailboxes, after, limit, is_in(domain))
+
+    async def delete_mailbox(self, address: Address, event: Event, *, dry_run: bool) -> Deleted:
+        """Ends a mailbox, and its own user who has nothing else."""
+        mailbox = await self.get_mailbox(address)
+        if mailbox.owner is not None and mailbox.owner.kind is OwnerKind.APP:
+            raise conflict("name", f"it is the mailbox of app {mailbox.owner.name} and goes with it")
+        lines = [f"mailbox {address}", *self.ties_of(mailbox.address)]
+        own = mailbox.owner == own_user(address) and self._has_nothing_else(mailbox)
+        lines += [f"user {address}"] if own else []
+        if not dry_run:
+            self._end_mailbox(mailbox)
+        if own and not dry_run:
+            del self.users[mailbox.address]
+            self.passwords.pop(mailbox.address, None)
+        return self.close_deletion(lines, event, dry_run=dry_run)
+
+    def _has_nothing_else(self, mailbox: Mailbox) -> bool:
+        owned = [each for each in self.mailboxes.values() if each.owner == mailbox.owner]
+        return len(owned) == 1 and not any(mailbox.address in group.members for group in self.groups.values())
+
+    def _end_mailbox(self, mailbox: Mailbox) -> None:
+        del self.mailboxes[mailbox.address]
+        self.deleted_mailboxes[mailbox.mailbox_id] = mailbox.address
+        for each in [each for each in self.aliases.values() if each.mailbox == mailbox.address]:
+            del self.aliases[each.address]
+        self._rename_in_catch_all(mailbox.address, None)
+
+    def _rename_in_catch_all(self, address: str, new: str | None) -> None:
+        for each in self.domains.values():
+            if address in each.catch_all:
+                kept = {name for name in each.catch_all if name != address} | ({new} if new else set())
+                self.domains[each.name] = msgspec.structs.replace(each, catch_all=tuple(sorted(kept)))
+
+
+class MemoryUsers(MemoryWrites):
+    """The UserStore."""
+
+    async def load_password(self, username: str) -> StoredPassword | None:
+        """None: there is no such user, or he has no password."""
+        self.touch()
+        return self.passwords.get(username)
+
+    async def put_user(self, change: UserChange, event: Event) -> Written[User]:
+        """Creates or replaces a user."""
+        self.touch()
+        name = change.user.username
+        before = self.users.get(name)
+        changed = before != change.user
+        self.users[name] = change.user
+        if change.password is not None:
+            changed |= self.passwords.get(name) != change.password
+            self.passwords[name] = change.password
+        return self.close(change.user, event, changed=changed, created=before is None)
+
+    async def get_user(self, username: str) -> User:
+        """One user."""
+        self.touch()
+        if username not in self.users:
+            raise no_such("name", "user", username)
+        return self.users[username]
+
+    async def list_users(self, after: str, limit: int) -> Page[User]:
+        """Users with a name above `after`."""
+        self.touch()
+        return page_of(self.users, after, limit)
+
+    async def delete_user(self, username: str, event: Event, *, dry_run: bool) -> Deleted:
+        """Deletes a user who owns no mailbox, with his memberships."""
+        await self.get_user(username)
+        self.require_idle(username, Owner(kind=OwnerKind.USER, name=username))
+        groups = sorted(each.name for each in self.groups.values() if username in each.members)
+        if not dry_run:
+            del self.users[username]
+            self.passwords.pop(username, None)
+            for name in groups:
+                group = self.groups[name]
+                members = tuple(each for each in group.members if each != username)
+                self.groups[name] = msgspec.structs.replace(group, members=members)
+        lines = [f"user {username}", *(f"membership in group {name}" for name in groups)]
+        return self.close_deletion(lines, event, dry_run=dry_run)
+
+
+class MemoryGroups(MemoryWrites):
+    """The GroupStore."""
+
+    async def put_group(self, group: Group, event: Event) -> Written[Group]:
+        """Creates or replaces a group."""
+        self.touch()
+        before = self.groups.get(group.name)
+        if group.address and (before is None or before.address != group.address):
+            self.require_free(parse_address(group.address))
+        missing = [name for name in group.members if name not in self.users]
+        if missing:
+            raise no_such("members", "user", missing[0])
+        self.groups[group.name] = group
+        return self.close(group, event, changed=before != group, created=before is None)
+
+    async def get_group(self, name: str) -> Group:
+        """One group."""
+        self.touch()
+        if name not in self.groups:
+            raise no_such("name", "group", name)
+        return self.groups[name]
+
+    async def list_groups(self, after: str, limit: int) -> Page[Group]:
+        """Groups with a name above `after`."""
+        self.touch()
+        return cut(page_of(self.groups, after, limit), lambda each: len(each.members))
+
+    async def delete_group(self, name: str, event: Event, *, dry_run: bool) -> Deleted:
+        """Deletes a group that owns no mailbox."""
+        group = await self.get_group(name)
+        self.require_idle(name, Owner(kind=OwnerKind.GROUP, name=name))
+        if not dry_run:
+            del self.groups[name]
+        lines = [f"group {name}"] + ([f"its address {group.address}"] if group.address else [])
+        return self.close_deletion(lines, event, dry_run=dry_run)
+
+
+class MemoryApps(MemoryMailboxes):
+    """The AppStore."""
+
+    async def find_app(self, name: str) -> App | None:
+        """None: there is none."""
+        self.touch()
+        return self.apps.get(name)
+
+    async def put_app(self, change: AppChange, event: Event) -> Written[App]:
+        """Creates or changes an app with its mailbox."""
+        self.touch()
+        before = self.apps.get(change.name)
+        now, address = decide_app(change, before)
+        if before is None and change.new_id is None:
+            raise ended("name", "app")
+        if before is None or before.address != now.address:
+            self.require_free(address)
+        self.apps[now.name] = now
+        if before is None and change.new_id is not None:
+            owner = Owner(kind=OwnerKind.APP, name=now.name)
+            self.mailboxes[now.address] = Mailbox(mailbox_id=change.new_id, address=now.address, owner=owner)
+        elif before is not None and before.address != now.address:
+            self._move_mailbox(before.address, now.address)
+        if before is None or change.rotate:
+            self.credentials[now.name] = change.credential
+        return self.close(now, event, changed=before != now or change.rotate, created=before is None)
+
+    async def list_apps(self, domain: str, after: str, limit: int) -> Page[App]:
+        """Apps with a name above `after`."""
+        self.touch()
+        return page_of(self.apps, after, limit, lambda each: not domain or each.address.endswith(f"@{domain}"))
+
+    async def delete_app(self, name: str, event: Event, *, dry_run: bool) -> Deleted:
+        """Deletes an app and ends its mailbox."""
+        app = await self.find_app(name)
+        if app is None:
+            raise no_such("name", "app", name)
+        lines = [f"app {name}", f"mailbox {app.address}", *self.ties_of(app.address)]
+        if not dry_run:
+            self._end_mailbox(self.mailboxes[app.address])
+            del self.apps[name]
+            self.credentials.pop(name, None)
+        return self.close_deletion(lines, event, dry_run=dry_run)
+
+    def _move_mailbox(self, address: str, new: str) -> None:
+        """Keeps its place in the order of creation."""
+        self.mailboxes = {
+            new if name == address else name: msgspec.structs.replace(each, address=new) if name == address else each
+            for name, each in self.mailboxes.items()
+        }
+        for each in [each for each in self.aliases.values() if each.mailbox == address]:
+            self.aliases[each.address] = msgspec.structs.replace(each, mailbox=new)
+        self._rename_in_catch_all(address, new)

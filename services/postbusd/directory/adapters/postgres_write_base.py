@@ -1,0 +1,150 @@
+"""What the writing adapters share: the writing transaction, addresses and their claims, owners, the end of a mailbox.
+
+A writing transaction locks the row of the revision before it reads anything and increments it as its last statement:
+writes follow one another, revision order is commit order, and no two of them can wait for each other.
+"""
+
+import contextlib
+from collections.abc import AsyncIterator, Callable, Sequence
+from typing import TYPE_CHECKING, TypeVar
+
+import asyncpg
+
+from postbus.contracts.directory import Mailbox, Owner, OwnerKind
+from postbus.contracts.events import Event
+from postbus.core.address import Address
+from postbus.core.errors import ErrorKind, MailError
+from postbus.core.ids import MailboxId
+from postbus.mailstore.outbox import pack_event
+from postbusd.directory.adapters.postgres_session import PostgresSessions
+from postbusd.directory.administration.ports import MAX_PAGE_MEMBERS
+from postbusd.directory.administration.refusals import no_such, taken
+from postbusd.directory.administration.values import Deleted, Page, Written, describe_deletion
+from postbusd.directory.names import BOUNCES_SUFFIX
+
+if TYPE_CHECKING:
+    from postbus.runtime.database import Session
+
+T = TypeVar("T")
+
+MAILBOXES = """
+SELECT m.*, coalesce(u.username, g.name, a.name) AS owner_name,
+    CASE WHEN m.owner_user IS NOT NULL THEN 'user' WHEN m.owner_group IS NOT NULL THEN 'group' ELSE 'app' END
+    AS owner_kind
+FROM directory.mailbox m
+LEFT JOIN directory.user_account u ON u.user_id = m.owner_user
+LEFT JOIN directory.user_group g ON g.group_id = m.owner_group
+LEFT JOIN directory.app a ON a.app_id = m.owner_app
+"""
+_CLAIMED = """
+SELECT local_part, kind FROM directory.address_claim WHERE domain = $1 AND local_part = ANY($2)
+ORDER BY length(local_part) LIMIT 1
+"""
+_TIES_OF_MAILBOX = """
+SELECT 'alias ' || local_part || '@' || domain AS line, 1 AS rank FROM directory.alias WHERE mailbox_id = $1
+UNION ALL
+SELECT 'catch-all entry of ' || domain, 2 FROM directory.catch_all WHERE mailbox_id = $1
+ORDER BY rank, line COLLATE "C"
+"""
+_END_MAILBOX = """
+WITH gone AS (DELETE FROM directory.mailbox WHERE mailbox_id = $1 RETURNING mailbox_id, local_part, domain)
+INSERT INTO directory.deleted_mailbox (mailbox_id, address) SELECT mailbox_id, local_part || '@' || domain FROM gone
+"""
+
+
+class WriteSession:
+    """A writing transaction."""
+
+    def __init__(self, session: "Session", revision: int) -> None:
+        self.session = session
+        self._revision = revision
+
+    async def close(self, value: T, event: Event, *, changed: bool, created: bool = False) -> Written[T]:
+        """The last statements of a write: the event, then the revision."""
+        revision = await self._close(event) if changed else self._revision
+        return Written(object=value, changed=changed, created=created, revision=revision)
+
+    async def close_deletion(self, lines: Sequence[str], event: Event, *, dry_run: bool) -> Deleted:
+        """The same of a deletion."""
+        told = tuple(lines)
+        revision = self._revision if dry_run else await self._close(describe_deletion(event, told))
+        return Deleted(lines=told, revision=revision)
+
+    async def require_domain(self, field: str, domain: str) -> None:
+        """Raises MailError: NOT_FOUND."""
+        if await self.session.fetchval("SELECT 1 FROM directory.domain WHERE name = $1", domain) is None:
+            raise no_such(field, "domain", domain)
+
+    async def require_free(self, address: Address, *, of_list: bool = False) -> None:
+        """Raises MailError: NOT_FOUND (no such domain), CONFLICT (another object's address)."""
+        await self.require_domain("address", address.domain)
+        names = [address.local_part] + ([address.local_part + BOUNCES_SUFFIX] if of_list else [])
+        row = await self.session.fetchrow(_CLAIMED, address.domain, names)
+        if row is not None:
+            raise taken(address, Address(local_part=row["local_part"], domain=address.domain), row["kind"])
+
+    async def load_mailbox(self, address: Address) -> Mailbox | None:
+        """By its folded address."""
+        return await load_mailbox(self.session, address)
+
+    async def end_mailbox(self, mailbox: Mailbox) -> None:
+        """Its aliases and catch-all entries go with it; the mail store keeps its mail."""
+        await self.session.execute(_END_MAILBOX, mailbox.mailbox_id)
+
+    async def ties_of(self, mailbox: Mailbox) -> list[str]:
+        """What goes with a mailbox, in words."""
+        return [row["line"] for row in await self.session.fetch(_TIES_OF_MAILBOX, mailbox.mailbox_id)]
+
+    async def _close(self, event: Event) -> int:
+        await self.session.execute("INSERT INTO directory.outbox (event) VALUES ($1)", pack_event(event))
+        revision: int = await self.session.fetchval(
+            "UPDATE directory.revision SET revision = revision + 1 RETURNING revision"
+        )
+        return revision
+
+
+class PostgresWrites(PostgresSessions):
+    """The base of the writing adapters."""
+
+    @contextlib.asynccontextmanager
+    async def _writing(self) -> AsyncIterator[WriteSession]:
+        """A writing transaction. Raises MailError: CONFLICT when another version's writer came in between."""
+        async with self._connection() as session:
+            try:
+                async with session.transaction():
+                    revision = await session.fetchval("SELECT revision FROM directory.revision FOR UPDATE")
+                    yield WriteSession(session, revision)
+            except (asyncpg.UniqueViolationError, asyncpg.ForeignKeyViolationError) as error:
+                raise MailError(ErrorKind.CONFLICT, "name: another change came in between") from error
+
+
+async def load_mailbox(session: "Session", address: Address) -> Mailbox | None:
+    """By its folded address."""
+    row = await session.fetchrow(
+        f"{MAILBOXES} WHERE m.domain = $1 AND m.local_part = $2", address.domain, address.local_part
+    )
+    return read_mailbox(row) if row is not None else None
+
+
+def read_mailbox(row: asyncpg.Record) -> Mailbox:
+    """A row of MAILBOXES."""
+    return Mailbox(
+        mailbox_id=MailboxId(str(row["mailbox_id"])),
+        address=f"{row['local_part']}@{row['domain']}",
+        active=row["active"],
+        quota_octets=row["quota_octets"],
+        owner=Owner(kind=OwnerKind(row["owner_kind"]), name=row["owner_name"]),
+    )
+
+
+def page_of(objects: Sequence[T], limit: int, members: Callable[[T], int] | None = None) -> Page[T]:
+    """A page of `limit` of objects that were asked for one more; it ends before there are too many members."""
+    kept = list(objects[:limit])
+    if members is not None:
+        total = 0
+        for index, each in enumerate(kept):
+            total += members(each)
+            if index and total > MAX_PAGE_MEMBERS:
+                kept = kept[:index]
+                break
+    return Page(objects=tuple(kept), more=len(kept) < len(objects))

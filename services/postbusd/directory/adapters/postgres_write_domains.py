@@ -1,0 +1,135 @@
+"""Domains in schema `directory`, as administrators see them."""
+
+from typing import TYPE_CHECKING
+
+import asyncpg
+
+from postbus.contracts.directory import Domain, Relay, RelaySecurity
+from postbus.contracts.events import Event
+from postbusd.directory.adapters.postgres_write_base import PostgresWrites, WriteSession, page_of
+from postbusd.directory.administration.refusals import lived_in, no_such
+from postbusd.directory.administration.rules import decide_relay_password
+from postbusd.directory.administration.values import Deleted, DomainChange, Page, Written
+
+if TYPE_CHECKING:
+    from postbus.runtime.database import Session
+
+_DOMAINS = """
+SELECT d.*, ARRAY(
+    SELECT m.local_part || '@' || m.domain FROM directory.catch_all c JOIN directory.mailbox m USING (mailbox_id)
+    WHERE c.domain = d.name ORDER BY (m.local_part || '@' || m.domain) COLLATE "C") AS catch_all
+FROM directory.domain d
+"""
+_PUT_DOMAIN = """
+INSERT INTO directory.domain
+    (name, incoming, relay_host, relay_port, relay_security, relay_username, relay_password_sealed)
+VALUES ($1, $2, $3, $4, $5, $6, $7)
+ON CONFLICT (name) DO UPDATE SET incoming = excluded.incoming, relay_host = excluded.relay_host,
+    relay_port = excluded.relay_port, relay_security = excluded.relay_security,
+    relay_username = excluded.relay_username, relay_password_sealed = excluded.relay_password_sealed
+"""
+_FOLD_MEMBERS = """
+WITH given AS (
+    DELETE FROM directory.list_member WHERE domain = $1 AND local_part ~ '[A-Z]' COLLATE "C"
+    RETURNING list_id, local_part)
+INSERT INTO directory.list_member (list_id, local_part, domain)
+SELECT list_id, translate(local_part, 'ABCDEFGHIJKLMNOPQRSTUVWXYZ', 'abcdefghijklmnopqrstuvwxyz'), $1 FROM given
+ON CONFLICT DO NOTHING
+"""
+"""Members of lists are folded where the domain is ours; so are those of a domain that becomes ours."""
+_RESIDENTS = """
+SELECT (SELECT count(*) FROM directory.mailbox WHERE domain = $1) AS mailbox,
+    (SELECT count(*) FROM directory.alias WHERE domain = $1) AS alias,
+    (SELECT count(*) FROM directory.mailing_list WHERE domain = $1) AS list,
+    (SELECT count(*) FROM directory.user_group WHERE domain = $1) AS "group address"
+"""
+
+
+class PostgresDomains(PostgresWrites):
+    """The DomainStore."""
+
+    async def put_domain(self, change: DomainChange, event: Event) -> Written[Domain]:
+        """Creates or replaces a domain."""
+        name = change.domain.name
+        async with self._writing() as write:
+            row = await write.session.fetchrow(f"{_DOMAINS} WHERE d.name = $1", name)
+            before = _domain(row) if row is not None else None
+            sealed_before = row["relay_password_sealed"] if row is not None else b""
+            mailbox_ids = [await _find_catch_all(write, change, position) for position in range(len(change.catch_all))]
+            sealed = decide_relay_password(change, before, sealed_before)
+            changed = change.domain != before or sealed != sealed_before
+            if changed:
+                await _write_domain(write.session, change.domain, sealed)
+                await write.session.execute("DELETE FROM directory.catch_all WHERE domain = $1", name)
+                await write.session.execute(
+                    "INSERT INTO directory.catch_all (domain, mailbox_id) SELECT $1, unnest($2::uuid[])",
+                    name,
+                    mailbox_ids,
+                )
+            if before is None:
+                await write.session.execute(_FOLD_MEMBERS, name)
+            return await write.close(change.domain, event, changed=changed, created=before is None)
+
+    async def get_domain(self, name: str) -> Domain:
+        """One domain, its relay without the password."""
+        async with self._connection() as session:
+            return await _load_domain(session, name)
+
+    async def list_domains(self, after: str, limit: int) -> Page[Domain]:
+        """Domains with a name above `after`, in octet order."""
+        async with self._connection() as session:
+            rows = await session.fetch(
+                f'{_DOMAINS} WHERE d.name COLLATE "C" > $1 ORDER BY d.name COLLATE "C" LIMIT $2', after, limit + 1
+            )
+        return page_of([_domain(row) for row in rows], limit)
+
+    async def delete_domain(self, name: str, event: Event, *, dry_run: bool) -> Deleted:
+        """Deletes a domain that nothing lives in."""
+        async with self._writing() as write:
+            await _load_domain(write.session, name)
+            residents = await write.session.fetchrow(_RESIDENTS, name)
+            if residents is not None and any(residents.values()):
+                raise lived_in(name, dict(residents.items()))
+            if not dry_run:
+                await write.session.execute("DELETE FROM directory.domain WHERE name = $1", name)
+            return await write.close_deletion([f"domain {name}"], event, dry_run=dry_run)
+
+
+async def _find_catch_all(write: WriteSession, change: DomainChange, position: int) -> str:
+    mailbox = await write.load_mailbox(change.catch_all[position])
+    if mailbox is None:
+        raise no_such("catch_all", "mailbox", change.catch_all[position])
+    return mailbox.mailbox_id
+
+
+async def _load_domain(session: "Session", name: str) -> Domain:
+    row = await session.fetchrow(f"{_DOMAINS} WHERE d.name = $1", name)
+    if row is None:
+        raise no_such("name", "domain", name)
+    return _domain(row)
+
+
+async def _write_domain(session: "Session", domain: Domain, sealed: bytes) -> None:
+    relay = domain.relay
+    await session.execute(
+        _PUT_DOMAIN,
+        domain.name,
+        domain.incoming,
+        relay.host if relay is not None else None,
+        relay.port if relay is not None else None,
+        relay.security.value if relay is not None else None,
+        relay.username if relay is not None else "",
+        sealed,
+    )
+
+
+def _domain(row: asyncpg.Record) -> Domain:
+    relay = None
+    if row["relay_host"] is not None:
+        relay = Relay(
+            host=row["relay_host"],
+            port=row["relay_port"],
+            security=RelaySecurity(row["relay_security"]),
+            username=row["relay_username"],
+        )
+    return Domain(name=row["name"], incoming=row["incoming"], catch_all=tuple(row["catch_all"]), relay=relay)

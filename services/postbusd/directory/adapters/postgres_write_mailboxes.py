@@ -1,0 +1,153 @@
+"""Mailboxes in schema `directory`, as administrators see them."""
+
+import uuid
+from typing import TYPE_CHECKING
+
+from postbus.contracts.directory import Mailbox, Owner, OwnerKind
+from postbus.contracts.events import Event
+from postbus.core.address import Address
+from postbusd.directory.adapters.postgres_write_base import (
+    MAILBOXES,
+    PostgresWrites,
+    WriteSession,
+    load_mailbox,
+    page_of,
+    read_mailbox,
+)
+from postbusd.directory.adapters.postgres_write_passwords import put_password
+from postbusd.directory.administration.refusals import conflict, ended, no_such
+from postbusd.directory.administration.rules import decide_mailbox, own_user
+from postbusd.directory.administration.values import Deleted, MailboxChange, Page, Place, Written
+
+if TYPE_CHECKING:
+    from postbus.runtime.database import Session
+
+_PLACE = """
+SELECT EXISTS (SELECT FROM directory.domain WHERE name = $1) AS ours,
+    (SELECT kind FROM directory.address_claim WHERE domain = $1 AND local_part = $2) AS kind,
+    EXISTS (SELECT FROM directory.user_account WHERE username = $3) AS has_user
+"""
+_INSERT_USER = """
+INSERT INTO directory.user_account (user_id, username) VALUES (gen_random_uuid(), $1)
+ON CONFLICT (username) DO NOTHING
+"""
+_OWNER_ID = {
+    OwnerKind.USER: "SELECT user_id FROM directory.user_account WHERE username = $1",
+    OwnerKind.GROUP: "SELECT group_id FROM directory.user_group WHERE name = $1",
+    OwnerKind.APP: "SELECT app_id FROM directory.app WHERE name = $1",
+}
+_PUT_MAILBOX = """
+INSERT INTO directory.mailbox
+    (mailbox_id, local_part, domain, active, quota_octets, owner_user, owner_group, owner_app)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8)
+ON CONFLICT (mailbox_id) DO UPDATE SET active = excluded.active, quota_octets = excluded.quota_octets,
+    owner_user = excluded.owner_user, owner_group = excluded.owner_group, owner_app = excluded.owner_app
+"""
+_LIST_MAILBOXES = f"""{MAILBOXES}
+WHERE (m.local_part || '@' || m.domain) COLLATE "C" > $1 AND ($2 = '' OR m.domain = $2)
+ORDER BY (m.local_part || '@' || m.domain) COLLATE "C" LIMIT $3
+"""
+_FIND_IDLE_OWNER = """
+SELECT u.user_id FROM directory.user_account u
+WHERE u.username = $1
+    AND NOT EXISTS (SELECT FROM directory.mailbox m WHERE m.owner_user = u.user_id AND m.mailbox_id <> $2)
+    AND NOT EXISTS (SELECT FROM directory.group_member g WHERE g.user_id = u.user_id)
+"""
+"""The user of a mailbox's own name, who has nothing else."""
+
+
+class PostgresMailboxes(PostgresWrites):
+    """The MailboxStore."""
+
+    async def find_place(self, address: Address) -> Place:
+        """What stands at an address."""
+        async with self._connection() as session:
+            return await _find_place(session, address)
+
+    async def put_mailbox(self, change: MailboxChange, event: Event) -> Written[Mailbox]:
+        """Creates or changes a mailbox."""
+        async with self._writing() as write:
+            place = await _find_place(write.session, change.address)
+            now = decide_mailbox(change, place)
+            created = place.mailbox is None
+            if created and change.new_id is None:
+                raise ended("address", "mailbox")
+            changed = now != place.mailbox
+            if now.owner == own_user(change.address) and not place.has_user:
+                await write.session.execute(_INSERT_USER, str(change.address))
+            if changed:
+                await write_mailbox(write, now, change.address)
+            if change.password is not None:
+                changed |= await put_password(write.session, str(change.address), change.password)
+            return await write.close(now, event, changed=changed, created=created)
+
+    async def get_mailbox(self, address: Address) -> Mailbox:
+        """One mailbox."""
+        async with self._connection() as session:
+            return await _get_mailbox(session, address)
+
+    async def list_mailboxes(self, domain: str, after: str, limit: int) -> Page[Mailbox]:
+        """Mailboxes with an address above `after`, in octet order."""
+        async with self._connection() as session:
+            rows = await session.fetch(_LIST_MAILBOXES, after, domain, limit + 1)
+        return page_of([read_mailbox(row) for row in rows], limit)
+
+    async def delete_mailbox(self, address: Address, event: Event, *, dry_run: bool) -> Deleted:
+        """Ends a mailbox, and its own user who has nothing else."""
+        async with self._writing() as write:
+            mailbox = await _get_mailbox(write.session, address)
+            if mailbox.owner is not None and mailbox.owner.kind is OwnerKind.APP:
+                raise conflict("name", f"it is the mailbox of app {mailbox.owner.name} and goes with it")
+            lines = [f"mailbox {address}", *await write.ties_of(mailbox)]
+            user_id = None
+            if mailbox.owner == own_user(address):
+                user_id = await write.session.fetchval(_FIND_IDLE_OWNER, str(address), mailbox.mailbox_id)
+            lines += [f"user {address}"] if user_id is not None else []
+            if not dry_run:
+                await write.end_mailbox(mailbox)
+                await write.session.execute("DELETE FROM directory.user_account WHERE user_id = $1", user_id)
+            return await write.close_deletion(lines, event, dry_run=dry_run)
+
+
+async def write_mailbox(write: WriteSession, mailbox: Mailbox, address: Address) -> None:
+    """Inserts or updates the row. Raises MailError: NOT_FOUND (no such owner)."""
+    owner_ids: dict[OwnerKind, uuid.UUID | None] = dict.fromkeys(OwnerKind, None)
+    if mailbox.owner is not None:
+        owner_ids[mailbox.owner.kind] = await _owner_id(write, mailbox.owner)
+    await write.session.execute(
+        _PUT_MAILBOX,
+        mailbox.mailbox_id,
+        address.local_part,
+        address.domain,
+        mailbox.active,
+        mailbox.quota_octets,
+        owner_ids[OwnerKind.USER],
+        owner_ids[OwnerKind.GROUP],
+        owner_ids[OwnerKind.APP],
+    )
+
+
+async def _owner_id(write: WriteSession, owner: Owner) -> uuid.UUID:
+    found: uuid.UUID | None = await write.session.fetchval(_OWNER_ID[owner.kind], owner.name)
+    if found is None:
+        raise no_such("owner", owner.kind.value, owner.name)
+    return found
+
+
+async def _find_place(session: "Session", address: Address) -> Place:
+    row = await session.fetchrow(_PLACE, address.domain, address.local_part, str(address))
+    if row is None:
+        return Place(ours=False)
+    return Place(
+        ours=row["ours"],
+        kind=row["kind"] or "",
+        mailbox=await load_mailbox(session, address),
+        has_user=row["has_user"],
+    )
+
+
+async def _get_mailbox(session: "Session", address: Address) -> Mailbox:
+    mailbox = await load_mailbox(session, address)
+    if mailbox is None:
+        raise no_such("name", "mailbox", address)
+    return mailbox

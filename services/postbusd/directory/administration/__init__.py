@@ -1,0 +1,20 @@
+"""The administrator's commands: one module a noun.
+
+Names and limits are checked before anything is asked, scope by the actor (architecture §6); what depends on the state
+of things is decided by `rules`, in the transaction that writes.
+"""
+
+from postbusd.directory.administration.aliases import Aliases
+from postbusd.directory.administration.apps import Apps
+from postbusd.directory.administration.desk import Tell, Tools
+from postbusd.directory.administration.domains import Domains
+from postbusd.directory.administration.groups import Groups
+from postbusd.directory.administration.lists import Lists
+from postbusd.directory.administration.mailboxes import Mailboxes
+from postbusd.directory.administration.users import Users
+
+__all__ = ["Administration", "Tell", "Tools"]
+
+
+class Administration(Domains, Mailboxes, Users, Groups, Apps, Aliases, Lists):
+    """The DirectoryAdmin of directory."""

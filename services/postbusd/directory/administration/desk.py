@@ -1,0 +1,121 @@
+"""What the commands of every noun share: who may, pages, deletions, the event of a change and the news of it."""
+
+from collections.abc import Awaitable, Callable, Sequence
+from typing import TypeVar
+
+import msgspec
+
+from postbus.contracts.directory import DeleteReply, DeleteRequest
+from postbus.contracts.events import DirectoryChanged, Event, EventType
+from postbus.core.clock import Clock
+from postbus.core.errors import ErrorKind, MailError
+from postbus.core.ids import new_uuid7
+from postbus.core.trace import current_trace
+from postbus.mailstore.ports import Accounts
+from postbus.runtime.sealing import Sealer
+from postbusd.directory.administration.ports import DirectoryRepository
+from postbusd.directory.administration.refusals import invalid
+from postbusd.directory.administration.values import Deleted, StoredPassword, Written
+from postbusd.directory.names import is_plain_text, read_domain
+from postbusd.directory.passwords import CredentialKeys, check_new_password
+from postbusd.directory.ports import PasswordHasher
+
+SUPERADMIN = "admin"
+MAX_PAGE = 1_000
+MAX_AFTER_CHARACTERS = 1_000
+
+T = TypeVar("T")
+Tell = Callable[[DirectoryChanged], Awaitable[None]]
+"""Called after each commit that changed something."""
+
+
+class Tools(msgspec.Struct, frozen=True, kw_only=True):
+    """What the commands work with."""
+
+    repository: DirectoryRepository
+    accounts: Accounts
+    hasher: PasswordHasher
+    keys: CredentialKeys
+    sealer: Sealer
+    clock: Clock
+
+
+class PageWanted(msgspec.Struct, frozen=True, kw_only=True):
+    """The checked part of a list request."""
+
+    domain: str
+    after: str
+    limit: int
+
+
+class Desk:
+    """The base of every noun's commands."""
+
+    def __init__(self, tools: Tools, tell: Tell) -> None:
+        self._tools = tools
+        self._repository = tools.repository
+        self._tell = tell
+
+    async def _announce(
+        self, written: Written[T] | Deleted, *, addresses: Sequence[str] = (), domains: Sequence[str] = ()
+    ) -> None:
+        """After the commit."""
+        if isinstance(written, Deleted) or written.changed:
+            changed = DirectoryChanged(
+                revision=written.revision, addresses=tuple(filter(None, addresses)), domains=tuple(domains)
+            )
+            await self._tell(changed)
+
+    async def _ended(
+        self, request: DeleteRequest, deleted: Deleted, *, addresses: Sequence[str] = (), domains: Sequence[str] = ()
+    ) -> DeleteReply:
+        """The end of a deletion, or of a dry run."""
+        if not request.dry_run:
+            await self._announce(deleted, addresses=addresses, domains=domains)
+        return DeleteReply(deleted=deleted.lines)
+
+    async def _hash_if_new(self, username: str, password: str | None) -> StoredPassword | None:
+        """What to store; of a password that the user has already the same again, so that a repeat changes nothing."""
+        if password is None:
+            return None
+        prepared = check_new_password(password)
+        tag = self._tools.keys.tag(prepared)
+        stored = await self._repository.load_password(username)
+        if stored is not None and await self._tools.hasher.verify(stored.secret_hash, prepared):
+            return msgspec.structs.replace(stored, tag=tag)
+        return StoredPassword(secret_hash=await self._tools.hasher.hash(prepared), tag=tag)
+
+    def _event(self, summary: str, facts: Sequence[str] = (), *, domain: str = "", mailbox: str = "") -> Event:
+        trace = current_trace()
+        now_ms = self._tools.clock.now_ms()
+        return Event(
+            event_id=new_uuid7(now_ms),
+            type=EventType.CONFIGURATION,
+            at_ms=now_ms,
+            service="directory",
+            summary=summary,
+            detail=", ".join(facts),
+            domain=domain,
+            mailbox=mailbox,
+            traceparent=trace.format() if trace is not None else "",
+        )
+
+
+def require_superadmin(actor: str) -> None:
+    """Until users with roles exist, the administrator's token is the only actor. Raises MailError: FORBIDDEN."""
+    if actor != SUPERADMIN:
+        raise MailError(ErrorKind.FORBIDDEN, "only a superadmin may do this")
+
+
+def check_page(after: str, limit: int, domain: str = "") -> PageWanted:
+    """Raises MailError: INVALID (limit, after, domain)."""
+    if not 1 <= limit <= MAX_PAGE:
+        raise invalid("limit", f"1 to {MAX_PAGE}")
+    if len(after) > MAX_AFTER_CHARACTERS or not is_plain_text(after):
+        raise invalid("after", "no name that a page ended with")
+    return PageWanted(domain=read_domain("domain", domain) if domain else "", after=after, limit=limit)
+
+
+def word(value: bool) -> str:
+    """For events."""
+    return "on" if value else "off"

@@ -1,0 +1,113 @@
+"""Domains: whether we receive for them, who gets what nobody takes, and the smart host of their outgoing mail.
+
+A relay's password comes in and never goes out: it is sealed here for its domain, and only FindRoute opens it.
+"""
+
+import msgspec
+
+from postbus.contracts.directory import (
+    DeleteReply,
+    DeleteRequest,
+    Domain,
+    ListDomainsReply,
+    ListDomainsRequest,
+    ObjectRequest,
+    PutDomainRequest,
+    Relay,
+    RelaySecurity,
+)
+from postbus.core.errors import MailError
+from postbusd.directory.administration.desk import Desk, check_page, require_superadmin, word
+from postbusd.directory.administration.refusals import invalid
+from postbusd.directory.administration.rules import MAX_CATCH_ALL, is_same_account
+from postbusd.directory.administration.values import DomainChange
+from postbusd.directory.names import check_domain_name, check_host, is_plain_text, read_address, read_domain
+from postbusd.directory.routes import relay_owner
+
+MAX_PORT = 65_535
+MAX_RELAY_USERNAME_CHARACTERS = 255
+MAX_RELAY_PASSWORD_CHARACTERS = 1_000  # some hosts give tokens for passwords
+
+
+class Domains(Desk):
+    """The DomainAdmin."""
+
+    async def put_domain(self, request: PutDomainRequest) -> Domain:
+        """Creates or replaces a domain."""
+        require_superadmin(request.actor)
+        name = check_domain_name(request.domain.name)
+        if len(request.domain.catch_all) > MAX_CATCH_ALL:
+            raise invalid("catch_all", f"at most {MAX_CATCH_ALL} mailboxes")
+        addresses = [read_address("catch_all", each) for each in request.domain.catch_all]
+        catch_all = {str(address): address for address in addresses}
+        relay = check_relay(request.domain.relay) if request.domain.relay is not None else None
+        change = DomainChange(
+            domain=Domain(
+                name=name,
+                incoming=request.domain.incoming,
+                catch_all=tuple(sorted(catch_all)),
+                relay=msgspec.structs.replace(relay, password="") if relay is not None else None,
+            ),
+            catch_all=tuple(catch_all[each] for each in sorted(catch_all)),
+            relay_password_sealed=await self._seal_if_new(name, relay) if relay and relay.password else None,
+        )
+        written = await self._repository.put_domain(
+            change, self._event(f"domain {name} set by {request.actor}", _facts(change), domain=name)
+        )
+        await self._announce(written, domains=[name])
+        return written.object
+
+    async def get_domain(self, request: ObjectRequest) -> Domain:
+        """One domain."""
+        require_superadmin(request.actor)
+        return await self._repository.get_domain(read_domain("name", request.name))
+
+    async def list_domains(self, request: ListDomainsRequest) -> ListDomainsReply:
+        """One page of domains."""
+        require_superadmin(request.actor)
+        wanted = check_page(request.after, request.limit)
+        page = await self._repository.list_domains(wanted.after, wanted.limit)
+        return ListDomainsReply(domains=page.objects, next_after=page.objects[-1].name if page.more else "")
+
+    async def delete_domain(self, request: DeleteRequest) -> DeleteReply:
+        """Deletes a domain that nothing lives in."""
+        require_superadmin(request.actor)
+        name = read_domain("name", request.name)
+        event = self._event(f"domain {name} deleted by {request.actor}", domain=name)
+        deleted = await self._repository.delete_domain(name, event, dry_run=request.dry_run)
+        return await self._ended(request, deleted, domains=[name])
+
+    async def _seal_if_new(self, name: str, relay: Relay) -> bytes | None:
+        """None: it is the one that is kept already."""
+        stored = await self._repository.find_route([name])
+        owner = relay_owner(name)
+        if stored.password_sealed and is_same_account(relay, stored.relay):
+            try:
+                if self._tools.sealer.open(stored.password_sealed, owner) == relay.password.encode():
+                    return None
+            except MailError:
+                pass  # of another master key: it is written anew
+        return self._tools.sealer.seal(relay.password.encode(), owner)
+
+
+def check_relay(relay: Relay) -> Relay:
+    """A smart host that may be set. Raises MailError: INVALID."""
+    host = check_host("relay.host", relay.host)
+    if not 1 <= relay.port <= MAX_PORT:
+        raise invalid("relay.port", f"1 to {MAX_PORT}")
+    if len(relay.username) > MAX_RELAY_USERNAME_CHARACTERS or not is_plain_text(relay.username):
+        raise invalid("relay.username", f"at most {MAX_RELAY_USERNAME_CHARACTERS} characters, no control characters")
+    if len(relay.password) > MAX_RELAY_PASSWORD_CHARACTERS or not is_plain_text(relay.password):
+        raise invalid("relay.password", f"at most {MAX_RELAY_PASSWORD_CHARACTERS} characters, no control characters")
+    if relay.password and not relay.username:
+        raise invalid("relay.password", "only with a username")
+    if relay.username and relay.security is RelaySecurity.NONE:
+        raise invalid("relay.security", "a password is never sent in plain text")
+    return msgspec.structs.replace(relay, host=host)
+
+
+def _facts(change: DomainChange) -> list[str]:
+    domain = change.domain
+    relay = f"{domain.relay.host}:{domain.relay.port} ({domain.relay.security.value})" if domain.relay else "none"
+    facts = [f"incoming={word(domain.incoming)}", f"catch_all={' '.join(domain.catch_all) or 'none'}", f"relay={relay}"]
+    return facts + (["new relay password"] if change.relay_password_sealed is not None else [])

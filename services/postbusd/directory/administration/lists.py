@@ -1,0 +1,63 @@
+"""Lists: addresses that many receive, ours and others'. A list in a list is allowed, itself in itself is not."""
+
+from postbus.contracts.directory import (
+    DeleteReply,
+    DeleteRequest,
+    ListPage,
+    MailingList,
+    ObjectRequest,
+    PageRequest,
+    PutListReply,
+    PutListRequest,
+)
+from postbusd.directory.administration.desk import Desk, check_page, require_superadmin, word
+from postbusd.directory.administration.refusals import invalid
+from postbusd.directory.administration.rules import MAX_MEMBERS
+from postbusd.directory.administration.values import ListChange
+from postbusd.directory.names import check_list_address, read_address, read_any_address
+
+
+class Lists(Desk):
+    """The ListAdmin."""
+
+    async def put_list(self, request: PutListRequest) -> PutListReply:
+        """Creates or replaces a list."""
+        require_superadmin(request.actor)
+        wanted = request.list
+        if len(wanted.members) > MAX_MEMBERS:
+            raise invalid("members", f"at most {MAX_MEMBERS}")
+        change = ListChange(
+            address=check_list_address(wanted.address),
+            members=tuple(read_any_address("members", member) for member in wanted.members),
+            active=wanted.active,
+            members_only=wanted.members_only,
+        )
+        facts = [
+            f"active={word(wanted.active)}",
+            f"members_only={word(wanted.members_only)}",
+            f"members={len(wanted.members)}",
+        ]
+        event = self._event(f"list {change.address} set by {request.actor}", facts, domain=change.address.domain)
+        written = await self._repository.put_list(change, event)
+        await self._announce(written, addresses=[str(change.address)])
+        return PutListReply(list=written.object, created=written.created)
+
+    async def get_list(self, request: ObjectRequest) -> MailingList:
+        """One list."""
+        require_superadmin(request.actor)
+        return await self._repository.get_list(read_address("name", request.name))
+
+    async def list_lists(self, request: PageRequest) -> ListPage:
+        """One page of lists."""
+        require_superadmin(request.actor)
+        wanted = check_page(request.after, request.limit, request.domain)
+        page = await self._repository.list_lists(wanted.domain, wanted.after, wanted.limit)
+        return ListPage(lists=page.objects, next_after=page.objects[-1].address if page.more else "")
+
+    async def delete_list(self, request: DeleteRequest) -> DeleteReply:
+        """Deletes a list."""
+        require_superadmin(request.actor)
+        address = read_address("name", request.name)
+        event = self._event(f"list {address} deleted by {request.actor}", domain=address.domain)
+        deleted = await self._repository.delete_list(address, event, dry_run=request.dry_run)
+        return await self._ended(request, deleted, addresses=[str(address)])

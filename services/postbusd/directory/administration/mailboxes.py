@@ -1,0 +1,114 @@
+"""Mailboxes: who owns them, what they may hold.
+
+A new mailbox is made in the mail store first and entered into the directory after that. A crash between the two leaves
+an empty mailbox in the store that no address leads to; the same request, repeated, then makes it whole. An entry in
+the directory always has its mailbox.
+"""
+
+from collections.abc import Sequence
+
+import msgspec
+
+from postbus.contracts.directory import (
+    DeleteReply,
+    DeleteRequest,
+    ListMailboxesReply,
+    ListMailboxesRequest,
+    Mailbox,
+    ObjectRequest,
+    Owner,
+    OwnerKind,
+    PutMailboxReply,
+    PutMailboxRequest,
+)
+from postbus.contracts.events import Event
+from postbus.core.ids import new_mailbox_id
+from postbusd.directory.administration.desk import Desk, check_page, require_superadmin, word
+from postbusd.directory.administration.refusals import invalid
+from postbusd.directory.administration.rules import decide_mailbox
+from postbusd.directory.administration.values import MailboxChange
+from postbusd.directory.names import (
+    check_app_name,
+    check_group_name,
+    check_mailbox_address,
+    check_username,
+    read_address,
+)
+
+MAX_QUOTA_OCTETS = 1 << 50
+
+
+class Mailboxes(Desk):
+    """The MailboxAdmin."""
+
+    async def put_mailbox(self, request: PutMailboxRequest) -> PutMailboxReply:
+        """Creates or changes a mailbox."""
+        require_superadmin(request.actor)
+        address = check_mailbox_address(request.address, of_app=True)
+        _check_quota(request.quota_octets)
+        change = MailboxChange(
+            address=address,
+            new_id=None,
+            password=await self._hash_if_new(str(address), request.password),
+            active=request.active,
+            quota_octets=request.quota_octets,
+            owner=_check_owner(request.owner) if request.owner is not None else None,
+            create_only=request.create_only,
+        )
+        place = await self._repository.find_place(address)
+        decided = decide_mailbox(change, place)
+        if place.mailbox is None:
+            change = msgspec.structs.replace(change, new_id=new_mailbox_id(self._tools.clock.now_ms()))
+        await self._tools.accounts.ensure_mailbox(change.new_id or decided.mailbox_id)
+        written = await self._repository.put_mailbox(change, self._mailbox_event(change, request.actor))
+        await self._announce(written, addresses=[str(address)])
+        mailbox = (await self._with_usage([written.object]))[0]
+        return PutMailboxReply(mailbox=mailbox, created=written.created)
+
+    async def get_mailbox(self, request: ObjectRequest) -> Mailbox:
+        """One mailbox."""
+        require_superadmin(request.actor)
+        mailbox = await self._repository.get_mailbox(read_address("name", request.name))
+        return (await self._with_usage([mailbox]))[0]
+
+    async def list_mailboxes(self, request: ListMailboxesRequest) -> ListMailboxesReply:
+        """One page of mailboxes."""
+        require_superadmin(request.actor)
+        wanted = check_page(request.after, request.limit, request.domain)
+        page = await self._repository.list_mailboxes(wanted.domain, wanted.after, wanted.limit)
+        mailboxes = await self._with_usage(page.objects)
+        return ListMailboxesReply(mailboxes=mailboxes, next_after=mailboxes[-1].address if page.more else "")
+
+    async def delete_mailbox(self, request: DeleteRequest) -> DeleteReply:
+        """Ends a mailbox and its aliases; its mail stays in the store."""
+        require_superadmin(request.actor)
+        address = read_address("name", request.name)
+        event = self._event(
+            f"mailbox {address} deleted by {request.actor}", domain=address.domain, mailbox=str(address)
+        )
+        deleted = await self._repository.delete_mailbox(address, event, dry_run=request.dry_run)
+        return await self._ended(request, deleted, addresses=[str(address)])
+
+    async def _with_usage(self, mailboxes: Sequence[Mailbox]) -> tuple[Mailbox, ...]:
+        if not mailboxes:
+            return ()
+        used = await self._tools.accounts.usage([each.mailbox_id for each in mailboxes])
+        return tuple(msgspec.structs.replace(each, used_octets=used.get(each.mailbox_id, 0)) for each in mailboxes)
+
+    def _mailbox_event(self, change: MailboxChange, actor: str) -> Event:
+        address = str(change.address)
+        facts = [f"owner={change.owner.kind.value} {change.owner.name}"] if change.owner is not None else []
+        facts += [f"active={word(change.active)}"] if change.active is not None else []
+        facts += [f"quota_octets={change.quota_octets or 'unlimited'}"] if change.quota_octets is not None else []
+        facts += ["password"] if change.password is not None else []
+        return self._event(f"mailbox {address} set by {actor}", facts, domain=change.address.domain, mailbox=address)
+
+
+def _check_quota(quota_octets: int | None) -> None:
+    if quota_octets is not None and not 0 <= quota_octets <= MAX_QUOTA_OCTETS:
+        raise invalid("quota_octets", f"0 (unlimited) to {MAX_QUOTA_OCTETS}")
+
+
+def _check_owner(owner: Owner) -> Owner:
+    checks = {OwnerKind.USER: check_username, OwnerKind.GROUP: check_group_name, OwnerKind.APP: check_app_name}
+    return Owner(kind=owner.kind, name=checks[owner.kind](owner.name, "owner"))

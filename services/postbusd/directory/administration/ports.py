@@ -1,0 +1,204 @@
+"""What the administrator's commands need from the database: one Protocol a noun.
+
+Each write is one transaction: the rows, the event of the change in the outbox, and last the revision, so that revision
+order is commit order. Writes follow one another: each sees all that the ones before it did. A write that changes
+nothing leaves no trace. A `find_` or `delete_` of what is not there raises NOT_FOUND; a `delete_` that is a dry run
+writes nothing and says the same. Every method raises MailError: UNAVAILABLE when the database is away.
+"""
+
+from typing import Protocol
+
+from postbus.contracts.directory import Alias, App, Domain, Group, Mailbox, MailingList, User
+from postbus.contracts.events import Event
+from postbus.core.address import Address
+from postbus.mailstore.ports import Publish
+from postbusd.directory.administration.values import (
+    AppChange,
+    Deleted,
+    DomainChange,
+    ListChange,
+    MailboxChange,
+    Page,
+    Place,
+    StoredPassword,
+    UserChange,
+    Written,
+)
+from postbusd.directory.ports import DirectoryReader
+
+
+class DomainStore(Protocol):
+    """Domains."""
+
+    async def put_domain(self, change: DomainChange, event: Event) -> Written[Domain]:
+        """Creates or replaces a domain. Raises MailError: NOT_FOUND (catch_all), INVALID (relay.password)."""
+        ...
+
+    async def get_domain(self, name: str) -> Domain:
+        """One domain, its relay without the password."""
+        ...
+
+    async def list_domains(self, after: str, limit: int) -> Page[Domain]:
+        """Domains with a name above `after`."""
+        ...
+
+    async def delete_domain(self, name: str, event: Event, *, dry_run: bool) -> Deleted:
+        """Raises MailError: CONFLICT while anything lives in it."""
+        ...
+
+
+class MailboxStore(Protocol):
+    """Mailboxes."""
+
+    async def find_place(self, address: Address) -> Place:
+        """What stands at an address."""
+        ...
+
+    async def put_mailbox(self, change: MailboxChange, event: Event) -> Written[Mailbox]:
+        """Creates or changes a mailbox, by `rules.decide_mailbox`. Raises MailError: what that raises, NOT_FOUND (no
+        such owner), CONFLICT (it ended meanwhile)."""
+        ...
+
+    async def get_mailbox(self, address: Address) -> Mailbox:
+        """One mailbox, without its usage."""
+        ...
+
+    async def list_mailboxes(self, domain: str, after: str, limit: int) -> Page[Mailbox]:
+        """Mailboxes with an address above `after`; `domain` empty: of all domains."""
+        ...
+
+    async def delete_mailbox(self, address: Address, event: Event, *, dry_run: bool) -> Deleted:
+        """With its aliases, catch-all entries, and its own user who has nothing else. Raises MailError: CONFLICT (an
+        app's)."""
+        ...
+
+
+class UserStore(Protocol):
+    """Users."""
+
+    async def load_password(self, username: str) -> StoredPassword | None:
+        """None: there is no such user, or he has no password."""
+        ...
+
+    async def put_user(self, change: UserChange, event: Event) -> Written[User]:
+        """Creates or replaces a user."""
+        ...
+
+    async def get_user(self, username: str) -> User:
+        """One user."""
+        ...
+
+    async def list_users(self, after: str, limit: int) -> Page[User]:
+        """Users with a name above `after`."""
+        ...
+
+    async def delete_user(self, username: str, event: Event, *, dry_run: bool) -> Deleted:
+        """With his memberships. Raises MailError: CONFLICT while he owns a mailbox."""
+        ...
+
+
+class GroupStore(Protocol):
+    """Groups."""
+
+    async def put_group(self, group: Group, event: Event) -> Written[Group]:
+        """Creates or replaces a group. Raises MailError: NOT_FOUND (members, address), CONFLICT (address taken)."""
+        ...
+
+    async def get_group(self, name: str) -> Group:
+        """One group, its members in order."""
+        ...
+
+    async def list_groups(self, after: str, limit: int) -> Page[Group]:
+        """Groups with a name above `after`; a page ends before its members are more than MAX_PAGE_MEMBERS."""
+        ...
+
+    async def delete_group(self, name: str, event: Event, *, dry_run: bool) -> Deleted:
+        """Raises MailError: CONFLICT while it owns a mailbox."""
+        ...
+
+
+class AppStore(Protocol):
+    """Apps."""
+
+    async def find_app(self, name: str) -> App | None:
+        """None: there is none."""
+        ...
+
+    async def put_app(self, change: AppChange, event: Event) -> Written[App]:
+        """Creates or changes an app with its mailbox, by `rules.decide_app`. Raises MailError: what that raises,
+        NOT_FOUND (no such domain), CONFLICT (address taken; it ended meanwhile)."""
+        ...
+
+    async def list_apps(self, domain: str, after: str, limit: int) -> Page[App]:
+        """Apps with a name above `after`; `domain`: of their mailboxes, empty: all."""
+        ...
+
+    async def delete_app(self, name: str, event: Event, *, dry_run: bool) -> Deleted:
+        """With its mailbox, that one's aliases and catch-all entries."""
+        ...
+
+
+class AliasStore(Protocol):
+    """Aliases."""
+
+    async def put_alias(self, address: Address, mailbox: Address, event: Event) -> Written[Alias]:
+        """Creates or replaces an alias. Raises MailError: NOT_FOUND (address, mailbox), CONFLICT (address taken; too
+        many aliases of one mailbox)."""
+        ...
+
+    async def get_alias(self, address: Address) -> Alias:
+        """One alias."""
+        ...
+
+    async def list_aliases(self, domain: str, after: str, limit: int) -> Page[Alias]:
+        """Aliases with an address above `after`; `domain`: that they are in, empty: all."""
+        ...
+
+    async def delete_alias(self, address: Address, event: Event, *, dry_run: bool) -> Deleted:
+        """Deletes an alias."""
+        ...
+
+
+class ListStore(Protocol):
+    """Lists."""
+
+    async def put_list(self, change: ListChange, event: Event) -> Written[MailingList]:
+        """Creates or replaces a list; members at our domains are folded, all are put in order, each once.
+
+        Raises MailError: NOT_FOUND (address), CONFLICT (address taken), INVALID (a member of itself).
+        """
+        ...
+
+    async def get_list(self, address: Address) -> MailingList:
+        """One list, its members in order."""
+        ...
+
+    async def list_lists(self, domain: str, after: str, limit: int) -> Page[MailingList]:
+        """Lists with an address above `after`; a page ends before its members are more than MAX_PAGE_MEMBERS."""
+        ...
+
+    async def delete_list(self, address: Address, event: Event, *, dry_run: bool) -> Deleted:
+        """Deletes a list."""
+        ...
+
+
+class Outbox(Protocol):
+    """Events of committed changes."""
+
+    async def relay_outbox(self, limit: int, publish: Publish) -> int:
+        """Claims up to `limit` events, hands them to `publish`, deletes them; the number relayed."""
+        ...
+
+
+class DirectoryWriter(
+    DomainStore, MailboxStore, UserStore, GroupStore, AppStore, AliasStore, ListStore, Outbox, Protocol
+):
+    """The port of the administrator's commands."""
+
+
+class DirectoryRepository(DirectoryReader, DirectoryWriter, Protocol):
+    """All of it."""
+
+
+MAX_PAGE_MEMBERS = 10_000
+"""Of groups or lists, in one page with more than one of them: what a reply may hold."""

@@ -1,0 +1,111 @@
+"""Decisions about a write that depend on what is there: asked before slow work, and again in the transaction."""
+
+from collections.abc import Collection
+
+import msgspec
+
+from postbus.contracts.directory import App, Domain, Mailbox, Owner, OwnerKind, Relay
+from postbus.core.address import Address
+from postbus.core.ids import MailboxId
+from postbusd.directory.administration.refusals import conflict, exists, invalid, no_such, taken
+from postbusd.directory.administration.values import AppChange, DomainChange, ListChange, MailboxChange, Place
+from postbusd.directory.names import APP_SUFFIX, fold
+
+MAX_ALIASES = 1_000  # of one mailbox
+MAX_CATCH_ALL = 20  # mailboxes of one domain
+MAX_MEMBERS = 10_000  # of a group or a list
+
+
+def own_user(address: Address) -> Owner:
+    """The owner of a mailbox that was made with a password."""
+    return Owner(kind=OwnerKind.USER, name=str(address))
+
+
+def check_free(place: Place, address: Address) -> None:
+    """Raises MailError: NOT_FOUND (no such domain), CONFLICT (another object's address)."""
+    if not place.ours:
+        raise no_such("address", "domain", address.domain)
+    if place.kind:
+        raise taken(address, address, place.kind)
+
+
+def decide_mailbox(change: MailboxChange, place: Place) -> Mailbox:
+    """The mailbox as it shall be; a new one has the change's id.
+
+    Raises MailError: NOT_FOUND (no such domain), ALREADY_EXISTS (create_only), CONFLICT (another object's address, an
+    app's mailbox), INVALID (a password where it does not belong or is missing, a name that only an app may have).
+    """
+    before = place.mailbox
+    if before is None:
+        check_free(place, change.address)
+    elif change.create_only:
+        raise exists("mailbox")
+    owner = _decide_owner(change, before)
+    if owner.kind is not OwnerKind.APP and change.address.local_part.endswith(APP_SUFFIX):
+        raise invalid("address", f"names ending in {APP_SUFFIX} are kept for apps")
+    if change.password is not None and owner != own_user(change.address):
+        raise invalid("password", f"set it at the owner, {owner.kind.value} {owner.name}")
+    if change.password is None and owner == own_user(change.address) and not place.has_user:
+        raise invalid("password", "a new mailbox needs one")
+    now = before or Mailbox(mailbox_id=change.new_id or MailboxId(""), address=str(change.address))
+    now = msgspec.structs.replace(now, owner=owner)
+    if change.active is not None:
+        now = msgspec.structs.replace(now, active=change.active)
+    if change.quota_octets is not None:
+        now = msgspec.structs.replace(now, quota_octets=change.quota_octets or None)
+    return now
+
+
+def decide_app(change: AppChange, before: App | None) -> tuple[App, Address]:
+    """The app as it shall be, and its mailbox's address. Raises MailError: INVALID (domain, address)."""
+    if before is None:
+        if not change.domain:
+            raise invalid("domain", "a new app needs one")
+        address = change.address or Address(local_part=change.name + APP_SUFFIX, domain=change.domain)
+    else:
+        local_part, _, domain = before.address.rpartition("@")
+        address = change.address or Address(local_part=local_part, domain=domain)
+    if change.domain and address.domain != change.domain:
+        raise invalid("domain", f"the app's mailbox is {address}: another address moves it")
+    return App(name=change.name, address=str(address), active=change.active), address
+
+
+def decide_relay_password(change: DomainChange, before: Domain | None, sealed: bytes) -> bytes:
+    """What to keep sealed; `sealed` is what there was. Raises MailError: INVALID (relay.password)."""
+    relay = change.domain.relay
+    if relay is None or not relay.username:
+        return b""
+    if change.relay_password_sealed is not None:
+        return change.relay_password_sealed
+    if before is None or not sealed or not is_same_account(relay, before.relay):
+        raise invalid("relay.password", "a username needs one")
+    return sealed
+
+
+def is_same_account(relay: Relay, before: Relay | None) -> bool:
+    """Whether a password of the one is the other's: the same host and username."""
+    return before is not None and (relay.host, relay.username) == (before.host, before.username)
+
+
+def decide_members(change: ListChange, ours: Collection[str]) -> tuple[Address, ...]:
+    """A list's members in order, each once, folded where the domain is one of `ours`.
+
+    Raises MailError: INVALID (a member of itself).
+    """
+    members = {
+        Address(local_part=fold(each.local_part), domain=each.domain) if each.domain in ours else each
+        for each in change.members
+    }
+    if change.address in members:
+        raise invalid("members", "a list can't be a member of itself")
+    return tuple(sorted(members, key=lambda each: (each.domain, each.local_part)))
+
+
+def _decide_owner(change: MailboxChange, before: Mailbox | None) -> Owner:
+    stays = before.owner if before is not None else None
+    owner = change.owner or stays or own_user(change.address)
+    if owner != stays and owner.kind is OwnerKind.APP:
+        raise conflict("owner", "an app has the mailbox that was made with it, and no other")
+    if stays is not None and stays.kind is OwnerKind.APP and owner != stays:
+        raise conflict("owner", f"the mailbox is of app {stays.name} and goes with it")
+    return owner
