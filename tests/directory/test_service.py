@@ -12,6 +12,7 @@ from postbus.contracts.directory import (
     AuthenticateRequest,
     Directory,
     Domain,
+    FindRouteRequest,
     ListDomainsRequest,
     ListMailboxesRequest,
     PutDomainRequest,
@@ -23,7 +24,7 @@ from postbus.core.errors import ErrorKind, MailError
 from postbus.runtime.sealing import Sealer
 from postbus.testing.bus import FakeBus
 from postbus.testing.directory import KEYS, ManualClock, MemoryAccounts, MemoryDirectory, PlainHasher
-from postbus.testing.directory_contract import put
+from postbus.testing.directory_contract import put, put_domain
 from postbusd.directory.administration import Tools
 from postbusd.directory.login import PasswordAuthenticator
 from postbusd.directory.resolution import CachedResolver
@@ -107,6 +108,20 @@ async def test_a_change_elsewhere_holds_from_its_wake_up(site: Site) -> None:
     assert await site.outcome("new@a.test") == "reject"
     await site.service.note_change(DirectoryChanged(revision=written.revision))
     assert await site.outcome("new@a.test") == "mailbox"
+
+
+async def test_a_route_holds_from_its_wake_up_or_a_reconnect(site: Site) -> None:
+    async def signing_domain() -> str:
+        return (await site.port.find_route(FindRouteRequest(domain="x.b.test"))).signing_domain
+
+    assert await signing_domain() == ""
+    written = await put_domain(site.repository, "b.test")
+    assert await signing_domain() == ""
+    await site.service.note_change(DirectoryChanged(revision=written.revision))
+    assert await signing_domain() == "b.test"
+    await put_domain(site.repository, "x.b.test")
+    await site.service.forget()
+    assert await signing_domain() == "x.b.test"
 
 
 async def test_after_a_reconnect_nothing_is_believed(site: Site) -> None:

@@ -94,7 +94,8 @@ LEFT JOIN LATERAL (
     FROM directory.user_account u JOIN directory.credential k ON k.user_id = u.user_id AND k.kind = 'password'
     WHERE u.user_id = m.owner_user
     UNION ALL
-    (SELECT u.username, k.secret_hash, u.active, row_number() OVER (ORDER BY u.active DESC, k.tag IS NULL, u.username)
+    (SELECT u.username, k.secret_hash, u.active,
+        row_number() OVER (ORDER BY u.active DESC, k.tag IS NULL, u.username COLLATE "C")
      FROM directory.group_member g JOIN directory.user_account u USING (user_id)
      JOIN directory.credential k ON k.user_id = u.user_id AND k.kind = 'password'
      WHERE g.group_id = m.owner_group AND (k.tag IS NULL OR k.tag = $3)
