@@ -143,6 +143,12 @@ def test_the_own_reason_goes_before_the_general_one() -> None:
     assert "said:" not in text
 
 
+def test_a_reason_that_repeats_the_reply_is_not_shown_twice() -> None:
+    text = parts(build_of(reason=BEN.diagnostic))[0].get_content()
+    assert text.count("no such user") == 1
+    assert "The address does not exist." in text
+
+
 def test_a_delay_says_until_when() -> None:
     content = build_of(action="delayed", status="5.4.1", retry_until_ms=1_790_400_000_000)
     assert blocks(content)[1]["Action"] == "delayed"

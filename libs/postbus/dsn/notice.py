@@ -83,8 +83,8 @@ def write_notice(report: Report, statuses: tuple[str, ...]) -> str:
 
 
 def explain(recipient: FailedRecipient, status: str) -> str:
-    """Why, in one sentence."""
-    if recipient.reason:
+    """Why, in one sentence; a reason that only repeats the reply is none."""
+    if recipient.reason and recipient.reason != recipient.diagnostic:
         return clean_text(recipient.reason)
     if recipient.action not in {"failed", "delayed"}:
         return ""
