@@ -21,6 +21,9 @@ from postbus.testing.bus import FakeBus, FakeMailDelivery
 from postbus.testing.ledger import MemoryLedger
 from postbus.testing.mail import PLAIN, accepted_mail, forward_path
 from postbus.testing.mailstore import MemoryMailStore
+from postbus.testing.queue import MemoryQueue
+from postbusd.delivery.journey import Site
+from postbusd.delivery.outbound.entering import Lifetime
 from postbusd.delivery.settings import DeliverySettings
 from postbusd.delivery.worker import Metrics, Worker
 
@@ -48,6 +51,8 @@ class World:
         self.store = MemoryMailStore()
         self.blobs = MemoryBlobStore()
         self.ledger = MemoryLedger()
+        self.queue_wakes: list[bool] = []
+        self.queue = MemoryQueue(self.ledger)
         self.resolver = Resolver(Outcome.MAILBOX)
         self.registry = CollectorRegistry()
         self.worker = Worker(
@@ -55,6 +60,9 @@ class World:
             store=self.store,
             blobs=self.blobs,
             ledger=self.ledger,
+            queue=self.queue,
+            wake_queue=lambda: self.queue_wakes.append(True),
+            site=Site(mail_host="mail.ours.example", lifetime=Lifetime(hours=120)),
             resolver=self.resolver,
             clock=SystemClock(),
             settings=DeliverySettings(),

@@ -1,63 +1,91 @@
 """Composition root of delivery."""
 
+import asyncio
+import random
+
+from prometheus_client import Gauge
+
 from postbus.bus.outbox import OutboxRelay
-from postbus.contracts.delivery import GetMessageReply, GetMessageRequest, Prechecker, PrecheckReply, PrecheckRequest
-from postbus.core.errors import ErrorKind, MailError
+from postbus.bus.subjects import SUBJECT_DIRECTORY_CHANGED
+from postbus.contracts.events import DirectoryChanged
+from postbus.core.errors import MailError
 from postbus.mailstore.postgres import PostgresMailStore
+from postbus.runtime.dns import DnsResolver
 from postbus.runtime.service import Context, ServiceSpec
 from postbusd.delivery.adapters.postgres import PostgresLedger
-from postbusd.delivery.ports import Ledger
+from postbusd.delivery.adapters.postgres_queue import PostgresQueue
+from postbusd.delivery.journey import Site
+from postbusd.delivery.outbound.control import Control
+from postbusd.delivery.outbound.entering import Lifetime
+from postbusd.delivery.outbound.handing import Handover, Parts, QueueMetrics
+from postbusd.delivery.outbound.queue import Counts
+from postbusd.delivery.outbound.reporting import Reporter
+from postbusd.delivery.outbound.scheduler import Scheduler
+from postbusd.delivery.outbound.signing import DkimSigner
+from postbusd.delivery.outbound.transmit import SmtpTransmitter
 from postbusd.delivery.precheck import PrecheckService
-from postbusd.delivery.relay import trim_forever, trim_history_forever
+from postbusd.delivery.relay import relay_reports_forever, trim_forever, trim_history_forever, trim_queue_forever
+from postbusd.delivery.service import DeliveryPort
 from postbusd.delivery.settings import DeliverySettings
 from postbusd.delivery.worker import Metrics, Worker
 
-
-class DeliveryPort:
-    """delivery's contract."""
-
-    def __init__(self, ledger: Ledger, prechecker: Prechecker) -> None:
-        self._ledger = ledger
-        self._prechecker = prechecker
-
-    async def precheck(self, request: PrecheckRequest) -> PrecheckReply:
-        """Which recipients would refuse."""
-        return await self._prechecker.precheck(request)
-
-    async def get_message(self, request: GetMessageRequest) -> GetMessageReply:
-        """The ledger's account of a message."""
-        entry = await self._ledger.find(request.queue_id)
-        if entry is None:
-            raise MailError(ErrorKind.NOT_FOUND, f"queue_id: {request.queue_id} is not in the ledger")
-        return GetMessageReply(
-            queue_id=entry.queue_id,
-            stream_sequence=entry.stream_sequence,
-            accounted=entry.accounted,
-            detail=entry.detail,
-            placements=entry.placements,
-            traceparent=entry.traceparent,
-        )
+DNS_SECONDS = 10.0
+COUNT_SECONDS = 15.0
 
 
 class DeliveryService:
     """The running service."""
 
-    def __init__(self, context: Context, settings: DeliverySettings, ledger: Ledger, store: PostgresMailStore) -> None:
+    def __init__(
+        self,
+        context: Context,
+        settings: DeliverySettings,
+        *,
+        ledger: PostgresLedger,
+        queue: PostgresQueue,
+        store: PostgresMailStore,
+    ) -> None:
         self._context = context
         self._settings = settings
         self._store = store
-        self._port = DeliveryPort(ledger, PrecheckService(context.rpc.directory))
+        self._queue = queue
+        self._owner = context.instance_id
+        self._resolver = DnsResolver(context.runtime.resolver, timeout_seconds=DNS_SECONDS, clock=context.clock)
+        self._counts = Counts()
+        reporter = Reporter(context.blobs, context.clock, context.runtime.mail_host)
+        self._handover = Handover(self._parts(reporter))
+        self._scheduler = Scheduler(
+            owner=self._owner, queue=queue, handover=self._handover, clock=context.clock, settings=settings
+        )
+        control = Control(
+            owner=self._owner, queue=queue, reporter=reporter, scheduler=self._scheduler, clock=context.clock
+        )
+        self._port = DeliveryPort(
+            ledger=ledger, books=queue, control=control, prechecker=PrecheckService(context.rpc.directory)
+        )
+        self._events = OutboxRelay(queue.relay_events, context.bus, settings.relay_seconds)
         self._worker = Worker(
             bus=context.bus,
             store=store,
             blobs=context.blobs,
             ledger=ledger,
+            queue=queue,
+            wake_queue=self._scheduler.wake,
+            site=Site(mail_host=context.runtime.mail_host, lifetime=Lifetime(hours=settings.queue_lifetime_hours)),
             resolver=context.rpc.directory,
             clock=context.clock,
             settings=settings,
             metrics=Metrics(context.registry),
         )
         context.add_check("database", ledger.check)
+        copies = Gauge(
+            "postbus_delivery_queue_copies",
+            "Outgoing copies that are not finished, by state (waiting, held).",
+            ["state"],
+            registry=context.registry,
+        )
+        copies.labels("waiting").set_function(lambda: self._counts.waiting)
+        copies.labels("held").set_function(lambda: self._counts.held)
 
     @property
     def port(self) -> DeliveryPort:
@@ -66,23 +94,72 @@ class DeliveryService:
 
     async def start(self) -> None:
         """Spawns the loops."""
-        bus = self._context.bus
-        self._context.spawn("worker", self._worker.run)
-        self._context.spawn("relay", OutboxRelay(self._store.relay_outbox, bus, self._settings.relay_seconds).run)
-        self._context.spawn("trim", lambda: trim_forever(bus, self._settings.trim_seconds))
-        self._context.spawn(
-            "history", lambda: trim_history_forever(self._store, self._context.clock, self._settings.history_days)
+        context, settings, bus = self._context, self._settings, self._context.bus
+        await bus.listen(SUBJECT_DIRECTORY_CHANGED, DirectoryChanged, self._on_directory_changed)
+        bus.on_reconnect(self._handover.forget_routes)
+        context.spawn("worker", self._worker.run)
+        context.spawn("relay", OutboxRelay(self._store.relay_outbox, bus, settings.relay_seconds).run)
+        context.spawn("trim", lambda: trim_forever(bus, settings.trim_seconds))
+        context.spawn("history", lambda: trim_history_forever(self._store, context.clock, settings.history_days))
+        context.spawn("lock", lambda: self._queue.keep_lock(self._owner))
+        context.spawn("queue", self._scheduler.run)
+        context.spawn("leases", self._scheduler.keep_leases)
+        context.spawn("queue-events", self._events.run)
+        context.spawn("reports", lambda: relay_reports_forever(self._queue, bus, settings.queue_poll_seconds))
+        context.spawn(
+            "queue-history", lambda: trim_queue_forever(self._queue, context.clock, settings.queue_history_days)
         )
+        context.spawn("queue-count", self._count)
 
     async def drain(self) -> None:
-        """Finishes the batch in hand."""
-        await self._worker.drain()
+        """Finishes the batch in hand and the transactions under way."""
+        await asyncio.gather(self._worker.drain(), self._scheduler.drain())
+        await self._resolver.close()
+
+    def _parts(self, reporter: Reporter) -> Parts:
+        context, settings = self._context, self._settings
+        return Parts(
+            queue=self._queue,
+            directory=context.rpc.directory,
+            transmitter=SmtpTransmitter(
+                resolver=self._resolver,
+                settings=settings,
+                clock=context.clock,
+                mail_host=context.runtime.mail_host,
+                registry=context.registry,
+            ),
+            signer=DkimSigner(context.rpc.dns_provisioner, context.clock),
+            reporter=reporter,
+            blobs=context.blobs,
+            clock=context.clock,
+            settings=settings,
+            metrics=QueueMetrics(context.registry),
+            chance=random.Random(),  # noqa: S311  # spreads retries, keeps no secret
+            committed=self._wake_events,
+        )
+
+    def _wake_events(self) -> None:
+        self._events.wake()
+
+    async def _on_directory_changed(self, _: DirectoryChanged) -> None:
+        await self._handover.forget_routes()
+
+    async def _count(self) -> None:
+        """Keeps the gauge fresh without a query at each scrape."""
+        while True:
+            try:
+                self._counts = await self._queue.counts()
+            except MailError:
+                pass  # readiness tells
+            await asyncio.sleep(COUNT_SECONDS)
 
 
 async def build(context: Context, settings: DeliverySettings) -> DeliveryService:
     """Wires delivery."""
     pool = await context.postgres()
-    return DeliveryService(context, settings, PostgresLedger(pool), PostgresMailStore(pool))
+    return DeliveryService(
+        context, settings, ledger=PostgresLedger(pool), queue=PostgresQueue(pool), store=PostgresMailStore(pool)
+    )
 
 
 SPEC = ServiceSpec(name="delivery", settings=DeliverySettings, build=build)

@@ -21,6 +21,8 @@ from postbus.mailstore.prepare import prepare_message
 from postbus.mailstore.values import Append, AppendOutcome, AppendResult, SpecialUse
 from postbus.mime.codec import decode_scan
 from postbus.mime.values import Scan
+from postbusd.delivery.outbound.entering import Lifetime, plan_outgoing
+from postbusd.delivery.outbound.queue import Outgoing
 
 
 class Destination(msgspec.Struct, frozen=True, kw_only=True):
@@ -29,6 +31,8 @@ class Destination(msgspec.Struct, frozen=True, kw_only=True):
     mailbox_id: MailboxId
     address: str
     forward_path: str
+    reverse_path: str
+    """The list's bounce path for a list's copies (the list is the mediator)."""
     quarantine: bool
 
 
@@ -39,19 +43,41 @@ class Journey(msgspec.Struct, frozen=True, kw_only=True):
     accepted: MailAccepted
     destinations: tuple[Destination, ...]
     appends: tuple[Append, ...]
+    outgoing: Outgoing | None = None
+    """Its copies to other hosts."""
 
 
-def plan_journey(stream_sequence: int, accepted: MailAccepted, scan: Scan | None, now_ms: int) -> Journey:
-    """What to append for a message whose forward_paths are all resolved; `scan` where it does not travel along.
+class Site(msgspec.Struct, frozen=True, kw_only=True):
+    """What a plan needs to know about the installation."""
+
+    mail_host: str
+    lifetime: Lifetime
+
+
+def plan_journey(stream_sequence: int, accepted: MailAccepted, scan: Scan | None, now_ms: int, site: Site) -> Journey:
+    """What to append and to send for a message whose forward_paths are all resolved; `scan` where it does not travel
+    along.
 
     Raises MailError: INVALID when it leads nowhere (it then becomes a dead letter, never nothing).
     """
     destinations = find_destinations(accepted)
-    if not destinations:
-        raise MailError(ErrorKind.INVALID, "no forward_path leads to a mailbox")
     parsed = scan or decode_scan(accepted.scan)
+    outgoing = plan_outgoing(accepted, parsed.message_id, site.mail_host, site.lifetime)
+    if not destinations and outgoing is None:
+        raise MailError(ErrorKind.INVALID, _why_nowhere(accepted))
     appends = tuple(_append(accepted, destination, parsed, now_ms) for destination in destinations)
-    return Journey(stream_sequence=stream_sequence, accepted=accepted, destinations=destinations, appends=appends)
+    return Journey(
+        stream_sequence=stream_sequence,
+        accepted=accepted,
+        destinations=destinations,
+        appends=appends,
+        outgoing=outgoing,
+    )
+
+
+def _why_nowhere(accepted: MailAccepted) -> str:
+    reasons = "; ".join(f"{path.address}: {path.resolution.reason}" for path in accepted.envelope.forward_paths[:10])
+    return f"no forward_path leads to a mailbox: {reasons}"
 
 
 def find_destinations(accepted: MailAccepted) -> tuple[Destination, ...]:
@@ -67,6 +93,7 @@ def find_destinations(accepted: MailAccepted) -> tuple[Destination, ...]:
                     mailbox_id=target.mailbox_id,
                     address=target.address,
                     forward_path=path.address,
+                    reverse_path=path.resolution.bounce_path or accepted.envelope.reverse_path,
                     quarantine=quarantine,
                 ),
             )
@@ -76,7 +103,7 @@ def find_destinations(accepted: MailAccepted) -> tuple[Destination, ...]:
 def final_prefix(accepted: MailAccepted, destination: Destination) -> bytes:
     """Return-Path (RFC 5321 §4.4) and Delivered-To before what smtp-edge and filter have added."""
     return (
-        f"Return-Path: <{accepted.envelope.reverse_path}>\r\nDelivered-To: {destination.forward_path}\r\n".encode()
+        f"Return-Path: <{destination.reverse_path}>\r\nDelivered-To: {destination.forward_path}\r\n".encode()
         + accepted.prefix
     )
 
@@ -126,7 +153,7 @@ class Arrival(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def judge(journey: Journey, results: Sequence[AppendResult]) -> Arrival:
-    """FOLDER when every copy has its place, HELD when one has none (its mailbox is gone)."""
+    """FOLDER when every copy has its place, QUEUED when others go out, HELD when one has none (its mailbox is gone)."""
     placements = []
     missing = []
     for destination, result in zip(journey.destinations, results, strict=True):
@@ -141,8 +168,9 @@ def judge(journey: Journey, results: Sequence[AppendResult]) -> Arrival:
             )
         else:
             missing.append(f"{destination.address}: {result.outcome}")
+    settled = Accounted.FOLDER if journey.outgoing is None else Accounted.QUEUED
     return Arrival(
-        accounted=Accounted.HELD if missing else Accounted.FOLDER,
+        accounted=Accounted.HELD if missing else settled,
         placements=tuple(placements),
         detail="; ".join(missing),
     )

@@ -1,4 +1,4 @@
-"""The loops beside the worker: trims of the MAIL stream and of the store's history."""
+"""The loops beside worker and scheduler: DSNs on their way to the bus, trims of stream, history and queue."""
 
 import asyncio
 import logging
@@ -8,10 +8,13 @@ from postbus.core.clock import Clock
 from postbus.core.errors import MailError
 from postbus.core.ids import MailboxId
 from postbus.mailstore.ports import Upkeep
+from postbusd.delivery.outbound.queue import QueueBooks
 
 log = logging.getLogger(__name__)
 
 DAY_MS = 86_400_000
+REPORT_ROWS = 20
+QUEUE_ROWS = 1000
 HISTORY_MAILBOXES = 100
 HISTORY_PAUSE_SECONDS = 0.5
 """Between steps of a trim, so that it never stands in the way of mail."""
@@ -42,4 +45,29 @@ async def trim_history_forever(store: Upkeep, clock: Clock, keep_days: int) -> N
                 await asyncio.sleep(HISTORY_PAUSE_SECONDS)
         except MailError as error:
             log.warning("delivery.history.deferred", extra={"reason": str(error)})
+        await asyncio.sleep(DAY_MS / 1000)
+
+
+async def relay_reports_forever(queue: QueueBooks, bus: Bus, pause_seconds: float) -> None:
+    """Publishes DSNs; one that was published before its row could be deleted is known to the bus by its queue_id."""
+    while True:
+        try:
+            while await queue.relay_reports(REPORT_ROWS, bus.publish_mail) == REPORT_ROWS:
+                pass
+        except MailError as error:
+            log.warning("delivery.reports.deferred", extra={"reason": str(error)})
+        await asyncio.sleep(pause_seconds)
+
+
+async def trim_queue_forever(queue: QueueBooks, clock: Clock, keep_days: int) -> None:
+    """Forgets what was finished long ago, once a day."""
+    while True:
+        before_ms = clock.now_ms() - keep_days * DAY_MS
+        try:
+            trimmed = await queue.trim(before_ms, QUEUE_ROWS)
+            while trimmed:
+                await asyncio.sleep(HISTORY_PAUSE_SECONDS)
+                trimmed = await queue.trim(before_ms, QUEUE_ROWS)
+        except MailError as error:
+            log.warning("delivery.queue_history.deferred", extra={"reason": str(error)})
         await asyncio.sleep(DAY_MS / 1000)

@@ -3,7 +3,7 @@
 import asyncio
 import logging
 import os
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 
 import msgspec
@@ -22,7 +22,8 @@ from postbus.core.trace import parse_traceparent, use_trace
 from postbus.mailstore.ports import MessageAppender
 from postbus.mailstore.values import AppendOutcome, AppendResult
 from postbus.mime.scanner import scan_message
-from postbusd.delivery.journey import Journey, judge, plan_journey
+from postbusd.delivery.journey import Journey, Site, judge, plan_journey
+from postbusd.delivery.outbound.queue import QueueWriter
 from postbusd.delivery.ports import DeadLetter, Ledger, LedgerEntry
 from postbusd.delivery.settings import DeliverySettings
 
@@ -36,7 +37,7 @@ AWAY_SECONDS = 1.0
 
 
 class Metrics:
-    """postbus_delivery_*; label `outcome`: folder | held."""
+    """postbus_delivery_*; label `outcome`: folder | queued | held."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
         self.messages = Counter(
@@ -66,6 +67,9 @@ class Worker:
         store: MessageAppender,
         blobs: BlobStore,
         ledger: Ledger,
+        queue: QueueWriter,
+        wake_queue: Callable[[], None],
+        site: Site,
         resolver: AddressResolver,
         clock: Clock,
         settings: DeliverySettings,
@@ -75,6 +79,9 @@ class Worker:
         self._store = store
         self._blobs = blobs
         self._ledger = ledger
+        self._queue = queue
+        self._wake_queue = wake_queue
+        self._site = site
         self._resolver = resolver
         self._clock = clock
         self._settings = settings
@@ -127,7 +134,7 @@ class Worker:
             try:
                 accepted = await self._resolve(accepted)
                 scan = None if accepted.scan else scan_message(await self._blobs.get(accepted.blob_id))
-                return plan_journey(delivery.stream_sequence, accepted, scan, self._clock.now_ms())
+                return plan_journey(delivery.stream_sequence, accepted, scan, self._clock.now_ms(), self._site)
             except MailError as error:
                 await self._put_aside(delivery, accepted, error)
             except Exception as error:
@@ -182,7 +189,8 @@ class Worker:
             await self._store_all([one])
 
     async def _store_batch(self, planned: list[tuple[MailDelivery, Journey]]) -> None:
-        results = await self._store.append([append for _, journey in planned for append in journey.appends])
+        appends = [append for _, journey in planned for append in journey.appends]
+        results = await self._store.append(appends) if appends else []
         self._note_visible(planned, results)
         await self._wake(planned, results)
         await self._account(planned, results)
@@ -228,7 +236,13 @@ class Worker:
         ]
         if held:
             await self._ledger.hold(held)
-        for clash in await self._ledger.record(entries):
+        outgoing = [journey.outgoing for _, journey in planned if journey.outgoing is not None]
+        if outgoing:
+            clashes = await self._queue.enter(entries, outgoing, self._clock.now_ms())
+            self._wake_queue()
+        else:
+            clashes = await self._ledger.record(entries)
+        for clash in clashes:
             self._metrics.ledger_clashes.inc()
             log.error(
                 "delivery.ledger.clash", extra={"queue_id": clash.queue_id, "stream_sequence": clash.stream_sequence}

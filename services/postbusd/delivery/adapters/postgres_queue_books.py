@@ -75,8 +75,8 @@ class PostgresQueueBooks:
         """On the service's pool."""
         self._pool = pool
 
-    async def list(self, request: ListQueueRequest) -> ListQueueReply:
-        """See `QueueBooks.list`."""
+    async def page(self, request: ListQueueRequest) -> ListQueueReply:
+        """See `QueueBooks.page`."""
         if not 1 <= request.limit <= MAX_PAGE:
             raise MailError(ErrorKind.INVALID, f"limit: 1 to {MAX_PAGE}")
         after_id, _, after_recipient = request.after.partition("/")

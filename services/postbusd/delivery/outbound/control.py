@@ -35,7 +35,7 @@ class Control:
 
     async def list_queue(self, request: ListQueueRequest) -> ListQueueReply:
         """See `QueueControl.list_queue`."""
-        return await self._queue.list(request)
+        return await self._queue.page(request)
 
     async def change_queue(self, request: ChangeQueueRequest) -> ChangeQueueReply:
         """See `QueueControl.change_queue`."""

@@ -160,7 +160,7 @@ class QueueLeases(Protocol):
 class QueueBooks(Protocol):
     """The port of the administrator, of upkeep and of the relays. Raises MailError: UNAVAILABLE."""
 
-    async def list(self, request: ListQueueRequest) -> ListQueueReply:
+    async def page(self, request: ListQueueRequest) -> ListQueueReply:
         """One page."""
         ...
 
@@ -192,7 +192,7 @@ class QueueBooks(Protocol):
 class PublishMail(Protocol):
     """Returns after the PubAck."""
 
-    async def __call__(self, accepted: MailAccepted) -> int:
+    async def __call__(self, accepted: MailAccepted, /) -> int:
         """Raises MailError: the row stays."""
         ...
 

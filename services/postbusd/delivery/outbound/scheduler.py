@@ -76,6 +76,13 @@ class Scheduler:
             if self._running:
                 await asyncio.wait(self._running)
 
+    async def work_once(self) -> None:
+        """Claims what is due and waits until it is handed over: a round of `run`, for tests and tools."""
+        self._waiting.extend(make_batches(await self._claim(), self._settings.queue_batch_copies))
+        self._start()
+        while self._running:
+            await asyncio.wait(self._running)
+
     async def keep_leases(self) -> None:
         """Renews ours and frees those of the dead, until cancelled."""
         suspects: list[str] = []

@@ -1,0 +1,58 @@
+"""delivery's contract (`postbus.contracts.delivery.Delivery`)."""
+
+import msgspec
+
+from postbus.contracts.delivery import (
+    Accounted,
+    ChangeQueueReply,
+    ChangeQueueRequest,
+    GetMessageReply,
+    GetMessageRequest,
+    ListQueueReply,
+    ListQueueRequest,
+    Prechecker,
+    PrecheckReply,
+    PrecheckRequest,
+)
+from postbus.core.errors import ErrorKind, MailError
+from postbusd.delivery.outbound.control import Control
+from postbusd.delivery.outbound.queue import QueueBooks
+from postbusd.delivery.ports import Ledger
+
+
+class DeliveryPort(msgspec.Struct, frozen=True, kw_only=True):
+    """The parts of delivery as one contract."""
+
+    ledger: Ledger
+    books: QueueBooks
+    control: Control
+    prechecker: Prechecker
+
+    async def precheck(self, request: PrecheckRequest) -> PrecheckReply:
+        """Which recipients would refuse this message."""
+        return await self.prechecker.precheck(request)
+
+    async def get_message(self, request: GetMessageRequest) -> GetMessageReply:
+        """The ledger's account of a message, with its copies to other hosts."""
+        entry = await self.ledger.find(request.queue_id)
+        if entry is None:
+            raise MailError(ErrorKind.NOT_FOUND, f"queue_id: {request.queue_id} is not in the ledger")
+        outgoing = () if entry.accounted is Accounted.FOLDER else await self.books.entries(request.queue_id)
+        return GetMessageReply(
+            queue_id=entry.queue_id,
+            stream_sequence=entry.stream_sequence,
+            accounted=entry.accounted,
+            detail=entry.detail,
+            placements=entry.placements,
+            traceparent=entry.traceparent,
+            accepted_ms=entry.accepted_ms,
+            outgoing=outgoing,
+        )
+
+    async def list_queue(self, request: ListQueueRequest) -> ListQueueReply:
+        """What waits to go out, and why it is still here."""
+        return await self.control.list_queue(request)
+
+    async def change_queue(self, request: ChangeQueueRequest) -> ChangeQueueReply:
+        """Retry, hold, release, cancel, bounce."""
+        return await self.control.change_queue(request)

@@ -1,0 +1,281 @@
+"""Outgoing copies from the queue to the remote's reply, and back to their sender."""
+
+import email
+import email.policy
+
+import msgspec
+import pytest
+
+from postbus.contracts.delivery import ChangeQueueRequest, QueueAction, QueueState
+from postbus.contracts.directory import MailboxTarget, Relay, Resolution
+from postbus.contracts.directory import Outcome as Resolved
+from postbus.contracts.events import Envelope, EventType, ForwardPath, MailAccepted, Origin
+from postbus.core.errors import ErrorKind, MailError
+from postbus.core.ids import BlobId, MailboxId
+from postbus.testing.mail import PLAIN, accepted_mail, forward_path
+from postbus.testing.outbound import Outbound
+from postbus.testing.queue import NOW_MS, new_copy, queued_message
+from postbusd.delivery.outbound.entering import Lifetime, plan_outgoing
+from postbusd.delivery.outbound.handing import POSTPONE_MS
+from postbusd.delivery.outbound.queue import NewCopy, Outgoing
+from postbusd.delivery.outbound.scheduler import LEASE_MS, make_batches
+from postbusd.delivery.outbound.values import Outcome
+from postbusd.delivery.settings import DeliverySettings
+
+X, Y = "x@b.example", "y@b.example"
+REFUSED = (Outcome.FAILED, "550 5.1.1 no such user")
+LATER = (Outcome.DEFERRED, "451 4.3.0 later")
+
+
+@pytest.fixture
+def outbound() -> Outbound:
+    return Outbound()
+
+
+async def enter(outbound: Outbound, *copies: NewCopy, queue_id: str = "Q1", **changes: object) -> BlobId:
+    blob_id = await outbound.blobs.put(PLAIN)
+    message = queued_message(queue_id, blob_id=blob_id, blob_octets=len(PLAIN), **changes)
+    await outbound.queue.enter([], [Outgoing(message=message, copies=copies)], NOW_MS)
+    return blob_id
+
+
+def state_of(outbound: Outbound, recipient: str, queue_id: str = "Q1") -> QueueState:
+    return outbound.queue.rows[(queue_id, recipient)].state
+
+
+def event_types(outbound: Outbound) -> list[EventType]:
+    return [event.type for event in outbound.queue.events]
+
+
+async def report_of(outbound: Outbound) -> tuple[MailAccepted, str]:
+    (report,) = outbound.queue.reports.values()
+    return report, (await outbound.blobs.get(report.blob_id)).decode()
+
+
+async def test_a_copy_goes_out_signed_with_its_prefix(outbound: Outbound) -> None:
+    await enter(outbound, new_copy(X))
+    await outbound.work()
+    assert outbound.transmitter.taken[X] == [
+        b"DKIM-Signature: d=ours.example\r\nReceived: from here\r\n" + PLAIN,
+    ]
+    assert state_of(outbound, X) is QueueState.SENT
+    assert event_types(outbound) == [EventType.QUEUED, EventType.DELIVERED]
+    assert outbound.transmitter.hops[0].name == "b.example"
+    assert not outbound.queue.reports
+
+
+async def test_copies_of_a_message_for_one_domain_are_one_transaction(outbound: Outbound) -> None:
+    await enter(outbound, new_copy(X), new_copy(Y), new_copy("z@c.example"))
+    await outbound.work()
+    assert sorted(hop.domain for hop in outbound.transmitter.hops) == ["b.example", "c.example"]
+    assert {name: len(taken) for name, taken in outbound.transmitter.taken.items()} == {X: 1, Y: 1, "z@c.example": 1}
+
+
+async def test_a_smart_host_takes_the_mail_of_its_domain(outbound: Outbound) -> None:
+    outbound.routes.relay = Relay(host="smart.example")
+    await enter(outbound, new_copy(X))
+    await outbound.work()
+    assert outbound.transmitter.hops[0].name == "smart.example:587"
+    assert outbound.routes.asked == ["ours.example"]
+
+
+async def test_a_failing_smart_host_is_told(outbound: Outbound) -> None:
+    outbound.transmitter.relay_failed = True
+    outbound.transmitter.answers = {X: LATER}
+    await enter(outbound, new_copy(X))
+    await outbound.work()
+    assert event_types(outbound) == [EventType.QUEUED, EventType.DEFERRED, EventType.RELAY_FAILURE]
+
+
+async def test_a_refusal_is_answered_by_a_report(outbound: Outbound) -> None:
+    outbound.transmitter.answers = {X: REFUSED}
+    await enter(outbound, new_copy(X), new_copy(Y))
+    await outbound.work()
+    report, text = await report_of(outbound)
+    assert (report.origin, report.envelope.reverse_path) == (Origin.DSN, "")
+    (path,) = report.envelope.forward_paths
+    assert (path.address, path.resolution.outcome) == ("alice@ours.example", Resolved.LATER)
+    parsed = email.message_from_string(text, policy=email.policy.default)
+    assert parsed.get_content_type() == "multipart/report"
+    assert "Final-Recipient: rfc822; x@b.example" in text
+    assert "Status: 5.1.1" in text
+    assert "y@b.example" not in text.partition("message/rfc822")[0].partition("text/rfc822-headers")[0]
+    assert "A plain one" in text
+    assert "Hello there." not in text
+    assert event_types(outbound) == [EventType.QUEUED, EventType.QUEUED, EventType.BOUNCED, EventType.DELIVERED]
+
+
+async def test_ret_full_returns_the_whole_message(outbound: Outbound) -> None:
+    outbound.transmitter.answers = {X: REFUSED}
+    await enter(outbound, new_copy(X), ret="FULL")
+    await outbound.work()
+    assert "Hello there." in (await report_of(outbound))[1]
+
+
+@pytest.mark.parametrize(
+    ("notify", "reverse_path"), [(("NEVER",), "alice@ours.example"), (("SUCCESS", "DELAY"), "a@ours.example"), ((), "")]
+)
+async def test_nobody_is_told_who_does_not_want_it(
+    outbound: Outbound, notify: tuple[str, ...], reverse_path: str
+) -> None:
+    outbound.transmitter.answers = {X: REFUSED}
+    await enter(outbound, new_copy(X, notify=notify, reverse_path=reverse_path))
+    await outbound.work()
+    assert state_of(outbound, X) is QueueState.FAILED
+    assert not outbound.queue.reports
+    assert event_types(outbound)[-1] is EventType.BOUNCED
+
+
+async def test_retries_come_later_each_time_until_the_end() -> None:
+    outbound = Outbound(DeliverySettings(retry_seconds=(60.0, 600.0), queue_lifetime_hours=1))
+    outbound.transmitter.answers = {X: LATER}
+    await enter(outbound, new_copy(X), expires_ms=NOW_MS + 3_600_000)
+    pauses = []
+    for _ in range(20):
+        await outbound.work()
+        row = outbound.queue.rows[("Q1", X)]
+        if row.state is not QueueState.WAITING:
+            break
+        pauses.append((row.due_ms - outbound.clock.now_ms()) / 1000)
+        outbound.clock.advance(pauses[-1])
+    assert 48 <= pauses[0] <= 72
+    assert all(480 <= pause <= 720 for pause in pauses[1:])
+    assert row.state is QueueState.FAILED
+    assert outbound.clock.now_ms() <= NOW_MS + 3_600_000
+    text = (await report_of(outbound))[1]
+    assert "4.4.7" in text or "5.4.7" in text
+    assert "451 4.3.0 later" in text
+
+
+async def test_an_unknown_route_is_no_attempt(outbound: Outbound) -> None:
+    outbound.routes.fail_with = MailError(ErrorKind.UNAVAILABLE, "directory: away")
+    await enter(outbound, new_copy(X))
+    await outbound.work()
+    row = outbound.queue.rows[("Q1", X)]
+    assert (row.attempts, row.due_ms, row.owner) == (0, NOW_MS + POSTPONE_MS, "")
+    assert not outbound.transmitter.hops
+
+
+async def test_a_process_that_dies_before_its_report_costs_one_double_at_most(outbound: Outbound) -> None:
+    await enter(outbound, new_copy(X))
+
+    def die() -> None:
+        raise MailError(ErrorKind.UNAVAILABLE, "the database is gone")
+
+    outbound.transmitter.before_report = die
+    await outbound.work()
+    assert state_of(outbound, X) is QueueState.WAITING
+    outbound.transmitter.before_report = lambda: None
+    other = outbound.new_scheduler("other")
+    await outbound.work(other)
+    assert len(outbound.transmitter.taken[X]) == 1, "the lease protects it"
+    outbound.clock.advance(LEASE_MS / 1000)
+    await outbound.work(other)
+    await outbound.work(other)
+    assert len(outbound.transmitter.taken[X]) == 2
+    assert state_of(outbound, X) is QueueState.SENT
+
+
+async def test_who_lost_its_lease_stops(outbound: Outbound) -> None:
+    await enter(outbound, new_copy(X))
+    await enter(outbound, new_copy(X), queue_id="Q2")
+
+    def steal() -> None:
+        for row in outbound.queue.rows.values():
+            row.owner = "thief"
+
+    outbound.transmitter.before_report = steal
+    await outbound.work()
+    assert len(outbound.transmitter.taken[X]) == 1
+    assert state_of(outbound, X) is QueueState.WAITING
+
+
+async def test_a_destination_has_few_connections() -> None:
+    outbound = Outbound(DeliverySettings(queue_connections_per_destination=2, queue_batch_copies=1))
+    for number in range(5):
+        await enter(outbound, new_copy(X), queue_id=f"Q{number}")
+    now_ms = outbound.clock.now_ms()
+    claimed = await outbound.queue.claim("me", now_ms, now_ms, 5, [])
+    assert [len(batch.copies) for batch in make_batches(claimed, 2)] == [2, 2, 1]
+    await outbound.queue.release("me")
+    for _ in range(3):
+        await outbound.work()
+    assert {row.state for row in outbound.queue.rows.values()} == {QueueState.SENT}
+
+
+async def test_the_administrator_returns_mail_to_its_sender(outbound: Outbound) -> None:
+    outbound.transmitter.answers = {X: LATER}
+    await enter(outbound, new_copy(X), new_copy(Y))
+    await outbound.work()
+    request = ChangeQueueRequest(action=QueueAction.BOUNCE, actor="admin", queue_id="Q1")
+    assert (await outbound.control.change_queue(msgspec.structs.replace(request, dry_run=True))).changed == 1
+    assert state_of(outbound, X) is QueueState.WAITING
+    assert (await outbound.control.change_queue(request)).changed == 1
+    assert state_of(outbound, X) is QueueState.FAILED
+    assert "returned by the administrator" in (await report_of(outbound))[1]
+    assert (await outbound.control.change_queue(request)).changed == 0
+
+
+def remote(address: str) -> ForwardPath:
+    return ForwardPath(
+        address=address, resolution=Resolution(forward_path=address, outcome=Resolved.REMOTE), notify=("DELAY",)
+    )
+
+
+def submitted(*paths: ForwardPath, origin: Origin = Origin.SUBMISSION) -> MailAccepted:
+    mail = accepted_mail("Q1", *paths)
+    return msgspec.structs.replace(
+        mail,
+        origin=origin,
+        envelope=Envelope(reverse_path="alice@ours.example", forward_paths=paths),
+        verdict=msgspec.structs.replace(mail.verdict, author_domain="author.example"),
+    )
+
+
+def plan(mail: MailAccepted) -> Outgoing | None:
+    return plan_outgoing(mail, "<m@x>", "mail.ours.example", Lifetime(hours=120))
+
+
+def test_a_submission_leaves_by_its_authors_domain() -> None:
+    made = plan(submitted(remote(X), forward_path("bob@ours.example", MailboxId("m"))))
+    assert made is not None
+    (copy,) = made.copies
+    assert (copy.recipient, copy.domain, copy.route_domain) == (X, "b.example", "author.example")
+    assert (copy.reverse_path, copy.notify) == ("alice@ours.example", ("DELAY",))
+    assert made.message.expires_ms - made.message.accepted_ms == 5 * 86_400_000
+
+
+def test_a_report_leaves_by_the_mail_host() -> None:
+    made = plan(submitted(remote(X), origin=Origin.DSN))
+    assert made is not None
+    assert made.copies[0].route_domain == "mail.ours.example"
+
+
+def test_mail_from_outside_is_never_relayed() -> None:
+    with pytest.raises(MailError, match="not relayed"):
+        plan(submitted(remote(X), origin=Origin.SMTP))
+
+
+def test_a_lists_copies_are_the_lists_own() -> None:
+    target = MailboxTarget(mailbox_id=MailboxId("m"), address="bob@ours.example")
+    path = ForwardPath(
+        address="team@lists.example",
+        resolution=Resolution(
+            forward_path="team@lists.example",
+            outcome=Resolved.LIST,
+            targets=(target,),
+            remotes=(X, Y),
+            bounce_path="team-bounces@lists.example",
+        ),
+        notify=("SUCCESS",),
+    )
+    made = plan(submitted(path, remote(X), origin=Origin.SUBMISSION))
+    assert made is not None
+    by_recipient = {copy.recipient: copy for copy in made.copies}
+    assert by_recipient[X].reverse_path == "alice@ours.example", "asked for by itself: once, as asked for"
+    listed = by_recipient[Y]
+    assert (listed.reverse_path, listed.route_domain) == ("team-bounces@lists.example", "lists.example")
+    assert listed.notify == ()
+    from_outside = plan(submitted(path, origin=Origin.SMTP))
+    assert from_outside is not None
+    assert len(from_outside.copies) == 2
