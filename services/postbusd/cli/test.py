@@ -30,6 +30,10 @@ FOREIGN_CLIENTS = {
     "swaks": "swaks",
 }
 """Program → Debian package."""
+MAIL_SERVER = "postfix"
+"""Only its programs are wanted: nothing is removed for it, it is not configured and not started."""
+POLICY = Path("/usr/sbin/policy-rc.d")
+"""What says whether a package may start its service; 101 is no."""
 GENERATED = Path("libs/postbus/rpc/gen")
 
 
@@ -108,12 +112,30 @@ def _content(path: Path) -> bytes | None:
 
 
 def _install_clients() -> None:
-    missing = [package for program, package in FOREIGN_CLIENTS.items() if shutil.which(program) is None]
-    if not missing or os.geteuid() != 0 or shutil.which("apt-get") is None:
+    if os.geteuid() != 0 or shutil.which("apt-get") is None:
         return
-    print(f"installing {' '.join(missing)}", flush=True)
+    missing = [package for program, package in FOREIGN_CLIENTS.items() if shutil.which(program) is None]
+    if missing:
+        _install(missing)
+    if shutil.which("smtp-sink") is None:
+        unconfigured = f"{MAIL_SERVER} postfix/main_mailer_type select No configuration\n"
+        subprocess.run(["debconf-set-selections"], input=unconfigured, text=True, capture_output=True, check=False)
+        had_policy = POLICY.exists()
+        if not had_policy:
+            POLICY.write_text("#!/bin/sh\nexit 101\n")
+            POLICY.chmod(0o755)
+        try:
+            _install([MAIL_SERVER])
+        finally:
+            if not had_policy:
+                POLICY.unlink()
+
+
+def _install(packages: Sequence[str]) -> None:
+    print(f"installing {' '.join(packages)}", flush=True)
     environment = {**process_environment(), "DEBIAN_FRONTEND": "noninteractive"}
-    install = ["apt-get", "-o", "DPkg::Lock::Timeout=300", "install", "-y", "-q", "--no-install-recommends", *missing]
+    options = ("-y", "-q", "--no-remove", "--no-install-recommends")
+    install = ["apt-get", "-o", "DPkg::Lock::Timeout=300", "install", *options, *packages]
     for command in (install, ["apt-get", "update", "-q"], install):
         done = subprocess.run(command, env=environment, capture_output=True, check=False)
         if command is install and done.returncode == 0:
