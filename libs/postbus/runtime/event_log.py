@@ -33,15 +33,15 @@ class EventLog:
         self._held: deque[Event] = deque()
         self._arrived = asyncio.Event()
 
-    def note(self, kind: EventType, summary: str, **facts: str) -> None:
-        """Adds an event; `facts` are fields of Event."""
+    def note(self, kind: EventType, summary: str, *, at_ms: int | None = None, **facts: str) -> None:
+        """Adds an event of now or of `at_ms`; `facts` are fields of Event."""
         now_ms = self._clock.now_ms()
         trace = current_trace()
         self._held.append(
             Event(
                 event_id=new_uuid7(now_ms),
                 type=kind,
-                at_ms=now_ms,
+                at_ms=now_ms if at_ms is None else at_ms,
                 service=self._service,
                 summary=summary,
                 traceparent=trace.format() if trace else "",

@@ -54,9 +54,7 @@ class MemoryQueue:
 
     async def list_queue(self, request: ListQueueRequest) -> ListQueueReply:
         """One page in the order of (queue_id, recipient)."""
-        found = sorted(
-            (entry for entry in self.entries if self._is_wanted(entry, request)), key=_key
-        )
+        found = sorted((entry for entry in self.entries if self._is_wanted(entry, request)), key=_key)
         rest = [entry for entry in found if _key(entry) > request.after]
         page = rest[: request.limit]
         return ListQueueReply(

@@ -225,6 +225,7 @@ def _note_accepted(conversation: Conversation, accepted: MailAccepted) -> None:
     conversation.site.events.note(
         EventType.RECEIVED,
         "message received",
+        at_ms=accepted.accepted_ms,
         queue_id=accepted.queue_id,
         reverse_path=accepted.envelope.reverse_path,
         forward_path=", ".join(path.address for path in accepted.envelope.forward_paths[:10]),

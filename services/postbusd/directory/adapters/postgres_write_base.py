@@ -41,10 +41,11 @@ SELECT local_part, kind FROM directory.address_claim WHERE domain = $1 AND local
 ORDER BY length(local_part) LIMIT 1
 """
 _TIES_OF_MAILBOX = """
-SELECT 'alias ' || local_part || '@' || domain AS line, 1 AS rank FROM directory.alias WHERE mailbox_id = $1
-UNION ALL
-SELECT 'catch-all entry of ' || domain, 2 FROM directory.catch_all WHERE mailbox_id = $1
-ORDER BY rank, line COLLATE "C"
+SELECT line FROM (
+    SELECT 'alias ' || local_part || '@' || domain AS line, 1 AS rank FROM directory.alias WHERE mailbox_id = $1
+    UNION ALL
+    SELECT 'catch-all entry of ' || domain, 2 FROM directory.catch_all WHERE mailbox_id = $1
+) ties ORDER BY rank, line COLLATE "C"
 """
 _END_MAILBOX = """
 WITH gone AS (DELETE FROM directory.mailbox WHERE mailbox_id = $1 RETURNING mailbox_id, local_part, domain)
