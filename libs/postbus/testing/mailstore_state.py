@@ -24,7 +24,6 @@ from postbus.mailstore.values import (
     ViewRow,
 )
 
-
 OperationResult = AppendResult | CopyResult | StoreResult
 
 
