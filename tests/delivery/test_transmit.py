@@ -1,6 +1,7 @@
 """The transmitter on mail servers in memory: every message is reported once, whatever the servers do."""
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 import msgspec
 import pytest
@@ -401,3 +402,18 @@ async def test_an_mx_that_refuses_starttls_gets_plain_text_on_the_same_connectio
     peer = FakePeer(extensions=WITH_TLS, rules={"STARTTLS": "454 4.7.0 no certificate today"})
     assert (await Trial(peer).send_one(make_message())).outcome is Outcome.SENT
     assert peer.connections == 1
+
+
+def test_a_ca_file_that_can_not_be_read_is_told_at_the_start(tmp_path: Path) -> None:
+    wrong = tmp_path / "ca.pem"
+    wrong.write_text("no certificate")
+    for path in (wrong, tmp_path / "absent.pem"):
+        with pytest.raises(MailError, match="relay_ca_file") as caught:
+            SmtpTransmitter(
+                resolver=FakeResolver(),
+                settings=DeliverySettings(relay_ca_file=str(path)),
+                clock=SystemClock(),
+                mail_host="mail.demo.example",
+                registry=CollectorRegistry(),
+            )
+        assert caught.value.kind is ErrorKind.INVALID
