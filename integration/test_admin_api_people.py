@@ -4,9 +4,10 @@ import contextlib
 import http.client
 import imaplib
 import json
+import smtplib
 import time
 import urllib.parse
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -222,9 +223,60 @@ def test_a_trace_and_the_events_tell_of_a_delivery(people: Platform) -> None:
     assert (message["accounted"], message["story_cut"]) == ("folder", False)
 
 
-def test_an_empty_queue_and_a_domains_dns(people: Platform) -> None:
-    assert run_json(people, "queue", "list", "--domain", "nowhere.example")["entries"] == []
+def test_the_queue_says_why_mail_waits_and_obeys(people: Platform, client: Client) -> None:
+    run(people, "domain", "add", "waits.example")
+    run(people, "mailbox", "add", "kim@waits.example", "--password", PASSWORD)
+    run(people, "domain", "set", "waits.example", "--relay", "127.0.0.1:1", "--relay-security", "none")
+    with smtplib.SMTP_SSL(people.host, people.port("submissions"), context=people.tls(), timeout=20) as smtp:
+        smtp.login("kim@waits.example", PASSWORD)
+        message = "From: kim@waits.example\r\nMessage-ID: <waits@waits.example>\r\n\r\nHello.\r\n"
+        smtp.sendmail("kim@waits.example", ["a@far.example", "b@near.example"], message)
+    first, _ = wait_copies(people, lambda copy: copy["attempts"] == 1)
+    assert (first["state"], first["next_hop"], first["recipient"]) == ("waiting", "127.0.0.1:1", "a@far.example")
+    queue_id = first["queue_id"]
+    assert "refused" in run(people, "queue", "list", "--domain", "far.example").lower()
+    assert "nothing to show" in run(people, "queue", "list", "--domain", "nowhere.example")
     assert "nothing to change" in run(people, "queue", "retry", "--domain", "nowhere.example")
+    assert run(people, "queue", "hold", queue_id) == "2 copies are held\n"
+    assert [copy["state"] for copy in run_json(people, "queue", "show", queue_id)] == ["held", "held"]
+    assert "2 copies" in run(people, "queue", "release", queue_id)
+    wait_copies(people, lambda copy: copy["attempts"] == 2)
+    assert run(people, "queue", "cancel", queue_id, "--domain", "far.example") == "1 copy was cancelled\n"
+    status, done = client.ask("POST", "/api/v1/queue/actions", {"action": "bounce", "queue_id": queue_id})
+    assert (status, done) == (200, {"changed": 1, "busy": 0, "dry_run": False})
+    text = run(people, "trace", queue_id)
+    assert "for a@far.example: cancelled, tried 2 times" in text
+    assert "for b@near.example: failed" in text
+    types = [event["type"] for event in run_json(people, "trace", queue_id)["story"]]
+    assert types[0] == "received"
+    assert {"queued", "deferred", "relay_failure"} <= set(types)
+    assert "b@near.example" in wait_dsn(people)
+
+
+def wait_copies(platform: Platform, wanted: Callable[[Any], bool]) -> list[Any]:
+    """The copies of waits.example's message once all are as wanted and at rest."""
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while time.monotonic() < deadline:
+        entries = run_json(platform, "queue", "list")["entries"]
+        copies = [copy for copy in entries if copy["reverse_path"] == "kim@waits.example"]
+        if len(copies) == 2 and all(map(wanted, copies)):
+            return copies
+        time.sleep(0.1)
+    raise AssertionError(copies)
+
+
+def wait_dsn(platform: Platform) -> str:
+    """The first message of kim@waits.example: a DSN."""
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    with imaplib.IMAP4_SSL(platform.host, platform.port("imaps"), ssl_context=platform.tls(), timeout=20) as imap:
+        imap.login("kim@waits.example", PASSWORD)
+        while imap.select("INBOX", readonly=True)[1] == [b"0"] and time.monotonic() < deadline:
+            time.sleep(0.1)
+        answer: Any = imap.fetch("1", "(BODY.PEEK[])")[1]
+        return bytes(answer[0][1]).decode()
+
+
+def test_what_a_domain_needs_in_dns(people: Platform) -> None:
     records = run_json(people, "domain", "dns", DOMAIN)["records"]
     assert {"MX", "TXT"} <= {record["type"] for record in records}
     zone = run(people, "domain", "dns", DOMAIN, "--zone")

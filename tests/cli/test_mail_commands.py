@@ -25,6 +25,7 @@ from postbusd.cli.main import main
 from postbusd.cli.objects import Session, UsageError
 from postbusd.cli.queue_view import explain, format_queue
 from postbusd.cli.times import format_time
+from postbusd.cli.trace import format_message
 
 ONE = QueueId("01JQZ8Y6KX4M2N3P5R7S9T0VWX")
 TWO = QueueId("01JQZ8Y6KX4M2N3P5R7S9T0VWY")
@@ -187,11 +188,15 @@ def make_story() -> list[Event]:
 
 
 async def test_a_trace_tells_the_story_by_time(
-    session: Session, installation: FakeInstallation, capsys: pytest.CaptureFixture[str]
+    session: Session,
+    installation: FakeInstallation,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     placement = Placement(mailbox_id=MailboxId("m"), address="kim@demo.example", folder="INBOX", uid=7)
     installation.queue.messages[ONE] = msgspec.structs.replace(make_message(ONE), placements=(placement,))
     await installation.store.add_events(make_story())
+    monkeypatch.setattr("time.time_ns", lambda: NOW_MS * 1_000_000)
     assert main(["trace", ONE]) == 0
     head, story, where = capsys.readouterr().out.split("\n\n")
     assert head.splitlines()[0] == f"{ONE}: in the outbound queue, or sent from there"
@@ -203,7 +208,8 @@ async def test_a_trace_tells_the_story_by_time(
     assert "451 \ufffd[2J later" in lines[3]
     assert "forward path" not in lines[3]
     assert "INBOX of kim@demo.example (UID 7)" in where
-    assert f"next try {format_time(1_790_000_900_000)}" in where
+    assert f"for a@far.example: waiting, tried once, next try {format_time(1_790_000_900_000)} (in " in where
+    assert "  mx.far.example said: 451 4.7.1 come back later" in where
     assert "for b@near.example: waiting, not tried yet" in where
 
 
@@ -218,6 +224,30 @@ async def test_a_trace_of_what_delivery_has_not_seen(
     assert json.loads(capsys.readouterr().out)["accounted"] is None
     assert main(["trace", "1" * 26]) == 1
     assert capsys.readouterr().err == "postbus trace: queue_id: no such message\n"
+
+
+def test_a_trace_says_of_each_copy_what_comes_next() -> None:
+    copies = [
+        make_entry(ONE, "a@x.example", state=QueueState.HELD, last_reply=""),
+        make_entry(ONE, "b@x.example", state=QueueState.SENT, attempts=2),
+        make_entry(ONE, "c@x.example", due_ms=NOW_MS, attempts=0),
+    ]
+    message = {
+        "queue_id": ONE,
+        "accounted": "queued",
+        "detail": "a note",
+        "accepted_ms": 0,
+        "placements": [],
+        "outgoing": msgspec.to_builtins(copies),
+        "story": [],
+        "story_cut": True,
+    }
+    text = format_message(message, NOW_MS)
+    assert "note a note" in text
+    assert "longer than what is shown" in text
+    assert "for a@x.example: held, tried once, until an administrator releases it [TLSv1.3" in text
+    assert f"for b@x.example: sent, tried 2 times, ended {format_time(1_790_000_900_000)}" in text
+    assert "for c@x.example: waiting, not tried yet, is tried now" in text
 
 
 async def test_events_are_listed_and_narrowed(

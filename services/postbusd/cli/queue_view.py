@@ -35,18 +35,18 @@ def format_queue(value: Any, now_ms: int) -> str:
 
 def explain(entry: Any, now_ms: int) -> str:
     """Why a copy is still here, or how it ended."""
-    said = _said(entry)
+    words = said(entry)
     state = entry["state"]
     if state == "held":
-        return "held by an administrator" + (f"; before: {said}" if said else "")
+        return "held by an administrator" + (f"; before: {words}" if words else "")
     if state != "waiting":
-        return said or state
+        return words or state
     if entry["due_ms"] > now_ms:
         when = f"next try in {format_span(entry['due_ms'] - now_ms)}"
-        return f"{when}: {said}" if said else when
+        return f"{when}: {words}" if words else when
     if entry["attempts"] == 0:
         return "just taken, is tried now"
-    return f"is tried now; before: {said}" if said else "is tried now"
+    return f"is tried now; before: {words}" if words else "is tried now"
 
 
 def format_entry(entry: Any, now_ms: int) -> str:
@@ -89,7 +89,7 @@ def _copies(number: int) -> str:
     return "1 copy" if number == 1 else f"{number} copies"
 
 
-def _said(entry: Any) -> str:
+def said(entry: Any) -> str:
     """`mx.far.example said: 451 later`."""
     if not entry["last_reply"]:
         return ""

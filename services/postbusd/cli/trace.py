@@ -7,7 +7,7 @@ from typing import Any
 from postbusd.cli.api import path_of
 from postbusd.cli.common import add_data_dir, clean
 from postbusd.cli.objects import Session, Subparsers, run_action, show
-from postbusd.cli.queue_view import explain
+from postbusd.cli.queue_view import said
 from postbusd.cli.times import format_span, format_time
 
 ENDS = {
@@ -39,7 +39,8 @@ def format_message(message: Any, now_ms: int) -> str:
     """Head, story, and where the copies are."""
     blocks = ["\n".join(_head(message, now_ms))]
     if message["story"]:
-        blocks.append("\n".join(line for event in message["story"] for line in _event_lines(event)))
+        told: set[str] = set()
+        blocks.append("\n".join(line for event in message["story"] for line in _event_lines(event, told)))
     where = _places(message, now_ms)
     if where:
         blocks.append("\n".join(["Where it is:", *[f"  {line}" for line in where]]))
@@ -65,17 +66,20 @@ def _message_id(message: Any) -> str:
     return next((text for text in named if text), "")
 
 
-def _event_lines(event: Any) -> list[str]:
-    """One line, and what it does not say below it."""
+def _event_lines(event: Any, told: set[str]) -> list[str]:
+    """One line, and below it what neither it nor an earlier event says; `told` grows."""
     at = format_time(event["at_ms"], milliseconds=True)
-    first = f"{at}  {event['service']:<11} {event['type']:<11} {event['summary']}"
-    told = event["summary"]
+    summary = event["summary"]
     more = []
     for name in _DETAILS:
         value = event[name]
-        if value and value not in told:
-            more.append(f"{value}" if name == "detail" else f"{name.replace('_', ' ')} {value}")
-    lines = [first] if not more else [first, f"{'':23}  {'; '.join(more)}"]
+        fact = str(value) if name == "detail" else f"{name.replace('_', ' ')} {value}"
+        if value and value not in summary and (name == "detail" or fact not in told):
+            more.append(fact)
+            told.add(fact)
+    lines = [f"{at}  {event['service']:<11} {event['type']:<13} {summary}"]
+    if more:
+        lines.append(f"{'':23}  {'; '.join(more)}")
     return [clean(line.rstrip()) for line in lines]
 
 
@@ -83,14 +87,25 @@ def _places(message: Any, now_ms: int) -> list[str]:
     """Its copies: in folders, and on the way."""
     lines = [f"{each['folder']} of {each['address']} (UID {each['uid']})" for each in message["placements"]]
     for copy in message["outgoing"]:
-        text = f"for {copy['recipient']}: {copy['state']}, {_tries(copy['attempts'])}; {explain(copy, now_ms)}"
-        if copy["state"] == "waiting":
-            text += f"; next try {format_time(copy['due_ms'])}, given up {format_time(copy['expires_ms'])}"
-        elif copy["state"] != "held":
-            text += f"; {format_time(copy['due_ms'])}"
-        lines.append(f"{text} [{copy['tls']}]" if copy["tls"] else text)
+        tls = f" [{copy['tls']}]" if copy["tls"] else ""
+        lines.append(
+            f"for {copy['recipient']}: {copy['state']}, {_tries(copy['attempts'])}, {_when(copy, now_ms)}{tls}"
+        )
+        if copy["last_reply"]:
+            lines.append(f"  {said(copy)}")
     return [clean(line) for line in lines]
 
 
+def _when(copy: Any, now_ms: int) -> str:
+    if copy["state"] == "held":
+        return "until an administrator releases it"
+    if copy["state"] != "waiting":
+        return f"ended {format_time(copy['due_ms'])}"
+    if copy["due_ms"] <= now_ms:
+        return "is tried now"
+    next_try = f"next try {format_time(copy['due_ms'])} (in {format_span(copy['due_ms'] - now_ms)})"
+    return f"{next_try}, given up {format_time(copy['expires_ms'])}"
+
+
 def _tries(number: int) -> str:
-    return "not tried yet" if number == 0 else f"tried {number} time{'s' if number != 1 else ''}"
+    return "not tried yet" if number == 0 else f"tried {'once' if number == 1 else f'{number} times'}"
