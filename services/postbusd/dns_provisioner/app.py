@@ -16,7 +16,9 @@ from postbus.runtime.service import Context, ServiceSpec
 from postbusd.dns_provisioner.settings import DnsProvisionerSettings
 
 if TYPE_CHECKING:
+    from postbus.runtime.dns import DnsResolver
     from postbusd.dns_provisioner.provisioner import CertificateProvisioner
+    from postbusd.dns_provisioner.service import DnsProvisionerService
 
 log = logging.getLogger(__name__)
 
@@ -25,18 +27,26 @@ class RunningDnsProvisioner:
     """What the process holds."""
 
     def __init__(
-        self, context: Context, settings: DnsProvisionerSettings, provisioner: "CertificateProvisioner"
+        self,
+        context: Context,
+        settings: DnsProvisionerSettings,
+        *,
+        provisioner: "CertificateProvisioner",
+        service: "DnsProvisionerService",
+        resolver: "DnsResolver",
     ) -> None:
         self._context = context
         self._settings = settings
         self._provisioner = provisioner
+        self._service = service
+        self._resolver = resolver
         self._unannounced = 0
         """The revision that nobody was told of yet."""
 
     @property
-    def port(self) -> "CertificateProvisioner":
+    def port(self) -> "DnsProvisionerService":
         """The implementation of the contract."""
-        return self._provisioner
+        return self._service
 
     async def start(self) -> None:
         """Makes the CA and the first certificate, then keeps an eye on them."""
@@ -46,7 +56,8 @@ class RunningDnsProvisioner:
         self._context.spawn("renew", self._keep_fresh)
 
     async def drain(self) -> None:
-        """Nothing listens here, and a renewal is one transaction."""
+        """Nothing listens here, and a renewal is one transaction; look-ups under way end."""
+        await self._resolver.close()
 
     async def _keep_fresh(self) -> None:
         while True:
@@ -80,13 +91,26 @@ class RunningDnsProvisioner:
 
 async def build(context: Context, settings: DnsProvisionerSettings) -> RunningDnsProvisioner:
     """Puts the service together; cryptography is imported only here."""
+    from postbus.runtime.dns import DnsResolver
     from postbus.runtime.sealing import Sealer, read_master_key
     from postbusd.dns_provisioner.adapters.postgres import PostgresCertificateStore
+    from postbusd.dns_provisioner.adapters.postgres_dkim import PostgresDkimKeyStore
+    from postbusd.dns_provisioner.keyring import DkimKeyring
+    from postbusd.dns_provisioner.planner import DomainPlanner
     from postbusd.dns_provisioner.provisioner import CertificateProvisioner
+    from postbusd.dns_provisioner.service import DnsProvisionerService
 
     store = PostgresCertificateStore(context.postgres)
     sealer = Sealer(read_master_key(Path(context.runtime.secrets_dir)))
-    provisioner = CertificateProvisioner(store, sealer, context.clock, context.runtime.mail_host, settings)
+    mail_host = context.runtime.mail_host
+    provisioner = CertificateProvisioner(store, sealer, context.clock, mail_host, settings)
+    directory = context.rpc.directory
+    keyring = DkimKeyring(PostgresDkimKeyStore(context.postgres), sealer, directory)
+    # No cache: whoever compares has just changed something.
+    resolver = DnsResolver(
+        context.runtime.resolver, timeout_seconds=settings.dns_seconds, clock=context.clock, max_entries=0
+    )
+    service = DnsProvisionerService(provisioner, keyring, DomainPlanner(keyring, directory, resolver, mail_host))
 
     Gauge(
         "postbus_dns_provisioner_certificate_not_after_seconds",
@@ -98,7 +122,7 @@ async def build(context: Context, settings: DnsProvisionerSettings) -> RunningDn
         await store.load_revision()
 
     context.add_check("database", check_database)
-    return RunningDnsProvisioner(context, settings, provisioner)
+    return RunningDnsProvisioner(context, settings, provisioner=provisioner, service=service, resolver=resolver)
 
 
 SPEC = ServiceSpec(name="dns-provisioner", settings=DnsProvisionerSettings, build=build)

@@ -1,4 +1,4 @@
-"""dns-provisioner's port: makes, renews and hands out certificates; replicas agree through the store."""
+"""Certificates: made, renewed and handed out; replicas agree through the store."""
 
 import ipaddress
 import logging
@@ -33,7 +33,7 @@ def _canonical(name: str) -> str:
 
 
 class CertificateProvisioner:
-    """Implements `postbus.contracts.dns_provisioner.DnsProvisioner`."""
+    """Implements `postbus.contracts.dns_provisioner.CertificateSource`."""
 
     def __init__(
         self, store: CertificateStore, sealer: Sealer, clock: Clock, mail_host: str, settings: DnsProvisionerSettings

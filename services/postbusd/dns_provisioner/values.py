@@ -1,6 +1,8 @@
-"""What dns-provisioner keeps: a private CA and server certificates, their keys sealed."""
+"""What dns-provisioner keeps: a private CA, server certificates and DKIM keys, the private ones sealed."""
 
 import msgspec
+
+from postbus.contracts.dns_provisioner import DkimAlgorithm
 
 
 class SealedPair(msgspec.Struct, frozen=True, kw_only=True):
@@ -29,3 +31,28 @@ class KeyPair(msgspec.Struct, frozen=True, kw_only=True):
     certificate_pem: bytes
     key_pem: bytes
     not_after_ms: int
+
+
+class SealedDkimKey(msgspec.Struct, frozen=True, kw_only=True):
+    """A DKIM key as it is stored."""
+
+    domain: str
+    selector: str
+    algorithm: DkimAlgorithm
+    key_sealed: bytes
+    """PKCS #8 PEM, bound to `seal_owner`."""
+    public_key: bytes
+    """What p= of its record says, decoded."""
+
+    @property
+    def seal_owner(self) -> str:
+        """What the sealed key is bound to."""
+        return f"dkim:{self.domain}:{self.selector}"
+
+
+class PublicDkimKey(msgspec.Struct, frozen=True, kw_only=True):
+    """What the DNS is told of a key."""
+
+    selector: str
+    algorithm: DkimAlgorithm
+    public_key: bytes
