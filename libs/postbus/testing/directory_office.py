@@ -1,10 +1,18 @@
 """The administrator's commands over a directory in memory or another: short ways to put things; what was told."""
 
+import contextlib
+from collections.abc import Iterator
+
+import pytest
+
 from postbus.contracts.directory import (
     Alias,
+    DeleteReply,
+    DeleteRequest,
     Domain,
     Group,
     MailingList,
+    ObjectRequest,
     Owner,
     PutAliasReply,
     PutAliasRequest,
@@ -23,6 +31,7 @@ from postbus.contracts.directory import (
     User,
 )
 from postbus.contracts.events import DirectoryChanged
+from postbus.core.errors import ErrorKind, MailError
 from postbus.runtime.sealing import Sealer
 from postbus.testing.directory import KEYS, ManualClock, MemoryAccounts, MemoryDirectory, PlainHasher
 from postbusd.directory.administration import Administration, Tools
@@ -33,6 +42,15 @@ ADMIN = "admin"
 PASSWORD = "secret"  # noqa: S105  for tests
 
 
+@contextlib.contextmanager
+def refused(kind: ErrorKind, detail: str) -> Iterator[None]:
+    """The block must raise a MailError of this kind whose detail begins with `detail`: a field, perhaps a reason."""
+    with pytest.raises(MailError) as caught:
+        yield
+    assert caught.value.kind is kind, caught.value
+    assert caught.value.detail.startswith(detail), caught.value
+
+
 class Office:
     """An administrator at work; names are as he types them."""
 
@@ -41,6 +59,7 @@ class Office:
         self.repository = repository or self.memory
         self.accounts = MemoryAccounts()
         self.hasher = PlainHasher()
+        self.keys = KEYS
         self.told: list[DirectoryChanged] = []
         tools = Tools(
             repository=self.repository,
@@ -105,6 +124,21 @@ class Office:
         """A list."""
         wanted = MailingList(address=address, members=members, active=active, members_only=members_only)
         return await self.administration.put_list(PutListRequest(list=wanted, actor=ADMIN))
+
+    async def delete(self, noun: str, name: str, *, dry_run: bool = False) -> tuple[str, ...]:
+        """Any object; the lines of the reply."""
+        method = getattr(self.administration, f"delete_{noun}")
+        reply: DeleteReply = await method(DeleteRequest(name=name, actor=ADMIN, dry_run=dry_run))
+        return reply.deleted
+
+    async def get(self, noun: str, name: str) -> object:
+        """Any object."""
+        found: object = await getattr(self.administration, f"get_{noun}")(ObjectRequest(name=name, actor=ADMIN))
+        return found
+
+    async def trace(self) -> tuple[int, int]:
+        """Revision and number of changes told: what a write that changes nothing leaves as it is."""
+        return await self.repository.revision(), len(self.told)
 
     async def _hear(self, changed: DirectoryChanged) -> None:
         self.told.append(changed)

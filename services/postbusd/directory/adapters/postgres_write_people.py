@@ -49,7 +49,7 @@ SELECT $1, user_id FROM directory.user_account WHERE username = ANY($2::text[])
 """
 _OWNED = """
 SELECT local_part || '@' || domain AS address, count(*) OVER () AS total FROM directory.mailbox
-WHERE owner_user = $1 OR owner_group = $1 ORDER BY address COLLATE "C" LIMIT $2
+WHERE owner_user = $1 OR owner_group = $1 ORDER BY (local_part || '@' || domain) COLLATE "C" LIMIT $2
 """
 
 

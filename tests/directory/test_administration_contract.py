@@ -1,0 +1,41 @@
+"""The administrator's commands over the fake; integration/test_directory_postgres.py runs them over Postgres."""
+
+import pytest
+
+from postbus.testing.directory_office import Office
+from postbus.testing.directory_office_addresses import AliasCommandsContract, ListCommandsContract
+from postbus.testing.directory_office_contract import DomainCommandsContract, MailboxCommandsContract
+from postbus.testing.directory_office_people import AppCommandsContract, GroupCommandsContract, UserCommandsContract
+
+
+@pytest.fixture
+def office() -> Office:
+    return Office()
+
+
+class TestDomains(DomainCommandsContract):
+    pass
+
+
+class TestMailboxes(MailboxCommandsContract):
+    pass
+
+
+class TestUsers(UserCommandsContract):
+    pass
+
+
+class TestGroups(GroupCommandsContract):
+    pass
+
+
+class TestApps(AppCommandsContract):
+    pass
+
+
+class TestAliases(AliasCommandsContract):
+    pass
+
+
+class TestLists(ListCommandsContract):
+    pass
