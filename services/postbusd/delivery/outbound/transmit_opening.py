@@ -64,7 +64,10 @@ class Opener:
             await begin(dialogue)
         except SessionError as error:
             error.spoke = dialogue.spoke
-            await dialogue.quit()
+            if isinstance(error, NoTlsError):
+                dialogue.abort()  # nobody knows what the peer would take a QUIT for
+            else:
+                await dialogue.quit()
             raise
         except BaseException:
             dialogue.abort()
