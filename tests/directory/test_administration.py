@@ -157,5 +157,5 @@ async def test_events_tell_who_and_what_but_no_secret(office: Office) -> None:
 
     await office.repository.relay_outbox(10, publish)
     assert "mailbox kim@example.org set by admin" in told[0]
-    assert "quota_octets=5, password" in told[0]
+    assert "quota_octets=5, new password" in told[0]
     assert "very secret" not in told[0]

@@ -40,7 +40,7 @@ async def events_of(office: Office) -> list[Event]:
     async def publish(events: Sequence[Event]) -> None:
         told.extend(events)
 
-    await office.repository.relay_outbox(1000, publish)
+    await office.repository.relay_outbox(10_000, publish)
     return told
 
 

@@ -27,7 +27,7 @@ WILDCARD = "*"
 
 _LOCAL_PART = re.compile(r"[a-z0-9-]+(\.[a-z0-9-]+)*\Z")
 _ALIAS_LOCAL_PART = re.compile(r"[a-z0-9_*-]+(\.[a-z0-9_*-]+)*\Z")
-_PLAIN_NAME = re.compile(r"(?=.*[a-z0-9])[a-z0-9._+-]+\Z")
+_PLAIN_NAME = re.compile(r"(?=.*[a-z0-9-])[a-z0-9._+-]+\Z")
 _APP_NAME = re.compile(r"[a-z0-9-]+\Z")
 _UPPER_TO_LOWER = {ord(letter): letter.lower() for letter in "ABCDEFGHIJKLMNOPQRSTUVWXYZ"}
 

@@ -74,16 +74,19 @@ class Desk:
             await self._announce(deleted, addresses=addresses, domains=domains)
         return DeleteReply(deleted=deleted.lines)
 
-    async def _hash_if_new(self, username: str, password: str | None) -> StoredPassword | None:
-        """What to store; of a password that the user has already the same again, so that a repeat changes nothing."""
+    async def _hash_if_new(self, username: str, password: str | None) -> tuple[StoredPassword | None, tuple[str, ...]]:
+        """What to store, and what the event tells of it.
+
+        Of a password that the user has already it is the same again, so that a repeat changes nothing.
+        """
         if password is None:
-            return None
+            return None, ()
         prepared = check_new_password(password)
         tag = self._tools.keys.tag(prepared)
         stored = await self._repository.load_password(username)
         if stored is not None and await self._tools.hasher.verify(stored.secret_hash, prepared):
-            return msgspec.structs.replace(stored, tag=tag)
-        return StoredPassword(secret_hash=await self._tools.hasher.hash(prepared), tag=tag)
+            return msgspec.structs.replace(stored, tag=tag), ()
+        return StoredPassword(secret_hash=await self._tools.hasher.hash(prepared), tag=tag), ("new password",)
 
     def _event(self, summary: str, facts: Sequence[str] = (), *, domain: str = "", mailbox: str = "") -> Event:
         trace = current_trace()

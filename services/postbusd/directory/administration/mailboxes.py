@@ -46,10 +46,11 @@ class Mailboxes(Desk):
         require_superadmin(request.actor)
         address = check_mailbox_address(request.address, of_app=True)
         _check_quota(request.quota_octets)
+        password, told = await self._hash_if_new(str(address), request.password)
         change = MailboxChange(
             address=address,
             new_id=None,
-            password=await self._hash_if_new(str(address), request.password),
+            password=password,
             active=request.active,
             quota_octets=request.quota_octets,
             owner=_check_owner(request.owner) if request.owner is not None else None,
@@ -60,7 +61,7 @@ class Mailboxes(Desk):
         if place.mailbox is None:
             change = msgspec.structs.replace(change, new_id=new_mailbox_id(self._tools.clock.now_ms()))
         await self._tools.accounts.ensure_mailbox(change.new_id or decided.mailbox_id)
-        written = await self._repository.put_mailbox(change, self._mailbox_event(change, request.actor))
+        written = await self._repository.put_mailbox(change, self._mailbox_event(change, request.actor, told))
         await self._announce(written, addresses=[str(address)])
         mailbox = (await self._with_usage([written.object]))[0]
         return PutMailboxReply(mailbox=mailbox, created=written.created)
@@ -95,13 +96,14 @@ class Mailboxes(Desk):
         used = await self._tools.accounts.usage([each.mailbox_id for each in mailboxes])
         return tuple(msgspec.structs.replace(each, used_octets=used.get(each.mailbox_id, 0)) for each in mailboxes)
 
-    def _mailbox_event(self, change: MailboxChange, actor: str) -> Event:
+    def _mailbox_event(self, change: MailboxChange, actor: str, told: Sequence[str]) -> Event:
         address = str(change.address)
         facts = [f"owner={change.owner.kind.value} {change.owner.name}"] if change.owner is not None else []
         facts += [f"active={word(change.active)}"] if change.active is not None else []
         facts += [f"quota_octets={change.quota_octets or 'unlimited'}"] if change.quota_octets is not None else []
-        facts += ["password"] if change.password is not None else []
-        return self._event(f"mailbox {address} set by {actor}", facts, domain=change.address.domain, mailbox=address)
+        return self._event(
+            f"mailbox {address} set by {actor}", [*facts, *told], domain=change.address.domain, mailbox=address
+        )
 
 
 def _check_quota(quota_octets: int | None) -> None:

@@ -26,9 +26,8 @@ class Users(Desk):
             display_name=check_display_name(request.user.display_name),
             active=request.user.active,
         )
-        password = await self._hash_if_new(user.username, request.password)
-        facts = [f"active={word(user.active)}"] + (["password"] if password is not None else [])
-        event = self._event(f"user {user.username} set by {request.actor}", facts)
+        password, told = await self._hash_if_new(user.username, request.password)
+        event = self._event(f"user {user.username} set by {request.actor}", [f"active={word(user.active)}", *told])
         written = await self._repository.put_user(UserChange(user=user, password=password), event)
         await self._announce(written)
         return PutUserReply(user=written.object, created=written.created)

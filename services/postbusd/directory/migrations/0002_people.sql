@@ -88,6 +88,7 @@ CREATE TABLE directory.alias (
     PRIMARY KEY (domain, local_part)
 );
 CREATE INDEX alias_wildcard ON directory.alias (domain, anchor) WHERE wildcard;
+CREATE INDEX alias_address ON directory.alias ((local_part || '@' || domain) COLLATE "C");
 CREATE INDEX alias_mailbox ON directory.alias (mailbox_id);
 COMMENT ON COLUMN directory.alias.literal_characters IS 'The more, the more specific a wildcard is.';
 COMMENT ON COLUMN directory.alias.anchor IS
