@@ -1,5 +1,6 @@
 """Outgoing copies from the queue to the remote's reply, and back to their sender."""
 
+import asyncio
 import email
 import email.policy
 
@@ -15,9 +16,9 @@ from postbus.core.ids import BlobId, MailboxId
 from postbus.testing.mail import PLAIN, accepted_mail, forward_path
 from postbus.testing.outbound import Outbound
 from postbus.testing.queue import NOW_MS, new_copy, queued_message
-from postbusd.delivery.outbound.entering import Lifetime, plan_outgoing
+from postbusd.delivery.outbound.entering import Lifetime, outgoing_prefix, plan_outgoing
 from postbusd.delivery.outbound.handing import POSTPONE_MS
-from postbusd.delivery.outbound.queue import NewCopy, Outgoing
+from postbusd.delivery.outbound.queue import NewCopy, Outcomes, Outgoing
 from postbusd.delivery.outbound.scheduler import LEASE_MS, make_batches
 from postbusd.delivery.outbound.values import Outcome
 from postbusd.delivery.settings import DeliverySettings
@@ -160,7 +161,7 @@ async def test_a_process_that_dies_before_its_report_costs_one_double_at_most(ou
     await enter(outbound, new_copy(X))
 
     def die() -> None:
-        raise MailError(ErrorKind.UNAVAILABLE, "the database is gone")
+        raise asyncio.CancelledError
 
     outbound.transmitter.before_report = die
     await outbound.work()
@@ -174,6 +175,35 @@ async def test_a_process_that_dies_before_its_report_costs_one_double_at_most(ou
     await outbound.work(other)
     assert len(outbound.transmitter.taken[X]) == 2
     assert state_of(outbound, X) is QueueState.SENT
+
+
+async def test_an_outcome_waits_for_the_database(outbound: Outbound, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("postbusd.delivery.outbound.handing.COMMIT_PAUSE_SECONDS", 0)
+    await enter(outbound, new_copy(X))
+    finish, failures = outbound.queue.finish, iter([True, True, False])
+
+    async def finish_at_last(owner: str, outcomes: Outcomes) -> bool:
+        if next(failures):
+            raise MailError(ErrorKind.UNAVAILABLE, "database: away")
+        return await finish(owner, outcomes)
+
+    monkeypatch.setattr(outbound.queue, "finish", finish_at_last)
+    await outbound.work()
+    assert state_of(outbound, X) is QueueState.SENT
+    assert len(outbound.transmitter.taken[X]) == 1
+
+
+async def test_what_was_not_begun_is_due_again(outbound: Outbound) -> None:
+    await enter(outbound, new_copy(X))
+    await enter(outbound, new_copy(X), queue_id="Q2")
+
+    def steal_first() -> None:
+        outbound.queue.rows[("Q1", X)].owner = "thief"
+
+    outbound.transmitter.before_report = steal_first
+    await outbound.work()
+    second = outbound.queue.rows[("Q2", X)]
+    assert (second.owner, second.state) == ("", QueueState.WAITING)
 
 
 async def test_who_lost_its_lease_stops(outbound: Outbound) -> None:
@@ -249,6 +279,11 @@ def test_a_report_leaves_by_the_mail_host() -> None:
     made = plan(submitted(remote(X), origin=Origin.DSN))
     assert made is not None
     assert made.copies[0].route_domain == "mail.ours.example"
+
+
+def test_our_verdict_stays_here() -> None:
+    prefix = b"Received: a\r\n\tb\r\nX-Spam-Status: No,\r\n score=1\r\nX-Spam-Level: *\r\nDate: now\r\n"
+    assert outgoing_prefix(prefix) == b"Received: a\r\n\tb\r\nDate: now\r\n"
 
 
 def test_mail_from_outside_is_never_relayed() -> None:

@@ -218,6 +218,14 @@ class MemoryQueue:
             self._settle(queue_id)
         return True
 
+    async def give_back(self, owner: str, claimed: Sequence[Claimed]) -> None:
+        """Those that are still leased so."""
+        self._touch()
+        tokens = {each.lease_token for each in claimed}
+        for row in self._of(owner):
+            if row.token in tokens:
+                row.free()
+
     async def release_orphans(self, owner: str, suspects: Sequence[str]) -> list[str]:
         """Owners without a lock."""
         self._touch()

@@ -120,6 +120,16 @@ class QueueContract:
         assert await queue.release(ME) == 1
         assert len(await queue.claim(OTHER, NOW_MS, UNTIL_MS, 10, [])) == 1
 
+    async def test_what_was_not_begun_is_given_back(self, queue: "Queue") -> None:
+        """Those copies only, and only by who holds them."""
+        await queue.enter([], [outgoing("Q1", "x@b.example", "y@b.example")], NOW_MS)
+        claimed = await queue.claim(ME, NOW_MS, UNTIL_MS, 10, [])
+        await queue.give_back(OTHER, claimed)
+        assert await queue.claim(OTHER, NOW_MS, UNTIL_MS, 10, []) == []
+        await queue.give_back(ME, claimed[:1])
+        (again,) = await queue.claim(OTHER, NOW_MS, UNTIL_MS, 10, [])
+        assert again.copy == claimed[0].copy
+
     async def test_leases_of_the_dead_are_freed_at_the_second_look(self, queue: "Queue") -> None:
         """An owner without its lock is a suspect first."""
         await queue.enter([], [outgoing("Q1", "x@b.example")], NOW_MS)

@@ -87,6 +87,10 @@ SELECT {COPY_COLUMNS} FROM claimed c JOIN delivery.outgoing m USING (queue_id) O
 _RELEASE = """
 UPDATE delivery.outgoing_copy SET lease_owner = '', lease_until_ms = 0 WHERE lease_owner = ANY($1::text[])
 """
+_GIVE_BACK = """
+UPDATE delivery.outgoing_copy SET lease_owner = '', lease_until_ms = 0
+WHERE lease_owner = $1 AND lease_token = ANY($2::bigint[])
+"""
 
 
 class _LeaseLostError(Exception):
@@ -150,6 +154,11 @@ class PostgresQueue(PostgresQueueBooks):
         except _LeaseLostError:
             return False
         return True
+
+    async def give_back(self, owner: str, claimed: Sequence[Claimed]) -> None:
+        """See `QueueLeases.give_back`."""
+        async with connection(self._pool) as session:
+            await session.execute(_GIVE_BACK, owner, [each.lease_token for each in claimed])
 
     async def release_orphans(self, owner: str, suspects: Sequence[str]) -> list[str]:
         """See `QueueLeases.release_orphans`."""

@@ -4,6 +4,8 @@ The resolution made at RCPT is the pinned expansion (ADR 2): a redelivery comes 
 never has any but a list's: delivery checks that once more, no relay is ever open (promise 3).
 """
 
+import re
+
 import msgspec
 
 from postbus.contracts.directory import Outcome
@@ -12,6 +14,7 @@ from postbus.core.address import parse_address
 from postbus.core.errors import ErrorKind, MailError
 from postbusd.delivery.outbound.queue import NewCopy, Outgoing, QueuedMessage
 
+_SPAM_FIELD = re.compile(rb"^X-Spam-[^\r\n]*\r\n(?:[ \t][^\r\n]*\r\n)*", re.MULTILINE | re.IGNORECASE)
 HOUR_MS = 3_600_000
 _OWN = frozenset({Origin.SUBMISSION, Origin.DSN, Origin.VACATION})
 
@@ -55,7 +58,7 @@ def plan_outgoing(accepted: MailAccepted, message_id: str, mail_host: str, lifet
             origin=accepted.origin,
             blob_id=accepted.blob_id,
             blob_octets=accepted.blob_octets,
-            prefix=accepted.prefix,
+            prefix=outgoing_prefix(accepted.prefix),
             body=envelope.body,
             smtputf8=envelope.smtputf8,
             ret=envelope.ret,
@@ -67,6 +70,11 @@ def plan_outgoing(accepted: MailAccepted, message_id: str, mail_host: str, lifet
         ),
         copies=tuple(copies.values()),
     )
+
+
+def outgoing_prefix(prefix: bytes) -> bytes:
+    """Without our X-Spam fields: they are for our own readers, a stranger's filter must not believe them."""
+    return _SPAM_FIELD.sub(b"", prefix)
 
 
 def _list_copy(member: str, bounce_path: str) -> NewCopy:

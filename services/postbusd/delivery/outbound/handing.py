@@ -35,6 +35,9 @@ log = logging.getLogger(__name__)
 ROUTE_SECONDS = 60.0
 POSTPONE_MS = 30_000
 """While a part of ours is away: nobody was asked, so it is no attempt."""
+COMMIT_SECONDS = 600.0
+"""How long an outcome that can't be committed is kept; less than a lease."""
+COMMIT_PAUSE_SECONDS = 0.5
 EXPIRED_STATUS = "4.4.7"  # RFC 3463 §3.5: delivery time expired
 MAX_ROUTES = 1000
 
@@ -148,14 +151,16 @@ class _Delivery:
         for each in batch.copies:
             grouped[(each.message.queue_id, each.copy.reverse_path)].append(each)
         self._copies = dict(grouped)
+        self._open = {each.lease_token: each for each in batch.copies}
+        """Not reported yet."""
 
     async def run(self) -> None:
-        """Transmits all messages. What the Transmitter could not report is tried again when the lease is freed."""
+        """Transmits all messages; what was not reported is due again."""
         messages = [_outgoing(copies) for copies in self._copies.values()]
-        try:
-            await self._parts.transmitter.transmit(self._hop, messages, self._load, self._report)
-        except MailError as error:
-            log.warning("delivery.queue.report_failed", extra={"next_hop": self._hop.name, "reason": str(error)})
+        await self._parts.transmitter.transmit(self._hop, messages, self._load, self._report)
+        if self._open:
+            log.warning("delivery.queue.given_back", extra={"next_hop": self._hop.name, "copies": len(self._open)})
+            await self._parts.queue.give_back(self._owner, list(self._open.values()))
 
     async def _load(self, message: OutgoingMessage) -> bytes:
         """DKIM-Signature fields, prefix and blob."""
@@ -167,7 +172,23 @@ class _Delivery:
         """Commits; a committed outcome must not be lost by a cancellation, so the commit is shielded."""
         claimed = {each.copy.recipient: each for each in self._copies[(message.queue_id, message.reverse_path)]}
         pairs = [(claimed[result.address], result) for result in results]
-        return await asyncio.shield(self._commit(pairs))
+        return await asyncio.shield(self._commit_at_last(pairs))
+
+    async def _commit_at_last(self, pairs: Sequence[tuple[Claimed, RecipientResult]]) -> bool:
+        """The remote has spoken: an absent database must not make us ask it again while the lease is ours."""
+        ends = self._parts.clock.monotonic() + COMMIT_SECONDS
+        while True:
+            try:
+                done = await self._commit(pairs)
+            except MailError as error:
+                log.warning("delivery.queue.commit_waits", extra={"next_hop": self._hop.name, "reason": str(error)})
+                if self._parts.clock.monotonic() > ends:
+                    return False
+                await asyncio.sleep(COMMIT_PAUSE_SECONDS)
+                continue
+            for claimed, _ in pairs:
+                self._open.pop(claimed.lease_token, None)
+            return done
 
     async def _commit(self, pairs: Sequence[tuple[Claimed, RecipientResult]]) -> bool:
         now_ms = self._parts.clock.now_ms()

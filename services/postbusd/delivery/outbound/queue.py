@@ -151,6 +151,10 @@ class QueueLeases(Protocol):
         """Commits outcomes; False and nothing written when a lease is not ours any more."""
         ...
 
+    async def give_back(self, owner: str, claimed: Sequence[Claimed]) -> None:
+        """Ends the leases of copies that were not begun, or whose outcome is unknown: they are due again."""
+        ...
+
     async def release_orphans(self, owner: str, suspects: Sequence[str]) -> list[str]:
         """Owners of leases, other than `owner`, whose process holds no lock now; leases of those who are also in
         `suspects` (they held none when we looked before) are ended."""
