@@ -8,7 +8,7 @@ import asyncpg
 import pytest
 
 from postbus.testing.queue import NOW_MS, outgoing
-from postbus.testing.queue_contract import UNTIL_MS, QueueContract
+from postbus.testing.queue_contract import UNTIL_MS, QueueContract, limits
 from postbusd.delivery.adapters.postgres import PostgresLedger
 from postbusd.delivery.adapters.postgres_queue import PostgresQueue
 
@@ -42,23 +42,23 @@ class TestPostgresQueue(QueueContract):
 
 async def test_two_who_claim_at_once_share_the_copies(queue: PostgresQueue) -> None:
     await queue.enter([], [outgoing(f"Q{number}", "x@b.example") for number in range(60)], NOW_MS)
-    claims = await asyncio.gather(*(queue.claim(f"owner{n}", NOW_MS, UNTIL_MS, 20, []) for n in range(3)))
+    claims = await asyncio.gather(*(queue.claim(f"owner{n}", NOW_MS, UNTIL_MS, limits()) for n in range(3)))
     ids = [each.message.queue_id for claimed in claims for each in claimed]
     assert len(ids) == len(set(ids))
-    rest = await queue.claim("last", NOW_MS, UNTIL_MS, 60, [])
+    rest = await queue.claim("last", NOW_MS, UNTIL_MS, limits())
     assert len(ids) + len(rest) == 60
 
 
 async def test_an_owner_that_holds_its_lock_is_no_orphan(queue: PostgresQueue) -> None:
     await queue.enter([], [outgoing("Q1", "x@b.example")], NOW_MS)
-    await queue.claim("alive", NOW_MS, UNTIL_MS, 1, [])
+    await queue.claim("alive", NOW_MS, UNTIL_MS, limits())
     holding = asyncio.create_task(queue.keep_lock("alive"))
     try:
         async with asyncio.timeout(10):
             while await queue.release_orphans("me", []):  # noqa: ASYNC110  # the lock has no event
                 await asyncio.sleep(0.01)
         assert await queue.release_orphans("me", ["alive"]) == []
-        assert await queue.claim("me", NOW_MS, UNTIL_MS, 1, []) == []
+        assert await queue.claim("me", NOW_MS, UNTIL_MS, limits()) == []
     finally:
         holding.cancel()
         await asyncio.gather(holding, return_exceptions=True)

@@ -11,15 +11,16 @@ from postbus.contracts.delivery import ChangeQueueRequest, QueueAction, QueueSta
 from postbus.contracts.directory import MailboxTarget, Relay, Resolution
 from postbus.contracts.directory import Outcome as Resolved
 from postbus.contracts.events import Envelope, EventType, ForwardPath, MailAccepted, Origin
+from postbus.contracts.filter import Verdict
 from postbus.core.errors import ErrorKind, MailError
 from postbus.core.ids import BlobId, MailboxId
 from postbus.testing.mail import PLAIN, accepted_mail, forward_path
 from postbus.testing.outbound import Outbound
 from postbus.testing.queue import NOW_MS, new_copy, queued_message
 from postbusd.delivery.outbound.entering import Lifetime, outgoing_prefix, plan_outgoing
-from postbusd.delivery.outbound.handing import POSTPONE_MS
+from postbusd.delivery.outbound.judging import POSTPONE_MS
 from postbusd.delivery.outbound.queue import NewCopy, Outcomes, Outgoing
-from postbusd.delivery.outbound.scheduler import LEASE_MS, make_batches
+from postbusd.delivery.outbound.scheduler import LEASE_MS
 from postbusd.delivery.outbound.values import Outcome
 from postbusd.delivery.settings import DeliverySettings
 
@@ -178,7 +179,6 @@ async def test_a_process_that_dies_before_its_report_costs_one_double_at_most(ou
 
 
 async def test_an_outcome_waits_for_the_database(outbound: Outbound, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("postbusd.delivery.outbound.handing.COMMIT_PAUSE_SECONDS", 0)
     await enter(outbound, new_copy(X))
     finish, failures = outbound.queue.finish, iter([True, True, False])
 
@@ -218,19 +218,6 @@ async def test_who_lost_its_lease_stops(outbound: Outbound) -> None:
     await outbound.work()
     assert len(outbound.transmitter.taken[X]) == 1
     assert state_of(outbound, X) is QueueState.WAITING
-
-
-async def test_a_destination_has_few_connections() -> None:
-    outbound = Outbound(DeliverySettings(queue_connections_per_destination=2, queue_batch_copies=1))
-    for number in range(5):
-        await enter(outbound, new_copy(X), queue_id=f"Q{number}")
-    now_ms = outbound.clock.now_ms()
-    claimed = await outbound.queue.claim("me", now_ms, now_ms, 5, [])
-    assert [len(batch.copies) for batch in make_batches(claimed, 2)] == [2, 2, 1]
-    await outbound.queue.release("me")
-    for _ in range(3):
-        await outbound.work()
-    assert {row.state for row in outbound.queue.rows.values()} == {QueueState.SENT}
 
 
 async def test_the_administrator_returns_mail_to_its_sender(outbound: Outbound) -> None:
@@ -311,6 +298,13 @@ def test_a_lists_copies_are_the_lists_own() -> None:
     listed = by_recipient[Y]
     assert (listed.reverse_path, listed.route_domain) == ("team-bounces@lists.example", "lists.example")
     assert listed.notify == ()
+    assert not listed.held
+    spam = submitted(path)
+    suspected = plan(
+        msgspec.structs.replace(spam, verdict=msgspec.structs.replace(spam.verdict, verdict=Verdict.QUARANTINE))
+    )
+    assert suspected is not None
+    assert all(copy.held for copy in suspected.copies), "no spam leaves in our name before somebody has seen it"
     from_outside = plan(submitted(path, origin=Origin.SMTP))
     assert from_outside is not None
     assert len(from_outside.copies) == 2

@@ -10,7 +10,7 @@ from prometheus_client import CollectorRegistry
 from postbus.bus.codec import encode_value
 from postbus.contracts.delivery import Accounted
 from postbus.contracts.directory import MailboxTarget, Outcome, Resolution, ResolveReply, ResolveRequest
-from postbus.contracts.events import EventType, ForwardPath, MailAccepted
+from postbus.contracts.events import EventType, ForwardPath, MailAccepted, Origin
 from postbus.contracts.filter import CheckMessageReply, RecipientVerdict, Verdict
 from postbus.core.clock import SystemClock
 from postbus.core.errors import ErrorKind, MailError
@@ -211,6 +211,69 @@ async def test_what_could_not_be_resolved_then_is_resolved_now(world: World) -> 
     (delivery,) = await world.deliver(accepted_mail("Q1", later), attempt=51)
     assert delivery.acked
     assert await world.messages(ALICE) == {"INBOX": 1}
+
+
+async def test_copies_for_others_are_entered_once_and_told(world: World) -> None:
+    remote = ForwardPath(
+        address="x@b.example", resolution=Resolution(forward_path="x@b.example", outcome=Outcome.REMOTE)
+    )
+    mail = accepted_mail("Q1", forward_path("alice@demo.example", ALICE), remote)
+    mail = msgspec.structs.replace(mail, origin=Origin.SUBMISSION)
+    for attempt in (1, 2):
+        (delivery,) = await world.deliver(mail, attempt=attempt)
+        assert delivery.acked
+    assert await world.messages(ALICE) == {"INBOX": 1}
+    assert list(world.queue.rows) == [("Q1", "x@b.example")]
+    assert world.ledger.entries[1].accounted is Accounted.QUEUED
+    assert world.queue_wakes
+
+
+@pytest.mark.parametrize("point", ["store.append", "bus.wake", "queue.enter before", "queue.enter after", "ack"])
+async def test_dying_anywhere_on_the_way_loses_and_doubles_nothing(
+    world: World, monkeypatch: pytest.MonkeyPatch, point: str
+) -> None:
+    remote = ForwardPath(
+        address="x@b.example", resolution=Resolution(forward_path="x@b.example", outcome=Outcome.REMOTE)
+    )
+    mail = accepted_mail("Q1", forward_path("alice@demo.example", ALICE), remote)
+    mail = msgspec.structs.replace(mail, origin=Origin.SUBMISSION)
+    delivery = FakeMailDelivery(encode_value(mail), 1, 1)
+    place, _, moment = point.partition(" ")
+    part, _, method = place.rpartition(".")
+    owner = getattr(world, part) if part else delivery
+    real = getattr(owner, method)
+
+    async def die(*arguments: object) -> object:
+        if moment != "before":
+            await real(*arguments)
+        raise asyncio.CancelledError
+
+    with monkeypatch.context() as patch:
+        patch.setattr(owner, method, die)
+        with pytest.raises((asyncio.CancelledError, BaseExceptionGroup)):
+            await world.worker.deliver([delivery])
+    (again,) = await world.deliver(mail, attempt=2)
+    assert again.acked
+    assert await world.messages(ALICE) == {"INBOX": 1}
+    assert list(world.queue.rows) == [("Q1", "x@b.example")]
+    assert [event.type for event in world.queue.events] == [EventType.QUEUED]
+    assert world.ledger.entries[1].accounted is Accounted.QUEUED
+
+
+async def test_a_report_goes_where_the_domain_receives_its_mail(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def resolve(request: ResolveRequest) -> ResolveReply:
+        target = MailboxTarget(mailbox_id=ALICE, address="alice@demo.example")
+        (path,) = request.forward_paths
+        refused = Resolution(forward_path=path, outcome=Outcome.REJECT, targets=(target,), incoming=False)
+        return ResolveReply(resolutions=(refused,), revision=1)
+
+    monkeypatch.setattr(world.resolver, "resolve", resolve)
+    later = ForwardPath(
+        address="alice@demo.example", resolution=Resolution(forward_path="alice@demo.example", outcome=Outcome.LATER)
+    )
+    await world.deliver(msgspec.structs.replace(accepted_mail("Q1", later), origin=Origin.DSN))
+    assert await world.messages(ALICE) == {}
+    assert list(world.queue.rows) == [("Q1", "alice@demo.example")]
 
 
 async def test_a_scan_that_did_not_travel_is_made_from_the_blob(world: World) -> None:

@@ -1,5 +1,6 @@
 """A queue with everything around it in memory: a transmitter that answers as told, a signer, routes."""
 
+import asyncio
 import random
 from collections import defaultdict
 from collections.abc import Callable, Sequence
@@ -44,14 +45,26 @@ class FakeTransmitter:
         self.hops: list[NextHop] = []
         self.before_report: Callable[[], None] = lambda: None
         self.relay_failed = False
+        self.gates: dict[str, asyncio.Event] = {}
+        """By recipient domain: a remote that keeps us waiting."""
 
     async def transmit(
         self, next_hop: NextHop, messages: Sequence[OutgoingMessage], load: Load, report: Report
     ) -> None:
         """See `Transmitter`."""
         self.hops.append(next_hop)
+        gate = self.gates.get(next_hop.domain)
+        if gate is not None:
+            await gate.wait()
         for message in messages:
-            content = await load(message)
+            try:
+                content = await load(message)
+            except MailError as error:
+                reply = f"451 4.3.0 the message can't be read now ({error.kind})"
+                answers = [answer(each.address, Outcome.DEFERRED, reply) for each in message.recipients]
+                if not await report(message, answers):
+                    return
+                continue
             results = []
             for recipient in message.recipients:
                 outcome, reply = self.answers.get(recipient.address, (Outcome.SENT, "250 2.0.0 ok"))
@@ -110,9 +123,11 @@ class Outbound:
                 settings=self.settings,
                 metrics=QueueMetrics(CollectorRegistry()),
                 chance=random.Random(1),  # noqa: S311  # the same at every run
-                committed=lambda: None,
+                sleep=self._sleep,
             )
         )
+        self.while_waiting: Callable[[], None] = lambda: None
+        """Called whenever a commit waits for the database."""
         self.scheduler = self.new_scheduler("me")
         self.control = Control(
             owner="me", queue=self.queue, reporter=self.reporter, scheduler=self.scheduler, clock=self.clock
@@ -123,6 +138,10 @@ class Outbound:
         return Scheduler(
             owner=owner, queue=self.queue, handover=self.handover, clock=self.clock, settings=self.settings
         )
+
+    async def _sleep(self, seconds: float) -> None:
+        self.clock.advance(seconds)
+        self.while_waiting()
 
     async def work(self, scheduler: Scheduler | None = None) -> None:
         """Hands over what is due now, all of it."""

@@ -1,6 +1,7 @@
 """The fake of delivery's `Queue` port, and builders of what goes into it."""
 
 import itertools
+from collections import Counter
 from collections.abc import Sequence
 
 import msgspec
@@ -23,6 +24,7 @@ from postbus.testing.ledger import MemoryLedger
 from postbusd.delivery.outbound.news import queued_events
 from postbusd.delivery.outbound.queue import (
     Claimed,
+    ClaimLimits,
     Counts,
     NewCopy,
     Outcomes,
@@ -137,6 +139,7 @@ class MemoryQueue:
         self.events: list[Event] = []
         self.reports: dict[str, MailAccepted] = {}
         self.locks: set[str] = set()
+        self.holds_lock = True
         self.fail_with: MailError | None = None
         self._tokens = itertools.count(1)
 
@@ -152,33 +155,32 @@ class MemoryQueue:
                 key = (each.message.queue_id, copy.recipient)
                 if key not in self.rows:
                     self.rows[key] = Row(each.message, copy, now_ms)
+                    self.rows[key].state = QueueState.HELD if copy.held else QueueState.WAITING
                     new.add(key)
         self.events += queued_events(outgoing, new, now_ms)
         return clashes
 
-    async def claim(
-        self, owner: str, now_ms: int, until_ms: int, limit: int, full: Sequence[tuple[str, str]]
-    ) -> list[Claimed]:
-        """The longest due first."""
+    async def claim(self, owner: str, now_ms: int, until_ms: int, limits: ClaimLimits) -> list[Claimed]:
+        """The longest due first, a batch a destination."""
         self._touch()
-        due = [
-            row
-            for row in sorted(self.rows.values(), key=lambda row: (row.due_ms, row.message.queue_id))
-            if row.state is QueueState.WAITING and row.due_ms <= now_ms and row.until_ms <= now_ms
-            if row.claimed().destination not in full
-        ]
-        return [row.lease(owner, next(self._tokens), until_ms) for row in due[:limit]]
+        chosen: dict[tuple[str, str], list[Row]] = {}
+        for row in sorted(self.rows.values(), key=lambda row: (row.due_ms, row.message.queue_id)):
+            name = row.claimed().destination
+            if row.state is not QueueState.WAITING or max(row.due_ms, row.until_ms) > now_ms or name in limits.full:
+                continue
+            if name in chosen or len(chosen) < limits.destinations:
+                chosen.setdefault(name, []).append(row)
+        rows = [row for each in chosen.values() for row in each[: limits.copies_each]]
+        rows.sort(key=lambda row: (row.due_ms, row.message.queue_id, row.copy.recipient))
+        return [row.lease(owner, next(self._tokens), until_ms) for row in rows]
 
     async def take(
-        self, owner: str, request: ChangeQueueRequest, now_ms: int, until_ms: int
-    ) -> tuple[list[Claimed], int]:
+        self, owner: str, request: ChangeQueueRequest, now_ms: int, until_ms: int, limit: int
+    ) -> list[Claimed]:
         """Whatever is open and not busy."""
         self._touch()
-        wanted = self._wanted(request, OPEN)
-        free = [row for row in wanted if row.until_ms <= now_ms]
-        for row in free:
-            row.state = QueueState.WAITING
-        return [row.lease(owner, next(self._tokens), until_ms) for row in free], len(wanted) - len(free)
+        free = [row for row in self._wanted(request, OPEN) if row.until_ms <= now_ms]
+        return [row.lease(owner, next(self._tokens), until_ms) for row in free[:limit]]
 
     async def renew(self, owner: str, until_ms: int) -> None:
         """All of an owner."""
@@ -198,7 +200,7 @@ class MemoryQueue:
         """All or nothing."""
         self._touch()
         rows = [(self.rows[(each.queue_id, each.recipient)], each) for each in outcomes.attempts]
-        if not all(row.owner == owner and row.token == each.lease_token for row, each in rows):
+        if not all(row.owner == owner and row.token == each.lease_token and row.state in OPEN for row, each in rows):
             return False
         for row, each in rows:
             row.free()
@@ -210,6 +212,7 @@ class MemoryQueue:
                 "reply": each.reply,
                 "remote_host": each.remote_host,
                 "tls": each.tls,
+                "report_id": each.report_id,
             }
         self.events += outcomes.events
         if outcomes.report is not None:
@@ -218,13 +221,14 @@ class MemoryQueue:
             self._settle(queue_id)
         return True
 
-    async def give_back(self, owner: str, claimed: Sequence[Claimed]) -> None:
+    async def give_back(self, owner: str, claimed: Sequence[Claimed], due_ms: int) -> None:
         """Those that are still leased so."""
         self._touch()
         tokens = {each.lease_token for each in claimed}
         for row in self._of(owner):
             if row.token in tokens:
                 row.free()
+                row.due_ms = max(row.due_ms, due_ms)
 
     async def release_orphans(self, owner: str, suspects: Sequence[str]) -> list[str]:
         """Owners without a lock."""
@@ -280,6 +284,7 @@ class MemoryQueue:
                 cancelled = request.action is QueueAction.CANCEL
                 row.state = QueueState.CANCELLED if cancelled else QueueState.WAITING
                 row.due_ms = now_ms
+                self._settle(row.message.queue_id)
         return ChangeQueueReply(changed=len(free), busy=len(wanted) - len(free))
 
     async def counts(self) -> Counts:
@@ -334,12 +339,19 @@ class MemoryQueue:
         ]
 
     def _settle(self, queue_id: str) -> None:
-        states = {row.state for key, row in self.rows.items() if key[0] == queue_id}
-        if states & set(OPEN) or QueueState.FAILED not in states:
+        rows = [row for key, row in self.rows.items() if key[0] == queue_id]
+        if any(row.state in OPEN for row in rows):
             return
+        counts = Counter(row.state.value for row in rows)
+        told = ", ".join(f"{counts[name]} {name}" for name in ("sent", "failed", "cancelled") if counts[name])
+        reports = ", ".join(sorted({row.last.get("report_id", "") for row in rows} - {""}))
         for sequence, entry in self.ledger.entries.items():
             if entry.queue_id == queue_id and entry.accounted is Accounted.QUEUED:
-                self.ledger.entries[sequence] = msgspec.structs.replace(entry, accounted=Accounted.DSN)
+                self.ledger.entries[sequence] = msgspec.structs.replace(
+                    entry,
+                    accounted=Accounted.DSN if reports else Accounted.QUEUED,
+                    detail=f"no copy is left to send: {told}" + (f"; DSN {reports}" if reports else ""),
+                )
 
     def _touch(self) -> None:
         if self.fail_with is not None:

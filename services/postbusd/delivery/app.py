@@ -24,7 +24,13 @@ from postbusd.delivery.outbound.scheduler import Scheduler
 from postbusd.delivery.outbound.signing import DkimSigner
 from postbusd.delivery.outbound.transmit import SmtpTransmitter
 from postbusd.delivery.precheck import PrecheckService
-from postbusd.delivery.relay import relay_reports_forever, trim_forever, trim_history_forever, trim_queue_forever
+from postbusd.delivery.relay import (
+    one_after_another,
+    relay_reports_forever,
+    trim_forever,
+    trim_history_forever,
+    trim_queue_forever,
+)
 from postbusd.delivery.service import DeliveryPort
 from postbusd.delivery.settings import DeliverySettings
 from postbusd.delivery.worker import Metrics, Worker
@@ -63,7 +69,6 @@ class DeliveryService:
         self._port = DeliveryPort(
             ledger=ledger, books=queue, control=control, prechecker=PrecheckService(context.rpc.directory)
         )
-        self._events = OutboxRelay(queue.relay_events, context.bus, settings.relay_seconds)
         self._worker = Worker(
             bus=context.bus,
             store=store,
@@ -98,13 +103,13 @@ class DeliveryService:
         await bus.listen(SUBJECT_DIRECTORY_CHANGED, DirectoryChanged, self._on_directory_changed)
         bus.on_reconnect(self._handover.forget_routes)
         context.spawn("worker", self._worker.run)
-        context.spawn("relay", OutboxRelay(self._store.relay_outbox, bus, settings.relay_seconds).run)
+        outboxes = one_after_another(self._store.relay_outbox, self._queue.relay_events)
+        context.spawn("relay", OutboxRelay(outboxes, bus, settings.relay_seconds).run)
         context.spawn("trim", lambda: trim_forever(bus, settings.trim_seconds))
         context.spawn("history", lambda: trim_history_forever(self._store, context.clock, settings.history_days))
         context.spawn("lock", lambda: self._queue.keep_lock(self._owner))
         context.spawn("queue", self._scheduler.run)
         context.spawn("leases", self._scheduler.keep_leases)
-        context.spawn("queue-events", self._events.run)
         context.spawn("reports", lambda: relay_reports_forever(self._queue, bus, settings.queue_poll_seconds))
         context.spawn(
             "queue-history", lambda: trim_queue_forever(self._queue, context.clock, settings.queue_history_days)
@@ -135,11 +140,7 @@ class DeliveryService:
             settings=settings,
             metrics=QueueMetrics(context.registry),
             chance=random.Random(),  # noqa: S311  # spreads retries, keeps no secret
-            committed=self._wake_events,
         )
-
-    def _wake_events(self) -> None:
-        self._events.wake()
 
     async def _on_directory_changed(self, _: DirectoryChanged) -> None:
         await self._handover.forget_routes()

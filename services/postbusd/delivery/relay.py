@@ -3,12 +3,13 @@
 import asyncio
 import logging
 
+from postbus.bus.outbox import Claim, PublishEvents
 from postbus.bus.ports import Bus
 from postbus.core.clock import Clock
 from postbus.core.errors import MailError
 from postbus.core.ids import MailboxId
 from postbus.mailstore.ports import Upkeep
-from postbusd.delivery.outbound.queue import QueueBooks
+from postbusd.delivery.outbound.queue import QueueUpkeep
 
 log = logging.getLogger(__name__)
 
@@ -48,7 +49,17 @@ async def trim_history_forever(store: Upkeep, clock: Clock, keep_days: int) -> N
         await asyncio.sleep(DAY_MS / 1000)
 
 
-async def relay_reports_forever(queue: QueueBooks, bus: Bus, pause_seconds: float) -> None:
+def one_after_another(*claims: Claim) -> Claim:
+    """Several outboxes as one: a claim keeps its database connection until the bus has answered, so that outboxes side
+    by side would take all there are from those who deliver mail."""
+
+    async def claim(limit: int, publish: PublishEvents) -> int:
+        return max([await each(limit, publish) for each in claims])
+
+    return claim
+
+
+async def relay_reports_forever(queue: QueueUpkeep, bus: Bus, pause_seconds: float) -> None:
     """Publishes DSNs; one that was published before its row could be deleted is known to the bus by its queue_id."""
     while True:
         try:
@@ -59,7 +70,7 @@ async def relay_reports_forever(queue: QueueBooks, bus: Bus, pause_seconds: floa
         await asyncio.sleep(pause_seconds)
 
 
-async def trim_queue_forever(queue: QueueBooks, clock: Clock, keep_days: int) -> None:
+async def trim_queue_forever(queue: QueueUpkeep, clock: Clock, keep_days: int) -> None:
     """Forgets what was finished long ago, once a day."""
     while True:
         before_ms = clock.now_ms() - keep_days * DAY_MS

@@ -13,8 +13,8 @@ from postbus.blobs.ports import BlobStore
 from postbus.bus.ports import Bus, MailDelivery
 from postbus.bus.subjects import SUBJECT_INDEX_WANTED, folder_changed_subject
 from postbus.contracts.delivery import Accounted
-from postbus.contracts.directory import AddressResolver, Outcome, ResolveRequest
-from postbus.contracts.events import FolderChanged, IndexWanted, MailAccepted
+from postbus.contracts.directory import AddressResolver, Outcome, Resolution, ResolveRequest
+from postbus.contracts.events import FolderChanged, IndexWanted, MailAccepted, Origin
 from postbus.core.clock import Clock
 from postbus.core.errors import ErrorKind, MailError
 from postbus.core.ids import QueueId
@@ -23,6 +23,7 @@ from postbus.mailstore.ports import MessageAppender
 from postbus.mailstore.values import AppendOutcome, AppendResult
 from postbus.mime.scanner import scan_message
 from postbusd.delivery.journey import Journey, Site, judge, plan_journey
+from postbusd.delivery.outbound.entering import OWN_ORIGINS
 from postbusd.delivery.outbound.queue import QueueWriter
 from postbusd.delivery.ports import DeadLetter, Ledger, LedgerEntry
 from postbusd.delivery.settings import DeliverySettings
@@ -151,7 +152,8 @@ class Worker:
         if not open_paths:
             return accepted
         reply = await self._resolver.resolve(ResolveRequest(forward_paths=tuple(p.address for p in open_paths)))
-        found = dict(zip((p.address for p in open_paths), reply.resolutions, strict=True))
+        resolutions = (_as_sent_by(accepted.origin, each) for each in reply.resolutions)
+        found = dict(zip((p.address for p in open_paths), resolutions, strict=True))
         if any(resolution.outcome is Outcome.LATER for resolution in found.values()):
             raise MailError(ErrorKind.UNAVAILABLE, "directory can't resolve a forward_path now")
         paths = tuple(
@@ -198,7 +200,8 @@ class Worker:
     def _note_visible(self, planned: list[tuple[MailDelivery, Journey]], results: Sequence[AppendResult]) -> None:
         now_ms = self._clock.now_ms()
         for _, journey in planned:
-            self._metrics.seconds.observe(max(now_ms - journey.accepted.accepted_ms, 0) / 1000)
+            if journey.appends:
+                self._metrics.seconds.observe(max(now_ms - journey.accepted.accepted_ms, 0) / 1000)
         duplicates = sum(result.outcome is AppendOutcome.DUPLICATE for result in results)
         if duplicates:
             log.info("delivery.duplicates.skipped", extra={"count": duplicates})
@@ -292,6 +295,13 @@ class Worker:
             extra={"queue_id": queue_id, "stream_sequence": delivery.stream_sequence, "reason": reason},
         )
         await self._ack(delivery)
+
+
+def _as_sent_by(origin: Origin, resolution: Resolution) -> Resolution:
+    """What we write ourselves reaches a domain that we don't receive for where it receives its mail."""
+    if resolution.incoming or origin not in OWN_ORIGINS:
+        return resolution
+    return Resolution(forward_path=resolution.forward_path, outcome=Outcome.REMOTE)
 
 
 def _ledger_entries(planned: list[tuple[MailDelivery, Journey]], results: Sequence[AppendResult]) -> list[LedgerEntry]:

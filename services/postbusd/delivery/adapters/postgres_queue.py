@@ -19,11 +19,12 @@ from postbusd.delivery.adapters.postgres_queue_rows import (
     SELECT_WANTED,
     put_events,
     read_claimed,
+    settle,
     write_copies,
     write_messages,
 )
 from postbusd.delivery.outbound.news import queued_events
-from postbusd.delivery.outbound.queue import Attempt, Claimed, Outcomes, Outgoing
+from postbusd.delivery.outbound.queue import Attempt, Claimed, ClaimLimits, Outcomes, Outgoing
 from postbusd.delivery.ports import LedgerEntry
 
 if TYPE_CHECKING:
@@ -33,62 +34,75 @@ log = logging.getLogger(__name__)
 
 LOCK_LOOK_SECONDS = 5.0
 """How often the connection that holds the owner's lock is looked at."""
+LOCK_PAUSE_SECONDS = 1.0
+
+MAX_CANDIDATES = 2000
+"""Due copies that one claim looks at; what it leaves out comes with the next ones."""
 
 _CLAIM = f"""
-WITH full_up AS (
-    SELECT * FROM unnest($4::text[], $5::text[]) AS f(route_domain, domain)
-), chosen AS (
-    SELECT c.queue_id, c.recipient FROM delivery.outgoing_copy c
+WITH candidates AS (
+    SELECT c.queue_id, c.recipient, c.route_domain, c.domain, c.due_ms FROM delivery.outgoing_copy c
     WHERE c.state = 'waiting' AND c.due_ms <= $2 AND c.lease_until_ms <= $2
-        AND NOT EXISTS (SELECT FROM full_up f WHERE f.route_domain = c.route_domain AND f.domain = c.domain)
-    ORDER BY c.due_ms LIMIT $6 FOR UPDATE SKIP LOCKED
+        AND NOT EXISTS (
+            SELECT FROM unnest($6::text[], $7::text[]) AS f(route_domain, domain)
+            WHERE f.route_domain = c.route_domain AND f.domain = c.domain)
+    ORDER BY c.due_ms LIMIT {MAX_CANDIDATES}
+), placed AS (
+    SELECT *, row_number() OVER (PARTITION BY route_domain, domain ORDER BY due_ms, queue_id, recipient) AS place,
+        min(due_ms) OVER (PARTITION BY route_domain, domain) AS first_ms
+    FROM candidates
+), ranked AS (
+    SELECT *, dense_rank() OVER (ORDER BY first_ms, route_domain, domain) AS rank FROM placed WHERE place <= $5
+), chosen AS (
+    SELECT c.queue_id, c.recipient FROM delivery.outgoing_copy c JOIN ranked r USING (queue_id, recipient)
+    WHERE r.rank <= $4 AND c.state = 'waiting' AND c.due_ms <= $2 AND c.lease_until_ms <= $2
+    FOR UPDATE OF c SKIP LOCKED
 ), claimed AS (
     UPDATE delivery.outgoing_copy c
     SET lease_owner = $1, lease_token = nextval('delivery.lease_token'), lease_until_ms = $3
     FROM chosen WHERE c.queue_id = chosen.queue_id AND c.recipient = chosen.recipient
     RETURNING c.*
 )
-SELECT {COPY_COLUMNS} FROM claimed c JOIN delivery.outgoing m USING (queue_id) ORDER BY c.due_ms, c.queue_id
+SELECT {COPY_COLUMNS} FROM claimed c JOIN delivery.outgoing m USING (queue_id)
+ORDER BY c.due_ms, c.queue_id, c.recipient
 """  # noqa: S608  # constants of this package
 _FINISH = """
 UPDATE delivery.outgoing_copy c
 SET state = a.state, due_ms = a.due_ms, attempts = c.attempts + a.counts::integer, lease_owner = '', lease_until_ms = 0,
     next_hop = coalesce(nullif(a.next_hop, ''), c.next_hop), last_reply = a.reply, last_status = a.status,
-    remote_host = a.remote_host, tls = a.tls
+    remote_host = a.remote_host, tls = a.tls, report_id = a.report_id
 FROM unnest($2::text[], $3::text[], $4::bigint[], $5::text[], $6::bigint[], $7::boolean[], $8::text[], $9::text[],
-        $10::text[], $11::text[], $12::text[])
-    AS a(queue_id, recipient, lease_token, state, due_ms, counts, next_hop, reply, status, remote_host, tls)
+        $10::text[], $11::text[], $12::text[], $13::text[])
+    AS a(queue_id, recipient, lease_token, state, due_ms, counts, next_hop, reply, status, remote_host, tls, report_id)
 WHERE c.queue_id = a.queue_id AND c.recipient = a.recipient AND c.lease_owner = $1 AND c.lease_token = a.lease_token
-    AND c.state = 'waiting'
-"""
-_SETTLE = """
-UPDATE delivery.ledger l SET accounted = 'dsn', detail = 'not all copies could be delivered; their sender was told'
-WHERE l.queue_id = ANY($1::text[]) AND l.accounted = 'queued'
-    AND NOT EXISTS (
-        SELECT FROM delivery.outgoing_copy c WHERE c.queue_id = l.queue_id AND c.state IN ('waiting', 'held'))
-    AND EXISTS (SELECT FROM delivery.outgoing_copy c WHERE c.queue_id = l.queue_id AND c.state = 'failed')
+    AND c.state IN ('waiting', 'held')
 """
 _PUT_REPORT = """
 INSERT INTO delivery.report_outbox (queue_id, accepted) VALUES ($1, $2) ON CONFLICT (queue_id) DO NOTHING
 """
 _OTHER_OWNERS = "SELECT DISTINCT lease_owner FROM delivery.outgoing_copy WHERE lease_owner NOT IN ('', $1)"
 _LOCK_IS_FREE = "SELECT pg_try_advisory_xact_lock(hashtextextended($1, 0))"
-
 _TAKE = f"""
-WITH claimed AS (
+WITH chosen AS (
+    {SELECT_WANTED} AND c.lease_until_ms <= $8 ORDER BY c.queue_id, c.recipient LIMIT $7 FOR UPDATE OF c SKIP LOCKED
+), claimed AS (
     UPDATE delivery.outgoing_copy c
-    SET lease_owner = $3, lease_token = nextval('delivery.lease_token'), lease_until_ms = $4, state = 'waiting'
-    FROM unnest($1::text[], $2::text[]) AS w(queue_id, recipient)
-    WHERE c.queue_id = w.queue_id AND c.recipient = w.recipient
+    SET lease_owner = $5, lease_token = nextval('delivery.lease_token'), lease_until_ms = $6
+    FROM chosen WHERE c.queue_id = chosen.queue_id AND c.recipient = chosen.recipient
     RETURNING c.*
 )
 SELECT {COPY_COLUMNS} FROM claimed c JOIN delivery.outgoing m USING (queue_id) ORDER BY c.queue_id, c.recipient
 """  # noqa: S608  # constants of this package
-_RELEASE = """
-UPDATE delivery.outgoing_copy SET lease_owner = '', lease_until_ms = 0 WHERE lease_owner = ANY($1::text[])
+# Whoever holds a row's lock is about to end its lease: nobody waits for another here.
+_OWNED = """
+FROM (
+    SELECT queue_id, recipient FROM delivery.outgoing_copy WHERE lease_owner = ANY($1::text[]) FOR UPDATE SKIP LOCKED
+) o WHERE c.queue_id = o.queue_id AND c.recipient = o.recipient
 """
+_RENEW = f"UPDATE delivery.outgoing_copy c SET lease_until_ms = $2 {_OWNED}"  # noqa: S608  # constants of this package
+_RELEASE = f"UPDATE delivery.outgoing_copy c SET lease_owner = '', lease_until_ms = 0 {_OWNED}"  # noqa: S608  # constants of this package
 _GIVE_BACK = """
-UPDATE delivery.outgoing_copy SET lease_owner = '', lease_until_ms = 0
+UPDATE delivery.outgoing_copy SET lease_owner = '', lease_until_ms = 0, due_ms = greatest(due_ms, $3)
 WHERE lease_owner = $1 AND lease_token = ANY($2::bigint[])
 """
 
@@ -99,6 +113,8 @@ class _LeaseLostError(Exception):
 
 class PostgresQueue(PostgresQueueBooks):
     """Implements `Queue`."""
+
+    _holds_lock = False
 
     async def enter(
         self, entries: Sequence[LedgerEntry], outgoing: Sequence[Outgoing], now_ms: int
@@ -113,22 +129,31 @@ class PostgresQueue(PostgresQueueBooks):
         clashes = {row[0] for row in rows}
         return [entry for entry in entries if entry.stream_sequence in clashes]
 
-    async def claim(
-        self, owner: str, now_ms: int, until_ms: int, limit: int, full: Sequence[tuple[str, str]]
-    ) -> list[Claimed]:
+    async def claim(self, owner: str, now_ms: int, until_ms: int, limits: ClaimLimits) -> list[Claimed]:
         """See `QueueLeases.claim`."""
+        full = ([key[0] for key in limits.full], [key[1] for key in limits.full])
         async with connection(self._pool) as session:
-            rows = await session.fetch(
-                _CLAIM, owner, now_ms, until_ms, [key[0] for key in full], [key[1] for key in full], limit
-            )
+            rows = await session.fetch(_CLAIM, owner, now_ms, until_ms, limits.destinations, limits.copies_each, *full)
+        return [read_claimed(row) for row in rows]
+
+    async def take(
+        self, owner: str, request: ChangeQueueRequest, now_ms: int, until_ms: int, limit: int
+    ) -> list[Claimed]:
+        """See `QueueLeases.take`."""
+        wanted = (OPEN_STATES, request.queue_id, request.recipient, request.domain)
+        async with connection(self._pool) as session:
+            rows = await session.fetch(_TAKE, *wanted, owner, until_ms, limit, now_ms)
         return [read_claimed(row) for row in rows]
 
     async def renew(self, owner: str, until_ms: int) -> None:
         """See `QueueLeases.renew`."""
         async with connection(self._pool) as session:
-            await session.execute(
-                "UPDATE delivery.outgoing_copy SET lease_until_ms = $2 WHERE lease_owner = $1", owner, until_ms
-            )
+            await session.execute(_RENEW, [owner], until_ms)
+
+    async def give_back(self, owner: str, claimed: Sequence[Claimed], due_ms: int) -> None:
+        """See `QueueLeases.give_back`."""
+        async with connection(self._pool) as session:
+            await session.execute(_GIVE_BACK, owner, [each.lease_token for each in claimed], due_ms)
 
     async def release(self, owner: str) -> int:
         """See `QueueLeases.release`."""
@@ -139,26 +164,20 @@ class PostgresQueue(PostgresQueueBooks):
         """See `QueueLeases.finish`."""
         attempts = outcomes.attempts
         columns = [[getattr(attempt, name) for attempt in attempts] for name in Attempt.__struct_fields__]
+        ended = {attempt.queue_id for attempt in attempts if attempt.state is not QueueState.WAITING}
         try:
             async with connection(self._pool) as session, session.transaction():
                 done = await session.execute(_FINISH, owner, *columns)
                 if int(done.rpartition(" ")[2]) != len(attempts):
                     raise _LeaseLostError
                 await put_events(session, [pack_event(event) for event in outcomes.events])
-                ended = {attempt.queue_id for attempt in attempts if attempt.state is not QueueState.WAITING}
-                if ended:
-                    await session.execute(_SETTLE, list(ended))
+                await settle(session, ended)
                 if outcomes.report is not None:
                     packed = msgspec.msgpack.encode(outcomes.report)
                     await session.execute(_PUT_REPORT, outcomes.report.queue_id, packed)
         except _LeaseLostError:
             return False
         return True
-
-    async def give_back(self, owner: str, claimed: Sequence[Claimed]) -> None:
-        """See `QueueLeases.give_back`."""
-        async with connection(self._pool) as session:
-            await session.execute(_GIVE_BACK, owner, [each.lease_token for each in claimed])
 
     async def release_orphans(self, owner: str, suspects: Sequence[str]) -> list[str]:
         """See `QueueLeases.release_orphans`."""
@@ -171,22 +190,10 @@ class PostgresQueue(PostgresQueueBooks):
                 log.warning("delivery.queue.leases_freed", extra={"owners": dead, "copies": copies})
         return [other for other in orphaned if other not in dead]
 
-    async def take(
-        self, owner: str, request: ChangeQueueRequest, now_ms: int, until_ms: int
-    ) -> tuple[list[Claimed], int]:
-        """See `QueueLeases.take`."""
-        async with connection(self._pool) as session, session.transaction():
-            rows = await session.fetch(
-                f"{SELECT_WANTED} FOR UPDATE OF c",
-                now_ms,
-                OPEN_STATES,
-                request.queue_id,
-                request.recipient,
-                request.domain,
-            )
-            free = [(row["queue_id"], row["recipient"]) for row in rows if not row["busy"]]
-            taken = await session.fetch(_TAKE, [key[0] for key in free], [key[1] for key in free], owner, until_ms)
-        return [read_claimed(row) for row in taken], len(rows) - len(free)
+    @property
+    def holds_lock(self) -> bool:
+        """See `QueueLeases.holds_lock`."""
+        return self._holds_lock
 
     async def keep_lock(self, owner: str) -> None:
         """Holds the owner's lock for ever, taking it again when its connection was lost."""
@@ -194,12 +201,15 @@ class PostgresQueue(PostgresQueueBooks):
             try:
                 async with connection(self._pool) as session:
                     await session.execute("SELECT pg_advisory_lock(hashtextextended($1, 0))", owner)
+                    self._holds_lock = True
                     while True:
                         await asyncio.sleep(LOCK_LOOK_SECONDS)
                         await session.execute("SELECT 1")
             except MailError as error:
                 log.warning("delivery.queue.lock_lost", extra={"reason": str(error)})
-                await asyncio.sleep(1.0)
+            finally:
+                self._holds_lock = False
+            await asyncio.sleep(LOCK_PAUSE_SECONDS)
 
 
 async def _release(session: "Session", owners: Sequence[str]) -> int:

@@ -17,7 +17,13 @@ from postbus.core.ids import QueueId
 from postbus.mailstore.outbox import publish_rows
 from postbus.mailstore.ports import Publish
 from postbus.runtime.database import connection
-from postbusd.delivery.adapters.postgres_queue_rows import COPY_COLUMNS, OPEN_STATES, SELECT_WANTED, read_entry
+from postbusd.delivery.adapters.postgres_queue_rows import (
+    COPY_COLUMNS,
+    OPEN_STATES,
+    SELECT_WANTED,
+    read_entry,
+    settle,
+)
 from postbusd.delivery.outbound.queue import Counts, PublishMail
 
 MAX_PAGE = 1000
@@ -26,15 +32,17 @@ MAX_COPIES_SHOWN = 1000
 
 _LIST = f"""
 SELECT {COPY_COLUMNS} FROM delivery.outgoing_copy c JOIN delivery.outgoing m USING (queue_id)
-WHERE (c.queue_id, c.recipient) > ($1, $2) AND ($3 = '' OR c.queue_id = $3) AND ($4 = '' OR c.domain = $4)
-    AND c.state = ANY($5::text[])
-ORDER BY c.queue_id, c.recipient LIMIT $6
+WHERE (c.queue_id, c.recipient) > ($1, $2) AND ($3 = '' OR c.domain = $3)
 """  # noqa: S608  # constants of this package
+_PAGE = "ORDER BY c.queue_id, c.recipient LIMIT $4"
+# Literal conditions: the planner must see that the index of open copies will do, however many finished ones there are.
+_LIST_OPEN = f"{_LIST} AND c.state IN ('waiting', 'held') {_PAGE}"
+_LIST_ALL = f"{_LIST} {_PAGE}"
+_LIST_MESSAGE = f"{_LIST} AND c.queue_id = $5 {_PAGE}"
 _COUNT = """
 SELECT count(*) FILTER (WHERE state = 'waiting') AS waiting, count(*) FILTER (WHERE state = 'held') AS held
 FROM delivery.outgoing_copy WHERE state IN ('waiting', 'held')
 """
-_ALL_STATES = [*OPEN_STATES, "sent", "failed", "cancelled"]
 _FROM_STATES = {
     QueueAction.RETRY: ["waiting"],
     QueueAction.HOLD: ["waiting"],
@@ -42,12 +50,17 @@ _FROM_STATES = {
     QueueAction.CANCEL: OPEN_STATES,
     QueueAction.BOUNCE: OPEN_STATES,
 }
-_CHANGE = """
+_COUNT_WANTED = f"""
+SELECT count(*), count(*) FILTER (WHERE lease_until_ms <= $5)
+FROM ({SELECT_WANTED}) w JOIN delivery.outgoing_copy USING (queue_id, recipient)
+"""  # noqa: S608  # constants of this package
+_CHANGE = f"""
+WITH chosen AS ({SELECT_WANTED} AND c.lease_until_ms <= $6 FOR UPDATE OF c SKIP LOCKED)
 UPDATE delivery.outgoing_copy c
-SET state = $3, due_ms = CASE WHEN $3 = 'held' THEN c.due_ms ELSE $4 END, lease_owner = '', lease_until_ms = 0
-FROM unnest($1::text[], $2::text[]) AS w(queue_id, recipient)
-WHERE c.queue_id = w.queue_id AND c.recipient = w.recipient
-"""
+SET state = $5, due_ms = CASE WHEN $5 = 'held' THEN c.due_ms ELSE $6 END, lease_owner = '', lease_until_ms = 0
+FROM chosen WHERE c.queue_id = chosen.queue_id AND c.recipient = chosen.recipient
+RETURNING c.queue_id
+"""  # noqa: S608  # constants of this package
 _TO_STATE = {
     QueueAction.RETRY: "waiting",
     QueueAction.HOLD: "held",
@@ -56,16 +69,17 @@ _TO_STATE = {
 }
 _TRIM = """
 DELETE FROM delivery.outgoing m USING (
-    SELECT DISTINCT queue_id FROM (
-        SELECT queue_id FROM delivery.outgoing_copy
-        WHERE state IN ('sent', 'failed', 'cancelled') AND due_ms < $1 ORDER BY due_ms LIMIT $2) oldest
+    SELECT c.queue_id FROM delivery.outgoing_copy c
+    WHERE c.state IN ('sent', 'failed', 'cancelled') AND c.due_ms < $1 AND NOT EXISTS (
+        SELECT FROM delivery.outgoing_copy o
+        WHERE o.queue_id = c.queue_id AND (o.state IN ('waiting', 'held') OR o.due_ms >= $1))
+    ORDER BY c.due_ms LIMIT $2
 ) old
-WHERE m.queue_id = old.queue_id AND NOT EXISTS (
-    SELECT FROM delivery.outgoing_copy c
-    WHERE c.queue_id = m.queue_id AND (c.state IN ('waiting', 'held') OR c.due_ms >= $1))
+WHERE m.queue_id = old.queue_id
 """
 _CLAIM_EVENTS = "SELECT outbox_id, event FROM delivery.outbox ORDER BY outbox_id LIMIT $1 FOR UPDATE SKIP LOCKED"
-_CLAIM_REPORTS = "SELECT queue_id, accepted FROM delivery.report_outbox LIMIT $1 FOR UPDATE SKIP LOCKED"
+_REPORTS = "SELECT queue_id, accepted FROM delivery.report_outbox ORDER BY queue_id LIMIT $1"
+_DROP_REPORT = "DELETE FROM delivery.report_outbox WHERE queue_id = $1"
 
 
 class PostgresQueueBooks:
@@ -80,11 +94,13 @@ class PostgresQueueBooks:
         if not 1 <= request.limit <= MAX_PAGE:
             raise MailError(ErrorKind.INVALID, f"limit: 1 to {MAX_PAGE}")
         after_id, _, after_recipient = request.after.partition("/")
-        states = _ALL_STATES if request.finished or request.queue_id else OPEN_STATES
+        filters: list[object] = [after_id, after_recipient, request.domain, request.limit + 1]
+        statement = _LIST_ALL if request.finished else _LIST_OPEN
+        if request.queue_id:
+            statement = _LIST_MESSAGE
+            filters.append(request.queue_id)
         async with connection(self._pool) as session:
-            rows = await session.fetch(
-                _LIST, after_id, after_recipient, request.queue_id, request.domain, states, request.limit + 1
-            )
+            rows = await session.fetch(statement, *filters)
             counted = await session.fetchrow(_COUNT)
         page = [read_entry(row) for row in rows[: request.limit]]
         more = len(rows) > request.limit
@@ -98,26 +114,20 @@ class PostgresQueueBooks:
     async def entries(self, queue_id: QueueId) -> tuple[QueueEntry, ...]:
         """See `QueueBooks.entries`."""
         async with connection(self._pool) as session:
-            rows = await session.fetch(_LIST, "", "", queue_id, "", _ALL_STATES, MAX_COPIES_SHOWN)
+            rows = await session.fetch(_LIST_MESSAGE, "", "", "", MAX_COPIES_SHOWN, queue_id)
         return tuple(read_entry(row) for row in rows)
 
     async def change(self, request: ChangeQueueRequest, now_ms: int) -> ChangeQueueReply:
         """See `QueueBooks.change`."""
-        lock = "" if request.dry_run else " FOR UPDATE OF c"
+        wanted = (_FROM_STATES[request.action], request.queue_id, request.recipient, request.domain)
         async with connection(self._pool) as session, session.transaction():
-            rows = await session.fetch(
-                SELECT_WANTED + lock,
-                now_ms,
-                _FROM_STATES[request.action],
-                request.queue_id,
-                request.recipient,
-                request.domain,
-            )
-            free = [(row["queue_id"], row["recipient"]) for row in rows if not row["busy"]]
-            if free and not request.dry_run:
-                ids, recipients = [key[0] for key in free], [key[1] for key in free]
-                await session.execute(_CHANGE, ids, recipients, _TO_STATE[request.action], now_ms)
-        return ChangeQueueReply(changed=len(free), busy=len(rows) - len(free))
+            total, free = await session.fetchrow(_COUNT_WANTED, *wanted, now_ms) or (0, 0)
+            if request.dry_run:
+                return ChangeQueueReply(changed=free, busy=total - free)
+            changed = await session.fetch(_CHANGE, *wanted, _TO_STATE[request.action], now_ms)
+            if request.action is QueueAction.CANCEL and changed:
+                await settle(session, {row["queue_id"] for row in changed})
+        return ChangeQueueReply(changed=len(changed), busy=total - len(changed))
 
     async def counts(self) -> Counts:
         """See `QueueBooks.counts`."""
@@ -141,12 +151,11 @@ class PostgresQueueBooks:
         return len(done)
 
     async def relay_reports(self, limit: int, publish: PublishMail) -> int:
-        """See `QueueBooks.relay_reports`."""
-        async with connection(self._pool) as session, session.transaction():
-            rows = await session.fetch(_CLAIM_REPORTS, limit)
-            for row in rows:
-                await publish(msgspec.msgpack.decode(row["accepted"], type=MailAccepted))
-            if rows:
-                ids = [row["queue_id"] for row in rows]
-                await session.execute("DELETE FROM delivery.report_outbox WHERE queue_id = ANY($1)", ids)
+        """See `QueueBooks.relay_reports`. No connection is kept while the bus makes us wait."""
+        async with connection(self._pool) as session:
+            rows = await session.fetch(_REPORTS, limit)
+        for row in rows:
+            await publish(msgspec.msgpack.decode(row["accepted"], type=MailAccepted))
+            async with connection(self._pool) as session:
+                await session.execute(_DROP_REPORT, row["queue_id"])
         return len(rows)

@@ -1,6 +1,6 @@
 """Rows of the outgoing queue and the values that they are."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING
 
 import asyncpg
@@ -16,10 +16,28 @@ if TYPE_CHECKING:
 OPEN_STATES = ["waiting", "held"]
 COPY_COLUMNS = "c.*, m.*"
 SELECT_WANTED = """
-SELECT c.queue_id, c.recipient, c.lease_until_ms > $1 AS busy FROM delivery.outgoing_copy c
-WHERE c.state = ANY($2::text[]) AND ($3 = '' OR c.queue_id = $3) AND ($4 = '' OR c.recipient = $4)
-    AND ($5 = '' OR c.domain = $5)
-ORDER BY c.queue_id, c.recipient
+SELECT c.queue_id, c.recipient FROM delivery.outgoing_copy c
+WHERE c.state IN ('waiting', 'held') AND c.state = ANY($1::text[]) AND ($2 = '' OR c.queue_id = $2)
+    AND ($3 = '' OR c.recipient = $3) AND ($4 = '' OR c.domain = $4)
+"""
+# Copies of one message may end in several transactions at once: without this each would see the others' still open.
+_LOCK_MESSAGES = """
+SELECT FROM delivery.outgoing WHERE queue_id = ANY($1::text[]) ORDER BY queue_id FOR NO KEY UPDATE
+"""
+_SETTLE = """
+UPDATE delivery.ledger l
+SET accounted = CASE WHEN t.reports IS NULL THEN 'queued' ELSE 'dsn' END,
+    detail = 'no copy is left to send: ' || concat_ws(', ', nullif(t.sent, 0) || ' sent',
+        nullif(t.failed, 0) || ' failed', nullif(t.cancelled, 0) || ' cancelled') || coalesce('; DSN ' || t.reports, '')
+FROM unnest($1::text[]) AS e(queue_id)
+CROSS JOIN LATERAL (
+    SELECT count(*) FILTER (WHERE state = 'sent') AS sent, count(*) FILTER (WHERE state = 'failed') AS failed,
+        count(*) FILTER (WHERE state = 'cancelled') AS cancelled,
+        string_agg(DISTINCT report_id, ', ') FILTER (WHERE report_id <> '') AS reports
+    FROM delivery.outgoing_copy c WHERE c.queue_id = e.queue_id
+) t
+WHERE l.queue_id = e.queue_id AND l.accounted = 'queued' AND NOT EXISTS (
+    SELECT FROM delivery.outgoing_copy c WHERE c.queue_id = e.queue_id AND c.state IN ('waiting', 'held'))
 """
 _PUT_MESSAGES = """
 INSERT INTO delivery.outgoing (queue_id, origin, blob_id, blob_octets, prefix, body, smtputf8, ret, envid, message_id,
@@ -29,20 +47,25 @@ SELECT * FROM unnest($1::text[], $2::text[], $3::text[], $4::bigint[], $5::bytea
 ON CONFLICT (queue_id) DO NOTHING
 """
 _PUT_COPIES = """
-INSERT INTO delivery.outgoing_copy (queue_id, recipient, domain, reverse_path, route_domain, notify, orcpt, due_ms)
+INSERT INTO delivery.outgoing_copy (queue_id, recipient, domain, reverse_path, route_domain, notify, orcpt, due_ms,
+    state)
 SELECT g.queue_id, g.recipient, g.domain, g.reverse_path, g.route_domain,
-    coalesce(string_to_array(nullif(g.notify, ''), ','), '{}'), g.orcpt, $8
-FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::text[], $6::text[], $7::text[])
-    AS g(queue_id, recipient, domain, reverse_path, route_domain, notify, orcpt)
+    coalesce(string_to_array(nullif(g.notify, ''), ','), '{}'), g.orcpt, $8,
+    CASE WHEN g.held THEN 'held' ELSE 'waiting' END
+FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::text[], $6::text[], $7::text[],
+        $9::boolean[])
+    AS g(queue_id, recipient, domain, reverse_path, route_domain, notify, orcpt, held)
+ORDER BY g.queue_id, g.recipient
 ON CONFLICT (queue_id, recipient) DO NOTHING RETURNING queue_id, recipient
 """
 
 
 async def write_messages(session: "Session", messages: Sequence[QueuedMessage]) -> None:
-    """Enters what is not there yet."""
+    """Enters what is not there yet, in one order for all: whoever enters the same messages waits, no deadlock."""
+    ordered = sorted(messages, key=lambda message: message.queue_id)
     await session.execute(
         _PUT_MESSAGES,
-        *([getattr(message, name) for message in messages] for name in QueuedMessage.__struct_fields__),
+        *([getattr(message, name) for message in ordered] for name in QueuedMessage.__struct_fields__),
     )
 
 
@@ -59,6 +82,7 @@ async def write_copies(session: "Session", outgoing: Sequence[Outgoing], now_ms:
         [",".join(copy.notify) for _, copy in rows],
         [copy.orcpt for _, copy in rows],
         now_ms,
+        [copy.held for _, copy in rows],
     )
     return {(row["queue_id"], row["recipient"]) for row in new}
 
@@ -67,6 +91,14 @@ async def put_events(session: "Session", packed: Sequence[bytes]) -> None:
     """Rows of the event outbox."""
     if packed:
         await session.execute("INSERT INTO delivery.outbox (event) SELECT unnest($1::bytea[])", packed)
+
+
+async def settle(session: "Session", queue_ids: Collection[str]) -> None:
+    """Says in the ledger what became of messages whose last copy has ended; one that is held there stays so."""
+    if queue_ids:
+        ordered = sorted(queue_ids)
+        await session.execute(_LOCK_MESSAGES, ordered)
+        await session.execute(_SETTLE, ordered)
 
 
 def read_claimed(row: asyncpg.Record) -> Claimed:

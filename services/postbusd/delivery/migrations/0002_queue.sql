@@ -36,6 +36,7 @@ CREATE TABLE delivery.outgoing_copy (
     last_status text NOT NULL DEFAULT '',
     remote_host text NOT NULL DEFAULT '',
     tls text NOT NULL DEFAULT '',
+    report_id text NOT NULL DEFAULT '',          -- queue_id of the DSN that tells of its failure
     PRIMARY KEY (queue_id, recipient)
 ) WITH (fillfactor = 80);
 CREATE INDEX outgoing_copy_due ON delivery.outgoing_copy (due_ms) WHERE state = 'waiting';

@@ -1,6 +1,9 @@
 """What an administrator does to the queue (`QueueControl`)."""
 
 import logging
+from collections.abc import Sequence
+
+import msgspec
 
 from postbus.contracts.delivery import (
     ChangeQueueReply,
@@ -13,12 +16,14 @@ from postbus.contracts.delivery import (
 from postbus.core.clock import Clock
 from postbusd.delivery.outbound.news import failed_event
 from postbusd.delivery.outbound.queue import Attempt, Claimed, Outcomes, Queue
-from postbusd.delivery.outbound.reporting import Failure, Reporter
+from postbusd.delivery.outbound.reporting import Failure, Reporter, wants_report
 from postbusd.delivery.outbound.scheduler import LEASE_MS, Scheduler
 from postbusd.delivery.outbound.values import Outcome, RecipientResult
 
 log = logging.getLogger(__name__)
 
+BOUNCE_COPIES = 200
+"""Leased at a time."""
 BOUNCED_STATUS = "5.7.0"  # RFC 3463 §3.8: other security or policy status
 
 
@@ -52,15 +57,29 @@ class Control:
 
     async def _bounce(self, request: ChangeQueueRequest, now_ms: int) -> ChangeQueueReply:
         """A message at a time: its failed copies and the DSN about them are one transaction."""
-        taken, busy = await self._queue.take(self._owner, request, now_ms, now_ms + LEASE_MS)
+        dry = await self._queue.change(msgspec.structs.replace(request, dry_run=True), now_ms)
+        changed = 0
+        while taken := await self._queue.take(self._owner, request, now_ms, now_ms + LEASE_MS, BOUNCE_COPIES):
+            done = await self._bounce_all(taken, request.actor)
+            changed += done
+            if done < len(taken):
+                break
+        return ChangeQueueReply(changed=changed, busy=max(dry.changed + dry.busy - changed, 0))
+
+    async def _bounce_all(self, taken: Sequence[Claimed], actor: str) -> int:
         messages: dict[tuple[str, str], list[Claimed]] = {}
         for each in taken:
             messages.setdefault((each.message.queue_id, each.copy.reverse_path), []).append(each)
-        changed = 0
-        for copies in messages.values():
-            if await self._queue.finish(self._owner, await self._outcomes(copies, request.actor)):
-                changed += len(copies)
-        return ChangeQueueReply(changed=changed, busy=busy + len(taken) - changed)
+        done: set[int] = set()
+        try:
+            for copies in messages.values():
+                if await self._queue.finish(self._owner, await self._outcomes(copies, actor)):
+                    done.update(each.lease_token for each in copies)
+        finally:
+            left = [each for each in taken if each.lease_token not in done]
+            if left:
+                await self._scheduler.give_back(left)
+        return len(done)
 
     async def _outcomes(self, copies: list[Claimed], actor: str) -> Outcomes:
         now_ms = self._clock.now_ms()
@@ -74,6 +93,8 @@ class Control:
             )
             for each in copies
         ]
+        report = await self._reporter.report(failures)
+        report_id = "" if report is None else report.queue_id
         attempts = tuple(
             Attempt(
                 queue_id=each.message.queue_id,
@@ -84,8 +105,9 @@ class Control:
                 counts=False,
                 reply=reason,
                 status=BOUNCED_STATUS,
+                report_id=report_id if wants_report(each) else "",
             )
             for each in copies
         )
         events = tuple(failed_event(each, reason, now_ms) for each in copies)
-        return Outcomes(attempts=attempts, events=events, report=await self._reporter.report(failures))
+        return Outcomes(attempts=attempts, events=events, report=report)

@@ -10,13 +10,15 @@ import msgspec
 
 from postbus.contracts.directory import Outcome
 from postbus.contracts.events import MailAccepted, Origin
+from postbus.contracts.filter import Verdict
 from postbus.core.address import parse_address
 from postbus.core.errors import ErrorKind, MailError
 from postbusd.delivery.outbound.queue import NewCopy, Outgoing, QueuedMessage
 
 _SPAM_FIELD = re.compile(rb"^X-Spam-[^\r\n]*\r\n(?:[ \t][^\r\n]*\r\n)*", re.MULTILINE | re.IGNORECASE)
 HOUR_MS = 3_600_000
-_OWN = frozenset({Origin.SUBMISSION, Origin.DSN, Origin.VACATION})
+OWN_ORIGINS = frozenset({Origin.SUBMISSION, Origin.DSN, Origin.VACATION})
+"""Mail of our own: of who logged in, or written by us. Only this may leave as it came."""
 
 
 class Lifetime(msgspec.Struct, frozen=True, kw_only=True):
@@ -32,10 +34,11 @@ class Lifetime(msgspec.Struct, frozen=True, kw_only=True):
 def plan_outgoing(accepted: MailAccepted, message_id: str, mail_host: str, lifetime: Lifetime) -> Outgoing | None:
     """The outgoing copies; None: there are none. Raises MailError: INVALID for mail that we may not relay."""
     copies: dict[str, NewCopy] = {}
+    verdicts = {verdict.forward_path: verdict.verdict for verdict in accepted.verdict.recipients}
     for path in accepted.envelope.forward_paths:
         resolution = path.resolution
         if resolution.outcome is Outcome.REMOTE:
-            if accepted.origin not in _OWN:
+            if accepted.origin not in OWN_ORIGINS:
                 raise MailError(ErrorKind.INVALID, f"{path.address}: mail from outside is not relayed")
             copy = NewCopy(
                 recipient=path.address,
@@ -47,8 +50,9 @@ def plan_outgoing(accepted: MailAccepted, message_id: str, mail_host: str, lifet
             )
             copies[path.address] = copy
         elif resolution.outcome is Outcome.LIST:
+            held = verdicts.get(path.address, accepted.verdict.verdict) is Verdict.QUARANTINE
             for member in resolution.remotes:
-                copies.setdefault(member, _list_copy(member, resolution.bounce_path))
+                copies.setdefault(member, _list_copy(member, resolution.bounce_path, held=held))
     if not copies:
         return None
     envelope = accepted.envelope
@@ -77,13 +81,17 @@ def outgoing_prefix(prefix: bytes) -> bytes:
     return _SPAM_FIELD.sub(b"", prefix)
 
 
-def _list_copy(member: str, bounce_path: str) -> NewCopy:
-    """The list is the mediator: failures go to its bounce address, not by the sender's DSN wishes (RFC 3461 §5.2.7)."""
+def _list_copy(member: str, bounce_path: str, *, held: bool) -> NewCopy:
+    """The list is the mediator: failures go to its bounce address, not by the sender's DSN wishes (RFC 3461 §5.2.7).
+
+    What looks like spam is not sent to other hosts in our name before an administrator has seen it.
+    """
     return NewCopy(
         recipient=member,
         domain=parse_address(member).domain,
         reverse_path=bounce_path,
         route_domain=bounce_path.rpartition("@")[2],
+        held=held,
     )
 
 

@@ -1,10 +1,15 @@
-"""One batch for one destination: route, content, and what becomes of each copy."""
+"""One batch for one destination: route, content, and what becomes of each copy.
+
+What a remote has answered is committed before anything else happens, also while the process ends, and again and again
+while the database is away: an answer that is lost is a copy sent twice. What cannot be decided (a part of ours is away,
+the DSN cannot be stored) is put off without an attempt being counted.
+"""
 
 import asyncio
 import logging
 import random
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 
 import msgspec
 from prometheus_client import CollectorRegistry, Counter, Histogram
@@ -12,34 +17,26 @@ from prometheus_client import CollectorRegistry, Counter, Histogram
 from postbus.blobs.ports import BlobStore
 from postbus.contracts.delivery import QueueState
 from postbus.contracts.directory import FindRouteRequest, Route, RouteFinder
-from postbus.contracts.events import Event
+from postbus.contracts.events import MailAccepted
 from postbus.core.clock import Clock
-from postbus.core.errors import MailError
+from postbus.core.errors import ErrorKind, MailError
 from postbus.core.trace import new_trace, use_trace
-from postbusd.delivery.outbound.news import deferred_event, failed_event, relay_event, sent_event
+from postbusd.delivery.outbound.judging import Judgement, judge_result, postpone, tell
 from postbusd.delivery.outbound.ports import Signer, Transmitter
 from postbusd.delivery.outbound.queue import Attempt, Claimed, Outcomes, QueueLeases
-from postbusd.delivery.outbound.reporting import Failure, Reporter
-from postbusd.delivery.outbound.retries import next_delay_seconds
-from postbusd.delivery.outbound.values import (
-    NextHop,
-    Outcome,
-    OutgoingMessage,
-    OutgoingRecipient,
-    RecipientResult,
-)
+from postbusd.delivery.outbound.reporting import Reporter, wants_report
+from postbusd.delivery.outbound.values import NextHop, Outcome, OutgoingMessage, OutgoingRecipient, RecipientResult
 from postbusd.delivery.settings import DeliverySettings
 
 log = logging.getLogger(__name__)
 
 ROUTE_SECONDS = 60.0
-POSTPONE_MS = 30_000
-"""While a part of ours is away: nobody was asked, so it is no attempt."""
-COMMIT_SECONDS = 600.0
-"""How long an outcome that can't be committed is kept; less than a lease."""
-COMMIT_PAUSE_SECONDS = 0.5
-EXPIRED_STATUS = "4.4.7"  # RFC 3463 §3.5: delivery time expired
 MAX_ROUTES = 1000
+COMMIT_SECONDS = 300.0
+"""How long an answer is kept for a database that is away; well below what is left of a lease then."""
+COMMIT_PAUSE_SECONDS = 1.0
+LAST_COMMIT_SECONDS = 5.0
+"""For an answer that is being committed when the process has to end."""
 
 
 class Batch:
@@ -48,6 +45,16 @@ class Batch:
     def __init__(self, *, destination: tuple[str, str], copies: list[Claimed]) -> None:
         self.destination = destination
         self.copies = copies
+        self._reported: set[int] = set()
+
+    @property
+    def unreported(self) -> list[Claimed]:
+        """Those about which nothing is committed yet."""
+        return [each for each in self.copies if each.lease_token not in self._reported]
+
+    def note(self, attempts: Sequence[Attempt]) -> None:
+        """These are committed."""
+        self._reported.update(attempt.lease_token for attempt in attempts)
 
 
 class QueueMetrics:
@@ -81,8 +88,7 @@ class Parts(msgspec.Struct, frozen=True, kw_only=True):
     settings: DeliverySettings
     metrics: QueueMetrics
     chance: random.Random
-    committed: Callable[[], None]
-    """Called after each commit: there are events to relay."""
+    sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
 
 
 class Handover:
@@ -91,27 +97,30 @@ class Handover:
     def __init__(self, parts: Parts) -> None:
         self._parts = parts
         self._routes: dict[str, tuple[float, Route]] = {}
+        self._generation = 0
 
     async def forget_routes(self) -> None:
         """directory.changed, or a lost one."""
         self._routes.clear()
+        self._generation += 1
 
     async def hand_over(self, owner: str, batch: Batch) -> None:
-        """Sends a batch; every copy is reported, or its lease runs out."""
+        """Sends a batch; what it leaves in `batch.unreported` is to be given back."""
         with use_trace(new_trace()):
             try:
                 route = await self._route(batch.destination[0])
             except MailError as error:
-                await self._postpone(owner, batch.copies, f"the route is not known: {error.detail}")
+                await self._postpone(owner, batch, f"the route is not known: {error.detail}")
                 return
             await _Delivery(self._parts, owner, batch, route).run()
 
-    async def _postpone(self, owner: str, copies: Sequence[Claimed], reason: str) -> None:
-        log.warning("delivery.queue.postponed", extra={"copies": len(copies), "reason": reason})
-        due_ms = self._parts.clock.now_ms() + POSTPONE_MS
-        attempts = tuple(_postponed(each, due_ms, reason) for each in copies)
+    async def _postpone(self, owner: str, batch: Batch, reason: str) -> None:
+        log.warning("delivery.queue.postponed", extra={"copies": len(batch.copies), "reason": reason})
+        now_ms = self._parts.clock.now_ms()
+        attempts = tuple(postpone(each, now_ms, reason) for each in batch.copies)
         try:
-            await self._parts.queue.finish(owner, Outcomes(attempts=attempts))
+            if await self._parts.queue.finish(owner, Outcomes(attempts=attempts)):
+                batch.note(attempts)
         except MailError as error:
             log.warning("delivery.queue.postpone_failed", extra={"reason": str(error)})
 
@@ -120,23 +129,13 @@ class Handover:
         known = self._routes.get(domain)
         if known is not None and known[0] > now:
             return known[1]
+        generation = self._generation
         route = await self._parts.directory.find_route(FindRouteRequest(domain=domain))
-        if len(self._routes) >= MAX_ROUTES:
-            self._routes.clear()
-        self._routes[domain] = (now + ROUTE_SECONDS, route)
+        if generation == self._generation:
+            if len(self._routes) >= MAX_ROUTES:
+                self._routes.clear()
+            self._routes[domain] = (now + ROUTE_SECONDS, route)
         return route
-
-
-def _postponed(claimed: Claimed, due_ms: int, reason: str) -> Attempt:
-    return Attempt(
-        queue_id=claimed.message.queue_id,
-        recipient=claimed.copy.recipient,
-        lease_token=claimed.lease_token,
-        state=QueueState.WAITING,
-        due_ms=due_ms,
-        counts=False,
-        reply=reason,
-    )
 
 
 class _Delivery:
@@ -145,111 +144,116 @@ class _Delivery:
     def __init__(self, parts: Parts, owner: str, batch: Batch, route: Route) -> None:
         self._parts = parts
         self._owner = owner
+        self._batch = batch
         self._route = route
         self._hop = NextHop(domain=batch.destination[1], relay=route.relay)
         grouped: dict[tuple[str, str], list[Claimed]] = defaultdict(list)
         for each in batch.copies:
             grouped[(each.message.queue_id, each.copy.reverse_path)].append(each)
         self._copies = dict(grouped)
-        self._open = {each.lease_token: each for each in batch.copies}
-        """Not reported yet."""
+        self._unready: dict[tuple[str, str], str] = {}
+        """Messages whose content can't be had now, and why."""
 
     async def run(self) -> None:
-        """Transmits all messages; what was not reported is due again."""
+        """Transmits all messages."""
         messages = [_outgoing(copies) for copies in self._copies.values()]
-        await self._parts.transmitter.transmit(self._hop, messages, self._load, self._report)
-        if self._open:
-            log.warning("delivery.queue.given_back", extra={"next_hop": self._hop.name, "copies": len(self._open)})
-            await self._parts.queue.give_back(self._owner, list(self._open.values()))
+        try:
+            await self._parts.transmitter.transmit(self._hop, messages, self._load, self._report)
+        except MailError as error:
+            log.warning("delivery.queue.report_failed", extra={"next_hop": self._hop.name, "reason": str(error)})
 
     async def _load(self, message: OutgoingMessage) -> bytes:
         """DKIM-Signature fields, prefix and blob."""
-        first = self._copies[(message.queue_id, message.reverse_path)][0].message
-        content = first.prefix + await self._parts.blobs.get(first.blob_id)
-        return await self._parts.signer.sign(self._route.signing_domain, content) + content
+        key = (message.queue_id, message.reverse_path)
+        first = self._copies[key][0].message
+        try:
+            content = first.prefix + await self._parts.blobs.get(first.blob_id)
+            return await self._parts.signer.sign(self._route.signing_domain, content) + content
+        except MailError as error:
+            if error.kind is ErrorKind.UNAVAILABLE:
+                self._unready[key] = error.detail
+            raise
 
     async def _report(self, message: OutgoingMessage, results: Sequence[RecipientResult]) -> bool:
-        """Commits; a committed outcome must not be lost by a cancellation, so the commit is shielded."""
-        claimed = {each.copy.recipient: each for each in self._copies[(message.queue_id, message.reverse_path)]}
+        """Commits; whoever cancels us meanwhile waits for the commit, or a copy would be sent twice."""
+        key = (message.queue_id, message.reverse_path)
+        claimed = {each.copy.recipient: each for each in self._copies[key]}
         pairs = [(claimed[result.address], result) for result in results]
-        return await asyncio.shield(self._commit_at_last(pairs))
+        commit = asyncio.get_running_loop().create_task(self._commit(pairs, self._unready.get(key, "")))
+        try:
+            return await asyncio.shield(commit)
+        except asyncio.CancelledError:
+            await asyncio.wait([commit], timeout=LAST_COMMIT_SECONDS)
+            commit.cancel()
+            await asyncio.gather(commit, return_exceptions=True)
+            raise
 
-    async def _commit_at_last(self, pairs: Sequence[tuple[Claimed, RecipientResult]]) -> bool:
-        """The remote has spoken: an absent database must not make us ask it again while the lease is ours."""
-        ends = self._parts.clock.monotonic() + COMMIT_SECONDS
-        while True:
-            try:
-                done = await self._commit(pairs)
-            except MailError as error:
-                log.warning("delivery.queue.commit_waits", extra={"next_hop": self._hop.name, "reason": str(error)})
-                if self._parts.clock.monotonic() > ends:
-                    return False
-                await asyncio.sleep(COMMIT_PAUSE_SECONDS)
-                continue
-            for claimed, _ in pairs:
-                self._open.pop(claimed.lease_token, None)
-            return done
-
-    async def _commit(self, pairs: Sequence[tuple[Claimed, RecipientResult]]) -> bool:
+    async def _commit(self, pairs: Sequence[tuple[Claimed, RecipientResult]], unready: str) -> bool:
         now_ms = self._parts.clock.now_ms()
-        attempts, events, failures = [], list[Event](), list[Failure]()
+        put_off: list[Attempt] = []
+        judged: list[Judgement] = []
         for claimed, result in pairs:
-            attempt, reason = self._judge(claimed, result, now_ms)
-            attempts.append(attempt)
-            if attempt.state is QueueState.FAILED:
-                told = msgspec.structs.replace(result, status=attempt.status)
-                failures.append(Failure(claimed=claimed, result=told, reason=reason))
-            events.append(_event(claimed, attempt, result, reason, now_ms))
-        if relayed := next(((claimed, result) for claimed, result in pairs if result.relay_failed), None):
-            events.append(relay_event(relayed[0], self._hop.name, relayed[1], now_ms))
-        report = await self._parts.reporter.report(failures) if failures else None
-        outcomes = Outcomes(attempts=tuple(attempts), events=tuple(events), report=report)
-        if not await self._parts.queue.finish(self._owner, outcomes):
+            if unready and result.outcome is Outcome.DEFERRED:
+                put_off.append(postpone(claimed, now_ms, f"the message can't be had now: {unready}"))
+            else:
+                judged.append(judge_result(claimed, result, self._parts.settings, now_ms, self._parts.chance))
+        if unready:
+            log.warning("delivery.queue.postponed", extra={"copies": len(put_off), "reason": unready})
+        report, unreportable = await self._make_report(judged)
+        if unreportable:
+            put_off += [postpone(each.claimed, now_ms, each.result.reply) for each in judged if each.has_failed]
+            judged = [each for each in judged if not each.has_failed]
+        attempts = [self._complete(each, report) for each in judged] + put_off
+        events = tuple(tell(judged, self._hop.name, now_ms))
+        if not await self._finish(Outcomes(attempts=tuple(attempts), events=events, report=report)):
             log.warning("delivery.queue.lease_lost", extra={"queue_id": pairs[0][0].message.queue_id})
             return False
-        self._parts.committed()
-        self._note(pairs, attempts, now_ms)
+        self._batch.note(attempts)
+        self._note(judged, now_ms)
         return True
 
-    def _judge(self, claimed: Claimed, result: RecipientResult, now_ms: int) -> tuple[Attempt, str]:
-        """What becomes of a copy, and for a failure that the reply does not explain, why."""
-        state, due_ms, reason, status = QueueState.SENT, now_ms, "", result.status
-        if result.outcome is Outcome.FAILED:
-            state = QueueState.FAILED
-        elif result.outcome is Outcome.DEFERRED:
-            delay = next_delay_seconds(self._parts.settings.retry_seconds, claimed.attempts + 1, self._parts.chance)
-            due_ms = now_ms + int(delay * 1000)
-            state = QueueState.WAITING
-            if due_ms >= claimed.message.expires_ms:
-                state, due_ms, status = QueueState.FAILED, now_ms, EXPIRED_STATUS
-                reason = f"given up after {self._parts.settings.queue_lifetime_hours:g} hours; last: {result.reply}"
-        attempt = Attempt(
-            queue_id=claimed.message.queue_id,
-            recipient=claimed.copy.recipient,
-            lease_token=claimed.lease_token,
-            state=state,
-            due_ms=due_ms,
-            next_hop=self._hop.name,
-            reply=result.reply,
-            status=status,
-            remote_host=result.remote_host,
-            tls=result.tls,
-        )
-        return attempt, reason
+    async def _make_report(self, judged: Sequence[Judgement]) -> tuple[MailAccepted | None, bool]:
+        """The DSN about what failed, and whether one is due but can't be stored now: then nothing has failed yet."""
+        failures = [each.as_failure() for each in judged if each.has_failed]
+        if not failures:
+            return None, False
+        try:
+            return await self._parts.reporter.report(failures), False
+        except MailError as error:
+            log.warning("delivery.queue.report_failed", extra={"next_hop": self._hop.name, "reason": str(error)})
+            return None, True
 
-    def _note(self, pairs: Sequence[tuple[Claimed, RecipientResult]], attempts: Sequence[Attempt], now_ms: int) -> None:
-        for (claimed, result), attempt in zip(pairs, attempts, strict=True):
+    def _complete(self, judged: Judgement, report: MailAccepted | None) -> Attempt:
+        told = report is not None and judged.has_failed and wants_report(judged.claimed)
+        return msgspec.structs.replace(
+            judged.attempt, next_hop=self._hop.name, report_id=report.queue_id if report is not None and told else ""
+        )
+
+    async def _finish(self, outcomes: Outcomes) -> bool:
+        deadline = self._parts.clock.monotonic() + COMMIT_SECONDS
+        while True:
+            try:
+                return await self._parts.queue.finish(self._owner, outcomes)
+            except MailError as error:
+                if error.kind is not ErrorKind.UNAVAILABLE or self._parts.clock.monotonic() >= deadline:
+                    raise
+                log.warning("delivery.queue.commit_waits", extra={"next_hop": self._hop.name, "reason": str(error)})
+            await self._parts.sleep(COMMIT_PAUSE_SECONDS)
+
+    def _note(self, judged: Sequence[Judgement], now_ms: int) -> None:
+        for each in judged:
+            attempt = each.attempt
             outcome = {QueueState.SENT: "sent", QueueState.FAILED: "failed"}.get(attempt.state, "deferred")
             self._parts.metrics.attempts.labels(outcome).inc()
             if attempt.state is QueueState.SENT:
-                self._parts.metrics.seconds.observe(max(now_ms - claimed.message.accepted_ms, 0) / 1000)
+                self._parts.metrics.seconds.observe(max(now_ms - each.claimed.message.accepted_ms, 0) / 1000)
             facts = {
                 "queue_id": attempt.queue_id,
                 "forward_path": attempt.recipient,
-                "next_hop": attempt.next_hop,
+                "next_hop": self._hop.name,
                 "remote_host": attempt.remote_host,
-                "reply": result.reply,
-                "attempt": claimed.attempts + 1,
+                "reply": each.result.reply,
+                "attempt": each.claimed.attempts + 1,
             }
             log.info(f"delivery.queue.{outcome}", extra=facts)  # noqa: G004  # one of three constant names
 
@@ -269,11 +273,3 @@ def _outgoing(copies: Sequence[Claimed]) -> OutgoingMessage:
         ret=message.ret,
         envid=message.envid,
     )
-
-
-def _event(claimed: Claimed, attempt: Attempt, result: RecipientResult, reason: str, now_ms: int) -> Event:
-    if attempt.state is QueueState.SENT:
-        return sent_event(claimed, result, now_ms)
-    if attempt.state is QueueState.FAILED:
-        return failed_event(claimed, reason or result.reply, now_ms)
-    return deferred_event(claimed, result, now_ms)

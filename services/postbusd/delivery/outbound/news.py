@@ -13,7 +13,9 @@ SERVICE = "delivery"
 def queued_events(outgoing: Iterable[Outgoing], new: set[tuple[str, str]], now_ms: int) -> list[Event]:
     """One a copy that was entered just now; `new` holds their (queue_id, recipient)."""
     return [
-        _event(EventType.QUEUED, each.message, copy, now_ms, f"queued for {copy.recipient}")
+        _event(
+            EventType.QUEUED, each.message, copy, now_ms, f"{'held' if copy.held else 'queued'} for {copy.recipient}"
+        )
         for each in outgoing
         for copy in each.copies
         if (each.message.queue_id, copy.recipient) in new

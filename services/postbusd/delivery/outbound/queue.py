@@ -53,6 +53,8 @@ class NewCopy(msgspec.Struct, frozen=True, kw_only=True):
     """The domain whose relay and DKIM keys the copy gets."""
     notify: tuple[str, ...] = ()
     orcpt: str = ""
+    held: bool = False
+    """An administrator has to release it first."""
 
 
 class Outgoing(msgspec.Struct, frozen=True, kw_only=True):
@@ -93,6 +95,8 @@ class Attempt(msgspec.Struct, frozen=True, kw_only=True):
     status: str = ""
     remote_host: str = ""
     tls: str = ""
+    report_id: str = ""
+    """FAILED: queue_id of the DSN that tells of it."""
 
 
 class Outcomes(msgspec.Struct, frozen=True, kw_only=True):
@@ -102,6 +106,15 @@ class Outcomes(msgspec.Struct, frozen=True, kw_only=True):
     events: tuple[Event, ...] = ()
     report: MailAccepted | None = None
     """The DSN about the failed ones; its blob is stored already."""
+
+
+class ClaimLimits(msgspec.Struct, frozen=True, kw_only=True):
+    """How much one claim may take, so that no destination takes the connections of the others."""
+
+    destinations: int
+    copies_each: int
+    full: tuple[tuple[str, str], ...] = ()
+    """Destinations that have all the connections that they may have."""
 
 
 class Counts(msgspec.Struct, frozen=True, kw_only=True):
@@ -127,20 +140,21 @@ class QueueWriter(Protocol):
 class QueueLeases(Protocol):
     """The port of the scheduler. Raises MailError: UNAVAILABLE."""
 
-    async def claim(
-        self, owner: str, now_ms: int, until_ms: int, limit: int, full: Sequence[tuple[str, str]]
-    ) -> list[Claimed]:
-        """Leases up to `limit` due copies, the longest due first, none for the destinations in `full`."""
+    @property
+    def holds_lock(self) -> bool:
+        """Whether others can see that this process lives; without it, it claims nothing."""
         ...
 
-    async def take(
-        self, owner: str, request: ChangeQueueRequest, now_ms: int, until_ms: int
-    ) -> tuple[list[Claimed], int]:
-        """Leases the copies that a request names, due or not, held or not; and how many are busy."""
+    async def claim(self, owner: str, now_ms: int, until_ms: int, limits: ClaimLimits) -> list[Claimed]:
+        """Leases due copies, those of a destination together, the destination that is due longest first."""
         ...
 
     async def renew(self, owner: str, until_ms: int) -> None:
         """Moves the end of all leases of this owner."""
+        ...
+
+    async def give_back(self, owner: str, claimed: Sequence[Claimed], due_ms: int) -> None:
+        """Ends leases of copies about which nothing was reported; they are due again, not before `due_ms`."""
         ...
 
     async def release(self, owner: str) -> int:
@@ -148,11 +162,10 @@ class QueueLeases(Protocol):
         ...
 
     async def finish(self, owner: str, outcomes: Outcomes) -> bool:
-        """Commits outcomes; False and nothing written when a lease is not ours any more."""
-        ...
+        """Commits outcomes, and in the ledger what became of a message whose last copy has ended.
 
-    async def give_back(self, owner: str, claimed: Sequence[Claimed]) -> None:
-        """Ends the leases of copies that were not begun, or whose outcome is unknown: they are due again."""
+        False and nothing written when a lease is not ours any more.
+        """
         ...
 
     async def release_orphans(self, owner: str, suspects: Sequence[str]) -> list[str]:
@@ -162,7 +175,7 @@ class QueueLeases(Protocol):
 
 
 class QueueBooks(Protocol):
-    """The port of the administrator, of upkeep and of the relays. Raises MailError: UNAVAILABLE."""
+    """The port of the administrator. Raises MailError: UNAVAILABLE."""
 
     async def page(self, request: ListQueueRequest) -> ListQueueReply:
         """One page."""
@@ -173,12 +186,22 @@ class QueueBooks(Protocol):
         ...
 
     async def change(self, request: ChangeQueueRequest, now_ms: int) -> ChangeQueueReply:
-        """RETRY, HOLD, RELEASE, CANCEL; with `dry_run` only counts."""
+        """RETRY, HOLD, RELEASE, CANCEL of what is not busy; with `dry_run` only counts."""
+        ...
+
+    async def take(
+        self, owner: str, request: ChangeQueueRequest, now_ms: int, until_ms: int, limit: int
+    ) -> list[Claimed]:
+        """Leases up to `limit` of the copies that a request names, due or not, held or not, but none that is busy."""
         ...
 
     async def counts(self) -> Counts:
         """For the metric."""
         ...
+
+
+class QueueUpkeep(Protocol):
+    """The port of the loops beside the scheduler. Raises MailError: UNAVAILABLE."""
 
     async def trim(self, before_ms: int, limit: int) -> int:
         """Forgets messages all of whose copies were finished before; how many."""
@@ -189,7 +212,7 @@ class QueueBooks(Protocol):
         ...
 
     async def relay_reports(self, limit: int, publish: "PublishMail") -> int:
-        """Claims DSNs, publishes and deletes them."""
+        """Publishes DSNs and deletes each after its PubAck; a repeated publish is no double, so nothing is locked."""
         ...
 
 
@@ -201,5 +224,5 @@ class PublishMail(Protocol):
         ...
 
 
-class Queue(QueueWriter, QueueLeases, QueueBooks, Protocol):
+class Queue(QueueWriter, QueueLeases, QueueBooks, QueueUpkeep, Protocol):
     """All of it."""

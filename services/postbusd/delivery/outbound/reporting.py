@@ -6,6 +6,7 @@ the copies, and its queue_id follows from what it reports, so that a repetition 
 """
 
 import hashlib
+import logging
 from collections.abc import Sequence
 
 import msgspec
@@ -16,12 +17,15 @@ from postbus.contracts.directory import Resolution
 from postbus.contracts.events import Client, Envelope, ForwardPath, MailAccepted, Origin
 from postbus.contracts.filter import CheckMessageReply, Verdict
 from postbus.core.clock import Clock
+from postbus.core.errors import ErrorKind, MailError
 from postbus.core.ids import QueueId, new_queue_id
 from postbus.dsn.report import FailedRecipient, Report, build_report
 from postbus.mime.codec import encode_scan
 from postbus.mime.scanner import scan_message
-from postbusd.delivery.outbound.queue import Claimed
+from postbusd.delivery.outbound.queue import Claimed, QueuedMessage
 from postbusd.delivery.outbound.values import RecipientResult
+
+log = logging.getLogger(__name__)
 
 MAX_RETURNED_OCTETS = 256 * 1024
 """A larger message is returned as its header only, whatever RET says."""
@@ -52,15 +56,15 @@ class Reporter:
 
         Raises MailError: UNAVAILABLE.
         """
-        told = [failure for failure in failures if _wants_report(failure.claimed)]
+        told = [failure for failure in failures if wants_report(failure.claimed)]
         if not told:
             return None
         message = told[0].claimed.message
         to = told[0].claimed.copy.reverse_path
         now_ms = self._clock.now_ms()
         queue_id = _report_id(told, now_ms)
-        original = message.prefix + await self._blobs.get(message.blob_id, 0, MAX_RETURNED_OCTETS + 1)
-        whole = message.ret == "FULL" and message.blob_octets <= MAX_RETURNED_OCTETS
+        original = await self._original(message)
+        whole = message.ret == "FULL" and len(original) - len(message.prefix) == message.blob_octets
         content = build_report(
             Report(
                 to=to,
@@ -78,6 +82,16 @@ class Reporter:
             )
         )
         return await self._as_message(queue_id, to, content, message.traceparent)
+
+    async def _original(self, message: QueuedMessage) -> bytes:
+        """As much of it as may be returned; of one whose blob is lost the prefix: its sender is told all the same."""
+        try:
+            return message.prefix + await self._blobs.get(message.blob_id, 0, MAX_RETURNED_OCTETS)
+        except MailError as error:
+            if error.kind is not ErrorKind.NOT_FOUND:
+                raise
+            log.error("delivery.report.blob_lost", extra={"queue_id": message.queue_id, "blob_id": message.blob_id})
+            return message.prefix
 
     async def _as_message(self, queue_id: QueueId, to: str, content: bytes, traceparent: str) -> MailAccepted:
         return MailAccepted(
@@ -102,8 +116,8 @@ class Reporter:
         )
 
 
-def _wants_report(claimed: Claimed) -> bool:
-    """RFC 3461 §4.1: without NOTIFY a failure is told."""
+def wants_report(claimed: Claimed) -> bool:
+    """Whether its sender is told of its failure. RFC 3461 §4.1: without NOTIFY a failure is told."""
     notify = claimed.copy.notify
     return bool(claimed.copy.reverse_path) and (not notify or _FAILURE in notify)
 

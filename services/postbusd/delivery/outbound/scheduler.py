@@ -1,27 +1,29 @@
 """Who takes what from the queue when (architecture §3): due copies, grouped by route and recipient domain.
 
-Theory of operation. One loop claims due copies under leases, as many as there are free connections for, and starts one
-task a destination and batch; a destination has a few at most, so that a slow one never takes all connections. A task
-asks for the route, hands its messages to the Transmitter, and commits what became of each before the next is begun.
+Theory of operation. One loop claims due copies under leases: a batch for each of as many destinations as there are
+connections free, none for a destination that has as many as it may, so that a slow one never takes them all. Each batch
+is a task: it asks for the route, hands its messages to the Transmitter, and commits what became of each before the next
+is begun. What it leaves unreported is given back.
 
 Leases end with the process. They are longer than the longest wait for a remote's reply (10 minutes at end of DATA, RFC
 5321 §4.5.3.2.6), renewed while the process lives, and fenced by a token: who lost one commits nothing. So that a killed
-process does not keep its copies for a quarter of an hour, each holds an advisory lock in the database for its owner id;
-where the lock is free at two looks `lease_grace_seconds` apart, the process is dead or has been without a database for
-that long, and its leases are freed. In the latter case a reply that it is waiting for at that moment may come too late
-to be committed: that copy is sent once more. One double for a broken database connection is the price; a copy is never
-lost.
+process does not keep its copies for a quarter of an hour, each holds an advisory lock in the database for its owner id
+and claims nothing without it; where the lock is free at two looks `lease_grace_seconds` apart, the process is dead or
+has been without a database for that long, and its leases are freed. In the latter case an answer that it could not
+commit by then comes too late: that copy is sent once more. One double for a broken database connection is the price; a
+copy is never lost.
 """
 
 import asyncio
 import logging
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Sequence
 
 from postbus.core.clock import Clock
 from postbus.core.errors import MailError
 from postbusd.delivery.outbound.handing import Batch, Handover
-from postbusd.delivery.outbound.queue import Claimed, QueueLeases
+from postbusd.delivery.outbound.judging import POSTPONE_MS
+from postbusd.delivery.outbound.queue import Claimed, ClaimLimits, QueueLeases
 from postbusd.delivery.settings import DeliverySettings
 
 log = logging.getLogger(__name__)
@@ -47,7 +49,9 @@ class Scheduler:
         self._settings = settings
         self._wanted = asyncio.Event()
         self._running: dict[asyncio.Task[None], tuple[str, str]] = {}
-        self._waiting: deque[Batch] = deque()
+        self._left: list[Claimed] = []
+        """What ended batches left unreported and is not given back yet."""
+        self._claiming = asyncio.Lock()
         self._draining = False
 
     def wake(self) -> None:
@@ -60,14 +64,12 @@ class Scheduler:
             while not self._draining:
                 self._wanted.clear()
                 try:
-                    claimed = await self._claim()
+                    begun = await self._begin()
                 except MailError as error:
                     log.warning("delivery.queue.away", extra={"reason": str(error)})
                     await asyncio.sleep(AWAY_SECONDS)
                     continue
-                self._waiting.extend(make_batches(claimed, self._settings.queue_batch_copies))
-                self._start()
-                if not claimed:
+                if not begun:
                     await self._rest()
             await asyncio.Event().wait()
         finally:
@@ -77,10 +79,8 @@ class Scheduler:
                 await asyncio.wait(self._running)
 
     async def work_once(self) -> None:
-        """Claims what is due and waits until it is handed over: a round of `run`, for tests and tools."""
-        self._waiting.extend(make_batches(await self._claim(), self._settings.queue_batch_copies))
-        self._start()
-        while self._running:
+        """Hands over what is due now, all of it: a round of `run`, for tests and tools."""
+        while await self._begin():
             await asyncio.wait(self._running)
 
     async def keep_leases(self) -> None:
@@ -90,6 +90,8 @@ class Scheduler:
         while True:
             await asyncio.sleep(self._settings.lease_grace_seconds)
             try:
+                # First: a renewed lease of what nobody works on would last as long as the process.
+                await self._give_back()
                 suspects = await self._queue.release_orphans(self._owner, suspects)
                 if self._clock.monotonic() - renewed > RENEW_SECONDS:
                     await self._queue.renew(self._owner, self._clock.now_ms() + LEASE_MS)
@@ -99,9 +101,9 @@ class Scheduler:
                 suspects = []
 
     async def drain(self) -> None:
-        """Claims nothing more, lets transactions under way end, frees what was not begun."""
-        self._draining = True
-        self._waiting.clear()
+        """Claims nothing more, lets transactions under way end, frees what is left."""
+        async with self._claiming:
+            self._draining = True
         if self._running:
             _, late = await asyncio.wait(self._running, timeout=DRAIN_SECONDS)
             for task in late:
@@ -113,39 +115,58 @@ class Scheduler:
         except MailError as error:
             log.warning("delivery.queue.release_failed", extra={"reason": str(error)})
 
+    async def give_back(self, left: Sequence[Claimed]) -> None:
+        """Ends leases of ours about which nothing is reported, now or as soon as there is a database."""
+        self._left += left
+        try:
+            await self._give_back()
+        except MailError as error:
+            log.warning("delivery.queue.give_back_waits", extra={"copies": len(self._left), "reason": str(error)})
+
+    async def _begin(self) -> int:
+        """Claims what there are connections for and starts it; how many batches. Raises MailError."""
+        async with self._claiming:
+            batches = [] if self._draining else make_batches(await self._claim())
+            for batch in batches:
+                task = asyncio.get_running_loop().create_task(self._work(batch))
+                self._running[task] = batch.destination
+                task.add_done_callback(self._ended)
+        return len(batches)
+
     async def _claim(self) -> list[Claimed]:
-        free = self._settings.queue_connections - len(self._running) - len(self._waiting)
-        if free <= 0:
+        free = self._settings.queue_connections - len(self._running)
+        if free <= 0 or not self._queue.holds_lock:
             return []
         per_destination = self._settings.queue_connections_per_destination
-        busy = Counter([*self._running.values(), *(batch.destination for batch in self._waiting)])
-        full = [destination for destination, count in busy.items() if count >= per_destination]
+        limits = ClaimLimits(
+            destinations=free,
+            copies_each=self._settings.queue_batch_copies,
+            full=tuple(name for name, count in Counter(self._running.values()).items() if count >= per_destination),
+        )
         now_ms = self._clock.now_ms()
-        limit = free * self._settings.queue_batch_copies
-        return await self._queue.claim(self._owner, now_ms, now_ms + LEASE_MS, limit, full)
+        return await self._queue.claim(self._owner, now_ms, now_ms + LEASE_MS, limits)
 
-    def _start(self) -> None:
-        """Starts what connections are free for; batches of a full destination keep their place."""
-        kept: deque[Batch] = deque()
-        busy = Counter(self._running.values())
-        while self._waiting:
-            batch = self._waiting.popleft()
-            free = len(self._running) < self._settings.queue_connections
-            if not free or busy[batch.destination] >= self._settings.queue_connections_per_destination:
-                kept.append(batch)
-                continue
-            busy[batch.destination] += 1
-            task = asyncio.get_running_loop().create_task(self._handover.hand_over(self._owner, batch))
-            self._running[task] = batch.destination
-            task.add_done_callback(self._ended)
-        self._waiting = kept
+    async def _work(self, batch: Batch) -> None:
+        """A cancelled batch is given back by `drain`, or by whoever finds us dead."""
+        try:
+            await self._handover.hand_over(self._owner, batch)
+        except Exception:
+            log.exception("delivery.queue.batch_failed")
+        await self.give_back(batch.unreported)
+
+    async def _give_back(self) -> None:
+        left, self._left = self._left, []
+        if not left:
+            return
+        try:
+            await self._queue.give_back(self._owner, left, self._clock.now_ms() + POSTPONE_MS)
+        except BaseException:
+            self._left += left
+            raise
+        log.warning("delivery.queue.given_back", extra={"copies": len(left)})
 
     def _ended(self, task: asyncio.Task[None]) -> None:
-        self._running.pop(task, None)
-        if not task.cancelled() and (error := task.exception()) is not None:
-            log.error("delivery.queue.batch_failed", exc_info=error)
-        if not self._draining:
-            self._start()
+        del self._running[task]
         self._wanted.set()
 
     async def _rest(self) -> None:
@@ -156,15 +177,9 @@ class Scheduler:
             return
 
 
-def make_batches(claimed: Sequence[Claimed], size: int) -> list[Batch]:
-    """Copies grouped by destination, in batches of about `size`; copies of one message stay together."""
-    found: dict[tuple[str, str], list[Batch]] = {}
+def make_batches(claimed: Sequence[Claimed]) -> list[Batch]:
+    """One a destination, in the order of the claim."""
+    found: dict[tuple[str, str], list[Claimed]] = {}
     for each in claimed:
-        batches = found.setdefault(each.destination, [])
-        last = batches[-1] if batches else None
-        same = last is not None and last.copies[-1].message.queue_id == each.message.queue_id
-        if last is None or (len(last.copies) >= size and not same):
-            batches.append(Batch(destination=each.destination, copies=[each]))
-        else:
-            last.copies.append(each)
-    return [batch for batches in found.values() for batch in batches]
+        found.setdefault(each.destination, []).append(each)
+    return [Batch(destination=destination, copies=copies) for destination, copies in found.items()]
