@@ -9,13 +9,13 @@ import hashlib
 import re
 from concurrent.futures import ThreadPoolExecutor
 
+import dkim as dkimpy
 import pytest
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-import dkim as dkimpy
 from postbus.contracts.dns_provisioner import DkimAlgorithm
 from postbus.core.clock import SystemClock
 from postbus.core.errors import ErrorKind, MailError

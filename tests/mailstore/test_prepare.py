@@ -28,6 +28,17 @@ def test_a_scanned_message_is_ready_to_be_stored() -> None:
     assert (message.preview, message.sent_day) == ("Hello there.", 20_779)
 
 
+def test_what_a_submission_lacked_is_told_from_the_prefix() -> None:
+    prefix = b"Received: by b\r\nFrom: ann@b.example\r\nDate: Sun, 22 Nov 2026 12:00:00 +0000\r\nMessage-ID: <q@b.example>\r\n"
+    scan = scan_message(b"Subject: short\r\n\r\nHello.\r\n")
+    message = prepare_message(email_id=EMAIL_ID, blob_id=BLOB_ID, prefix=prefix, scan=scan, internal_date_ms=5)
+    ann = b'((NIL NIL "ann" "b.example"))'
+    assert message.envelope.startswith(b'("Sun, 22 Nov 2026 12:00:00 +0000" "short" ' + b" ".join([ann] * 3))
+    assert message.envelope.endswith(b'"<q@b.example>")')
+    assert (message.message_id, message.sent_day) == ("q@b.example", 20_779)
+    assert decode_scan(message.structure) == scan
+
+
 def test_nothing_that_postgres_refuses_gets_through() -> None:
     scan = scan_message(b"Subject: a\0b\r\nMessage-ID: <a\0@x>\r\n\r\nnul \0 here\r\n")
     message = prepare_message(email_id=EMAIL_ID, blob_id=BLOB_ID, prefix=b"", scan=scan, internal_date_ms=5)

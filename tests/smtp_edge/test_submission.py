@@ -62,8 +62,18 @@ async def test_present_date_and_message_id_are_kept(edge: Edge) -> None:
         for line in ("MAIL FROM:<>", "RCPT TO:<bob@demo.example>", "DATA"):
             await peer.say(line)
         await peer.say(b"date: Sun, 22 Nov 2026 12:00:00 +0000\r\nMESSAGE-ID: <a@b>\r\n" + WIRE)
+    assert b"From:" not in edge.bus.mail[0].prefix
     assert b"Date:" not in edge.bus.mail[0].prefix
     assert b"Message-ID:" not in edge.bus.mail[0].prefix
+
+
+async def test_a_message_without_an_author_gets_the_login(edge: Edge) -> None:
+    async with edge.connect(ListenerKind.SUBMISSIONS) as peer:
+        await log_in(peer)
+        for line in ("MAIL FROM:<>", "RCPT TO:<bob@demo.example>", "DATA"):
+            await peer.say(line)
+        assert (await peer.say(b"Subject: nobody\r\n\r\nx\r\n.\r\n")).startswith("250 2.0.0")
+    assert b"\r\nFrom: alice@demo.example\r\n" in edge.bus.mail[0].prefix
 
 
 async def test_login_mechanism_asks_for_both(edge: Edge) -> None:

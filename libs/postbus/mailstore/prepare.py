@@ -4,10 +4,13 @@ import email.errors
 import email.header
 import re
 
+import msgspec
+
 from postbus.core.ids import BlobId, EmailId
 from postbus.imap.envelope import format_envelope
 from postbus.mailstore.values import NewMessage
 from postbus.mime.codec import encode_scan
+from postbus.mime.scanner import scan_message
 from postbus.mime.values import Scan
 
 MAX_SUBJECT_OCTETS = 4096
@@ -27,6 +30,7 @@ def prepare_message(
     *, email_id: EmailId, blob_id: BlobId, prefix: bytes, scan: Scan, internal_date_ms: int
 ) -> NewMessage:
     """The message with structure, ENVELOPE, thread facts and preview ready to be stored."""
+    described = complete_scan(scan, prefix)
     subject, is_reply = base_subject(decode_subject(scan.envelope.subject or b""))
     return NewMessage(
         email_id=email_id,
@@ -34,14 +38,41 @@ def prepare_message(
         prefix=prefix,
         octets=len(prefix) + scan.octets,
         internal_date_ms=internal_date_ms,
-        sent_day=scan.sent_day,
+        sent_day=described.sent_day,
         structure=encode_scan(scan),
-        envelope=format_envelope(scan.envelope),
-        message_id=_storable(scan.message_id),
+        envelope=format_envelope(described.envelope),
+        message_id=_storable(described.message_id),
         references=tuple(_storable(reference) for reference in scan.references),
         thread_subject=subject,
         preview=_storable(scan.preview)[:MAX_PREVIEW_CHARACTERS],
         is_reply=is_reply,
+    )
+
+
+def complete_scan(scan: Scan, prefix: bytes) -> Scan:
+    """The scan with author, date and Message-ID of the prefix where the message itself has none (RFC 6409 §8).
+
+    For ENVELOPE and the like: as a structure it would be wrong, its offsets are the blob's.
+    """
+    envelope = scan.envelope
+    if envelope.from_ and envelope.date is not None and envelope.message_id is not None:
+        return scan
+    added = scan_message(prefix + b"\r\n")
+    from_ = envelope.from_ or added.envelope.from_
+    undated = envelope.date is None
+    return msgspec.structs.replace(
+        scan,
+        envelope=msgspec.structs.replace(
+            envelope,
+            date=added.envelope.date if undated else envelope.date,
+            from_=from_,
+            sender=envelope.sender or from_,
+            reply_to=envelope.reply_to or from_,
+            message_id=envelope.message_id if envelope.message_id is not None else added.envelope.message_id,
+        ),
+        message_id=scan.message_id or added.message_id,
+        sent_ms=added.sent_ms if undated else scan.sent_ms,
+        sent_day=added.sent_day if undated else scan.sent_day,
     )
 
 

@@ -17,7 +17,7 @@ from postbus.contracts.events import Event, EventType, MailAccepted
 from postbus.contracts.filter import Verdict
 from postbus.core.errors import ErrorKind, MailError
 from postbus.core.ids import MailboxId, new_email_id, new_uuid7
-from postbus.mailstore.prepare import prepare_message
+from postbus.mailstore.prepare import complete_scan, prepare_message
 from postbus.mailstore.values import Append, AppendOutcome, AppendResult, SpecialUse
 from postbus.mime.codec import decode_scan
 from postbus.mime.values import Scan
@@ -62,10 +62,11 @@ def plan_journey(stream_sequence: int, accepted: MailAccepted, scan: Scan | None
     """
     destinations = find_destinations(accepted)
     parsed = scan or decode_scan(accepted.scan)
-    outgoing = plan_outgoing(accepted, parsed.message_id, site.mail_host, site.lifetime)
+    message_id = complete_scan(parsed, accepted.prefix).message_id
+    outgoing = plan_outgoing(accepted, message_id, site.mail_host, site.lifetime)
     if not destinations and outgoing is None:
         raise MailError(ErrorKind.INVALID, _why_nowhere(accepted))
-    appends = tuple(_append(accepted, destination, parsed, now_ms) for destination in destinations)
+    appends = tuple(_append(accepted, destination, parsed, message_id, now_ms) for destination in destinations)
     return Journey(
         stream_sequence=stream_sequence,
         accepted=accepted,
@@ -108,7 +109,7 @@ def final_prefix(accepted: MailAccepted, destination: Destination) -> bytes:
     )
 
 
-def _append(accepted: MailAccepted, destination: Destination, scan: Scan, now_ms: int) -> Append:
+def _append(accepted: MailAccepted, destination: Destination, scan: Scan, message_id: str, now_ms: int) -> Append:
     return Append(
         mailbox_id=destination.mailbox_id,
         operation_key=accepted.queue_id,
@@ -122,11 +123,11 @@ def _append(accepted: MailAccepted, destination: Destination, scan: Scan, now_ms
         ),
         fallback_to_inbox=True,
         may_overdraw=True,
-        events=(_event(accepted, destination, scan, now_ms),),
+        events=(_event(accepted, destination, message_id, now_ms),),
     )
 
 
-def _event(accepted: MailAccepted, destination: Destination, scan: Scan, now_ms: int) -> Event:
+def _event(accepted: MailAccepted, destination: Destination, message_id: str, now_ms: int) -> Event:
     return Event(
         event_id=new_uuid7(now_ms),
         type=EventType.QUARANTINED if destination.quarantine else EventType.DELIVERED,
@@ -134,7 +135,7 @@ def _event(accepted: MailAccepted, destination: Destination, scan: Scan, now_ms:
         service="delivery",
         summary=f"{'filed as spam' if destination.quarantine else 'delivered'} for {destination.address}",
         queue_id=accepted.queue_id,
-        message_id=scan.message_id,
+        message_id=message_id,
         domain=destination.address.rpartition("@")[2],
         mailbox=destination.address,
         reverse_path=accepted.envelope.reverse_path,

@@ -96,11 +96,13 @@ def build_prefix(conversation: Conversation, accepted: MailAccepted, scan: Scan)
 
 
 def _missing_fields(conversation: Conversation, accepted: MailAccepted, scan: Scan) -> bytes:
-    """Date and Message-ID for submissions without them (RFC 6409 §8.2, §8.3)."""
+    """From, Date and Message-ID for submissions without them (RFC 6409 §8.1 to §8.3)."""
     if conversation.login is None:
         return b""
     names = {field.name for field in scan.fields}
     fields = b""
+    if "from" not in names:
+        fields += f"From: {conversation.login.address}\r\n".encode()
     if "date" not in names:
         fields += f"Date: {format_date(accepted.accepted_ms)}\r\n".encode()
     if "message-id" not in names:

@@ -29,15 +29,20 @@ async def judge_reverse_path(recipients: Recipients, login: Login, reverse_path:
 
 
 async def judge_authors(recipients: Recipients, login: Login, examined: Examined) -> Reply | None:
-    """The refusal of a message whose From field is missing, unreadable, or has an address that is not the login's.
+    """The refusal of a message whose From field is unreadable, or has an address that is not the login's.
+
+    One without a From field gets the login's address (`building`): only the message itself could say another.
 
     Raises MailError: UNAVAILABLE.
     """
     scan = examined.scan
     if len(scan.fields) >= MAX_HEADER_FIELDS or scan.body_start > len(examined.header):
         return make_reply(550, "5.7.1", "the header section is too long to find the author")
+    fields = all_fields(scan, examined.header, "from")
+    if not fields:
+        return None
     try:
-        authors = parse_authors(all_fields(scan, examined.header, "from"))
+        authors = parse_authors(fields)
     except MailError as error:
         return make_reply(550, "5.7.1", error.detail)
     foreign = await find_foreign(recipients, login, tuple(author.format() for author in authors))
