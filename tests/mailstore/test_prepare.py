@@ -29,7 +29,8 @@ def test_a_scanned_message_is_ready_to_be_stored() -> None:
 
 
 def test_what_a_submission_lacked_is_told_from_the_prefix() -> None:
-    prefix = b"Received: by b\r\nFrom: ann@b.example\r\nDate: Sun, 22 Nov 2026 12:00:00 +0000\r\nMessage-ID: <q@b.example>\r\n"
+    prefix = b"Received: by b\r\nFrom: ann@b.example\r\nDate: Sun, 22 Nov 2026 12:00:00 +0000\r\n"
+    prefix += b"Message-ID: <q@b.example>\r\n"
     scan = scan_message(b"Subject: short\r\n\r\nHello.\r\n")
     message = prepare_message(email_id=EMAIL_ID, blob_id=BLOB_ID, prefix=prefix, scan=scan, internal_date_ms=5)
     ann = b'((NIL NIL "ann" "b.example"))'
