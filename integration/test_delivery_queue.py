@@ -7,10 +7,13 @@ from typing import TYPE_CHECKING
 import asyncpg
 import pytest
 
-from postbus.testing.queue import NOW_MS, outgoing
-from postbus.testing.queue_contract import UNTIL_MS, QueueContract, limits
+from postbus.contracts.delivery import QueueState
+from postbus.core.ids import QueueId
+from postbus.testing.queue import NOW_MS, ledger_entry, outgoing
+from postbus.testing.queue_contract import UNTIL_MS, QueueContract, attempt_of, limits
 from postbusd.delivery.adapters.postgres import PostgresLedger
 from postbusd.delivery.adapters.postgres_queue import PostgresQueue
+from postbusd.delivery.outbound.queue import Outcomes
 
 if TYPE_CHECKING:
     from postbus.testing.installation import Database
@@ -47,6 +50,36 @@ async def test_two_who_claim_at_once_share_the_copies(queue: PostgresQueue) -> N
     assert len(ids) == len(set(ids))
     rest = await queue.claim("last", NOW_MS, UNTIL_MS, limits())
     assert len(ids) + len(rest) == 60
+
+
+async def test_the_ledger_learns_of_the_end_whichever_copy_was_the_last(
+    queue: PostgresQueue, pool: asyncpg.Pool
+) -> None:
+    """Transactions that end the last copies at the same time do not see each other's."""
+    ids = [f"Q{number}" for number in range(30)]
+    entries = [ledger_entry(number, queue_id) for number, queue_id in enumerate(ids)]
+    await queue.enter(entries, [outgoing(queue_id, "x@b.example", "y@c.example") for queue_id in ids], NOW_MS)
+    claimed = await queue.claim("me", NOW_MS, UNTIL_MS, limits())
+    assert len(claimed) == 60
+    outcomes = [Outcomes(attempts=(attempt_of(each, QueueState.SENT),)) for each in claimed]
+    assert all(await asyncio.gather(*(queue.finish("me", each) for each in outcomes)))
+    ledger = PostgresLedger(pool)
+    told = {entry.detail for queue_id in ids if (entry := await ledger.find(QueueId(queue_id))) is not None}
+    assert told == {"no copy is left to send: 2 sent"}
+
+
+async def test_renewing_and_finishing_do_not_lock_each_other_out(queue: PostgresQueue) -> None:
+    await queue.enter([], [outgoing("Q1", *(f"x{number}@b.example" for number in range(50)))], NOW_MS)
+    claimed = await queue.claim("me", NOW_MS, UNTIL_MS, limits())
+    outcomes = [
+        Outcomes(attempts=tuple(attempt_of(each, QueueState.SENT) for each in reversed(claimed[start::5])))
+        for start in range(5)
+    ]
+    async with asyncio.TaskGroup() as group:
+        for each in outcomes:
+            group.create_task(queue.finish("me", each))
+            group.create_task(queue.renew("me", UNTIL_MS + 1))
+    assert {entry.state for entry in await queue.entries(QueueId("Q1"))} == {QueueState.SENT}
 
 
 async def test_an_owner_that_holds_its_lock_is_no_orphan(queue: PostgresQueue) -> None:
