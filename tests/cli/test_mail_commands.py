@@ -121,7 +121,8 @@ def test_actions_say_what_they_did(
         (["retry", "--all", "--dry-run"], "3 copies would be changed"),
         (["hold", ONE], "2 copies are held"),
         (["release", "--recipient", "a@far.example"], "1 copy is released and tried now"),
-        (["retry", "--domain", "nowhere.example"], "nothing to change"),
+        (["retry", "--domain", "nowhere.example"], "nothing to change (held copies: postbus queue release)"),
+        (["hold", "--domain", "nowhere.example"], "nothing to change"),
         (["cancel", "--recipient", "a@far.example"], "1 copy was cancelled"),
         (["bounce", "--domain", "near.example"], "1 copy was bounced"),
     ):
@@ -199,7 +200,7 @@ async def test_a_trace_tells_the_story_by_time(
     monkeypatch.setattr("time.time_ns", lambda: NOW_MS * 1_000_000)
     assert main(["trace", ONE]) == 0
     head, story, where = capsys.readouterr().out.split("\n\n")
-    assert head.splitlines()[0] == f"{ONE}: in the outbound queue, or sent from there"
+    assert head.splitlines()[0] == f"{ONE}: outbound copies: 2 waiting"
     assert "message id <one@demo.example>" in head
     lines = story.splitlines()
     assert lines[0].startswith(format_time(1_790_000_000_000, milliseconds=True))
@@ -262,6 +263,8 @@ async def test_events_are_listed_and_narrowed(
     assert main(["events", "--json", "--limit", "2"]) == 0
     shown = [json.loads(each) for each in capsys.readouterr().out.splitlines()]
     assert [each["type"] for each in shown] == ["received", "login"]
+    assert main(["events", "--limit", "2"]) == 0
+    assert [line.split()[3] for line in capsys.readouterr().out.splitlines()] == ["login", "received"]
     assert main(["events", "--since", "2026-09-01"]) == 0
     assert capsys.readouterr().out.count("\n") == 2
     assert main(["events", "--type", "nonsense"]) == 1

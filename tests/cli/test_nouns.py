@@ -271,9 +271,21 @@ def test_what_fails_of_many_mailboxes_is_told_and_the_rest_made(demo: Desk) -> N
 
 
 def test_many_failures_are_not_all_told(demo: Desk) -> None:
-    assert demo.run("mailbox", "add", "u{1..30}@no.example", "--password", "secret") == 1
+    assert demo.run("mailbox", "add", "u@no{1..30}.example", "--password", "secret") == 1
     assert demo.err.count("\n") == 11
     assert demo.err.endswith("and 20 more failed\n")
+
+
+def test_a_missing_domain_is_told_once_with_the_command_that_makes_it(demo: Desk) -> None:
+    assert demo.run("mailbox", "add", "u{1..30}@no.example", "--password", "secret") == 1
+    (line,) = demo.err.splitlines()
+    assert "u1@no.example and 29 more: address: there is no domain no.example here" in line
+    assert line.endswith("first: postbus domain add no.example")
+
+
+def test_what_was_added_with_braces_is_deleted_with_braces(demo: Desk) -> None:
+    demo.ok("mailbox", "add", "b{1..3}@demo.example", "--password", "secret")
+    assert demo.ok("mailbox", "delete", "b{1..3}@demo.example", "--yes").count("deleted: mailbox") == 3
 
 
 def test_a_mailbox_that_is_there_keeps_what_is_not_named(demo: Desk) -> None:

@@ -229,7 +229,9 @@ async def test_the_administrator_returns_mail_to_its_sender(outbound: Outbound) 
     assert state_of(outbound, X) is QueueState.WAITING
     assert (await outbound.control.change_queue(request)).changed == 1
     assert state_of(outbound, X) is QueueState.FAILED
-    assert "returned by the administrator" in (await report_of(outbound))[1]
+    text = (await report_of(outbound))[1]
+    assert "It was returned by the administrator of this mail system" in text
+    assert "the other side objects to" not in text
     assert (await outbound.control.change_queue(request)).changed == 0
 
 

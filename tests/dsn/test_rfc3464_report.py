@@ -143,6 +143,27 @@ def test_the_own_reason_goes_before_the_general_one() -> None:
     assert "said:" not in text
 
 
+@pytest.mark.parametrize(
+    ("reason", "shown"),
+    [
+        ("the domain example.net does not exist", "The domain example.net does not exist."),
+        ("mx.example.net has no address", "mx.example.net has no address."),
+    ],
+)
+def test_a_reason_is_shown_as_a_sentence(reason: str, shown: str) -> None:
+    assert shown in parts(build_of(reason=reason, diagnostic="", remote_mta=""))[0].get_content()
+
+
+def test_nobody_is_sent_to_an_other_side_that_was_never_asked() -> None:
+    asked, unasked = (
+        parts(build_of(status="5.7.1", diagnostic=text, reason="Returned."))[0].get_content()
+        for text in (BEN.diagnostic, "")
+    )
+    assert "the other side objects to" in asked
+    assert "the other side objects to" not in unasked
+    assert "ask your postmaster" in unasked
+
+
 def test_a_reason_that_repeats_the_reply_is_not_shown_twice() -> None:
     text = parts(build_of(reason=BEN.diagnostic))[0].get_content()
     assert text.count("no such user") == 1

@@ -52,7 +52,9 @@ async def test_others_addresses_are_refused_at_mail_and_in_from(edge: Edge, addr
     assert not edge.blobs.blobs
     assert not edge.filter.messages
     await edge.events.flush()
-    assert [event.type for event in edge.bus.events] == [EventType.LOGIN, EventType.DENIED]
+    assert [event.type for event in edge.bus.events] == [EventType.LOGIN, EventType.DENIED, EventType.DENIED]
+    told = edge.bus.events[1]
+    assert (told.summary, told.mailbox, told.reverse_path) == ("sender refused", "alice@demo.example", address)
 
 
 async def test_a_no_is_confirmed_past_the_caches(edge: Edge) -> None:

@@ -43,6 +43,9 @@ _REASONS: Final = (
     (re.compile(r"5\..*"), "The recipient's system refused the message."),
     (re.compile(r"4\..*"), "The recipient's system did not accept the message yet."),
 )
+_OBJECTED: Final = (
+    "The text above says what the other side objects to. If it is not clear, ask its postmaster or yours."
+)
 _ADVICE: Final = (
     (
         re.compile(r"[45]\.1\.\d+"),
@@ -50,10 +53,7 @@ _ADVICE: Final = (
     ),
     (re.compile(r"[45]\.2\.2"), "Tell the recipient in another way, or send the message again in a few days."),
     (re.compile(r"[45]\.(?:2\.3|3\.4)"), "Send a smaller message, for example with a link in place of an attachment."),
-    (
-        re.compile(r"[45]\.7\.\d+"),
-        "The text above says what the other side objects to. If it is not clear, ask its postmaster or yours.",
-    ),
+    (re.compile(r"[45]\.7\.\d+"), _OBJECTED),
     (
         re.compile(r"4\..*|5\.4\.7"),
         "Send the message again later, or reach the recipient in another way.",
@@ -85,10 +85,17 @@ def write_notice(report: Report, statuses: tuple[str, ...]) -> str:
 def explain(recipient: FailedRecipient, status: str) -> str:
     """Why, in one sentence; a reason that only repeats the reply is none."""
     if recipient.reason and recipient.reason != recipient.diagnostic:
-        return clean_text(recipient.reason)
+        return _sentence(clean_text(recipient.reason))
     if recipient.action not in {"failed", "delayed"}:
         return ""
     return next((text for pattern, text in _REASONS if pattern.fullmatch(status)), "")
+
+
+def _sentence(text: str) -> str:
+    """With a capital (names of hosts keep theirs) and a full stop."""
+    first = text.partition(" ")[0]
+    text = text if "." in first else f"{text[:1].upper()}{text[1:]}"
+    return text if text.endswith((".", "!", "?", ")")) else f"{text}."
 
 
 def original_field(header: bytes, name: bytes) -> bytes:
@@ -114,9 +121,15 @@ def _recipient(recipient: FailedRecipient, status: str) -> str:
 
 def _advice(report: Report, statuses: tuple[str, ...]) -> list[str]:
     """Without doubles, in the order of the recipients."""
-    failed = (status for item, status in zip(report.recipients, statuses, strict=True) if item.action == "failed")
-    found = (next((text for pattern, text in _ADVICE if pattern.fullmatch(status)), "") for status in failed)
+    failed = (pair for pair in zip(report.recipients, statuses, strict=True) if pair[0].action == "failed")
+    found = (_advise(status, answered=bool(item.diagnostic)) for item, status in failed)
     return [text for text in dict.fromkeys(found) if text]
+
+
+def _advise(status: str, *, answered: bool) -> str:
+    """What to do; where no other side `answered`, the advice on its objections is left out."""
+    fitting = (text for pattern, text in _ADVICE if pattern.fullmatch(status))
+    return next((text for text in fitting if answered or text is not _OBJECTED), "")
 
 
 def _describe_original(report: Report) -> str:

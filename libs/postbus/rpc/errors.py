@@ -5,6 +5,7 @@ import grpc
 from postbus.core.errors import LATER, ErrorKind, MailError, Retry
 from postbus.rpc.codec import enum_tables
 from postbus.rpc.gen import common_pb2
+from postbus.rpc.invoke import NO_ANSWER
 
 ERROR_METADATA = "postbus-error-bin"
 MAX_DETAIL_CHARACTERS = 1000
@@ -28,14 +29,12 @@ STATUS = {
 
 _NUMBERS, _KINDS = enum_tables(ErrorKind, common_pb2.ErrorKind.DESCRIPTOR)
 
-_AWAY = frozenset(
-    {
-        grpc.StatusCode.UNAVAILABLE,
-        grpc.StatusCode.DEADLINE_EXCEEDED,
-        grpc.StatusCode.CANCELLED,
-        grpc.StatusCode.UNIMPLEMENTED,
-    }
-)
+_AWAY = {  # administrators read this behind the name of the service
+    grpc.StatusCode.UNAVAILABLE: "can't be reached",
+    grpc.StatusCode.DEADLINE_EXCEEDED: NO_ANSWER,
+    grpc.StatusCode.CANCELLED: "broke the call off",
+    grpc.StatusCode.UNIMPLEMENTED: "does not know this call",
+}
 
 
 def pack_error(error: MailError) -> bytes:
@@ -56,6 +55,7 @@ def unpack_error(error: grpc.aio.AioRpcError, target: str) -> MailError:
             kind = _KINDS.get(message.kind, ErrorKind.INTERNAL)
             seconds = message.retry_after_seconds if message.HasField("retry_after_seconds") else None
             return MailError(kind, message.detail, Retry(after_seconds=seconds))
-    if error.code() in _AWAY:
-        return MailError(ErrorKind.UNAVAILABLE, f"{target}: {error.code().name.lower()}", LATER)
-    return MailError(ErrorKind.INTERNAL, f"{target}: {error.code().name.lower()}")
+    why = _AWAY.get(error.code())
+    if why is not None:
+        return MailError(ErrorKind.UNAVAILABLE, f"{target} {why}", LATER)
+    return MailError(ErrorKind.INTERNAL, f"{target} failed: {error.code().name.lower()}")

@@ -8,6 +8,9 @@ from postbus.core.errors import ErrorKind, MailError
 
 log = logging.getLogger(__name__)
 
+NO_ANSWER = "gave no answer in time"
+"""Stands behind the name of a service."""
+
 
 async def invoke(service: str, name: str, implementation: object, request: Any) -> Any:
     """Calls `implementation.name(request)`. Raises MailError only (and CancelledError)."""

@@ -7,7 +7,7 @@ from typing import Any
 from postbus.core.errors import ErrorKind, MailError
 from postbus.core.trace import current_trace, use_trace
 from postbus.rpc.calls import methods
-from postbus.rpc.invoke import invoke
+from postbus.rpc.invoke import NO_ANSWER, invoke
 
 
 class LocalClient:
@@ -24,12 +24,12 @@ class LocalClient:
         async def call(request: Any) -> Any:
             implementation = self._find()
             if implementation is None:
-                raise MailError(ErrorKind.UNAVAILABLE, f"{self._service}: starting")
+                raise MailError(ErrorKind.UNAVAILABLE, f"{self._service} is starting")
             with use_trace(current_trace()):
                 try:
                     async with asyncio.timeout(self._deadline_seconds):
                         return await invoke(self._service, name, implementation, request)
                 except TimeoutError as error:
-                    raise MailError(ErrorKind.UNAVAILABLE, f"{self._service}: deadline_exceeded") from error
+                    raise MailError(ErrorKind.UNAVAILABLE, f"{self._service} {NO_ANSWER}") from error
 
         return call

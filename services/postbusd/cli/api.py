@@ -6,6 +6,7 @@ opened anew without a word; POST never goes over a kept one, since it must not b
 
 import contextlib
 import http.client
+import re
 import ssl
 import threading
 import urllib.parse
@@ -20,6 +21,8 @@ TIMEOUT_SECONDS = 60.0
 MAX_ANSWER_OCTETS = 16 * 1024 * 1024
 CA_PATH = f"{ROOT}/ca.pem"
 NOT_FOUND = 404
+UNAVAILABLE = 503
+_MISSING_DOMAIN = re.compile(r"(?:address|domain): there is no domain (\S+) here\Z")
 _UNCHANGED_IN_PATHS = "@+*"  # a path's segment may hold them; the rest is encoded
 
 
@@ -188,4 +191,8 @@ def _complaint(status: int, answer: bytes) -> str:
         problem = msgspec.json.decode(answer, type=Problem)
     except msgspec.DecodeError:
         return f"HTTP {status}"
-    return problem.detail or problem.title or f"HTTP {status}"
+    complaint = problem.detail or problem.title or f"HTTP {status}"
+    missing = _MISSING_DOMAIN.match(complaint)
+    if missing is not None:
+        return f"{complaint}; first: postbus domain add {missing[1]}"
+    return f"{complaint} (which part is ill: postbus status)" if status == UNAVAILABLE else complaint

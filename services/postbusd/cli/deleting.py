@@ -6,6 +6,7 @@ from typing import Any
 
 from postbus.runtime.layout import StartError
 from postbusd.cli.api import ApiError, path_of
+from postbusd.cli.braces import expand_all
 from postbusd.cli.common import clean, fail
 from postbusd.cli.objects import Noun, Session, print_json
 
@@ -47,7 +48,7 @@ def ask(question: str) -> bool:
 
 
 def _confirm(session: Session, args: argparse.Namespace, plural: str) -> bool:
-    for name in args.names:
+    for name in expand_all(args.names):
         for line in _ask_api(session, plural, name, dry_run=True)["deleted"]:
             print(f"  {clean(line)}", file=sys.stderr)
     return ask("Delete this?")
@@ -56,7 +57,7 @@ def _confirm(session: Session, args: argparse.Namespace, plural: str) -> bool:
 def _delete_each(session: Session, args: argparse.Namespace, command: str, plural: str, *, dry_run: bool) -> int:
     deleted: list[str] = []
     failed = 0
-    for name in args.names:
+    for name in expand_all(args.names):
         try:
             deleted += _ask_api(session, plural, name, dry_run=dry_run)["deleted"]
         except ApiError as error:

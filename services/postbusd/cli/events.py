@@ -97,7 +97,8 @@ def format_event(event: Any) -> str:
 
 
 def _print_page(page: Any, tell: Callable[[Any], None]) -> str:
-    for event in page["events"]:
+    events = page["events"]  # as they came into the log; programs get them so
+    for event in events if tell is _tell_json else sorted(events, key=lambda each: each["at_ms"]):
         tell(event)
     sys.stdout.flush()
     return str(page["next_after"])

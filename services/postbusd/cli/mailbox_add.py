@@ -144,7 +144,13 @@ def _row(made: Made) -> list[str]:
 
 
 def _complain(failed: list[tuple[str, StartError]]) -> None:
-    for address, error in failed[:MAX_COMPLAINTS]:
-        fail(_COMMAND, f"{address}: {error}")
-    if len(failed) > MAX_COMPLAINTS:
-        fail(_COMMAND, f"and {len(failed) - MAX_COMPLAINTS} more failed")
+    """One line a reason: fifty mailboxes of a domain that is not there have one."""
+    reasons: dict[str, list[str]] = {}
+    for address, error in failed:
+        reasons.setdefault(str(error), []).append(address)
+    for reason, addresses in list(reasons.items())[:MAX_COMPLAINTS]:
+        more = f" and {len(addresses) - 1} more" if len(addresses) > 1 else ""
+        fail(_COMMAND, f"{addresses[0]}{more}: {reason}")
+    if len(reasons) > MAX_COMPLAINTS:
+        left = sum(len(addresses) for addresses in list(reasons.values())[MAX_COMPLAINTS:])
+        fail(_COMMAND, f"and {left} more failed")

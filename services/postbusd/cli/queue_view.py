@@ -82,7 +82,9 @@ def format_result(action: str, result: Any) -> str:
         line = f"{_copies(number)} would be changed"
     else:
         line = f"{_copies(number)} {one if number == 1 else many}" if number else "nothing to change"
-    return f"{line}; {_copies(busy)} left alone: being sent right now" if busy else line
+    if busy:
+        return f"{line}; {_copies(busy)} left alone: being sent right now"
+    return line if number or action != "retry" else f"{line} (held copies: postbus queue release)"
 
 
 def _copies(number: int) -> str:

@@ -2,6 +2,7 @@
 
 import argparse
 import time
+from collections import Counter
 from typing import Any
 
 from postbusd.cli.api import path_of
@@ -12,7 +13,7 @@ from postbusd.cli.times import format_span, format_time
 
 ENDS = {
     "folder": "delivered to mailboxes of ours",
-    "queued": "in the outbound queue, or sent from there",
+    "queued": "went to the outbound queue",
     "held": "held: a dead letter, see docs/runbook.md",
     "dsn": "could not be delivered: the sender was told by a DSN",
     None: "accepted; delivery has not taken it from the bus yet",
@@ -48,7 +49,7 @@ def format_message(message: Any, now_ms: int) -> str:
 
 
 def _head(message: Any, now_ms: int) -> list[str]:
-    ends = clean(ENDS.get(message["accounted"], str(message["accounted"])))
+    ends = clean(_end(message))
     lines = [f"{clean(message['queue_id'])}: {ends}"]
     if message["accepted_ms"]:
         age = format_span(now_ms - message["accepted_ms"])
@@ -59,6 +60,15 @@ def _head(message: Any, now_ms: int) -> list[str]:
     if message["story_cut"]:
         lines.append("the story is longer than what is shown: postbus events --queue-id")
     return lines
+
+
+def _end(message: Any) -> str:
+    """How it ended; what went to the queue by the states of its copies."""
+    states = Counter(copy["state"] for copy in message["outgoing"])
+    if message["accounted"] != "queued" or not states:
+        return ENDS.get(message["accounted"], str(message["accounted"]))
+    copies = ", ".join(f"{number} {state}" for state, number in sorted(states.items()))
+    return f"outbound {'copy' if states.total() == 1 else 'copies'}: {copies}"
 
 
 def _message_id(message: Any) -> str:

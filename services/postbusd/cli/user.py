@@ -21,7 +21,7 @@ def add_parser(subparsers: Subparsers) -> None:
     )
     change_it = noun.verb("set", run_set, "change a user", "What is not named stays as it is.")
     for verb in (add, change_it):
-        verb.add_argument("name", help="the username; their mailboxes have addresses of their own")
+        verb.add_argument("name", help="the username; the login is a mailbox's address, with this user's password")
         verb.add_argument("--display-name", metavar="TEXT", help="as people know them")
         verb.add_argument("--active", choices=("on", "off"), help="off: opens no mailbox")
         add_password_options(verb)

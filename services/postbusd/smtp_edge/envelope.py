@@ -53,6 +53,15 @@ async def _judge_reverse_path(conversation: Conversation, transaction: Transacti
     if login is None:
         return replies.REVERSE_PATH_OK
     refusal = await judge_reverse_path(site.recipients, login, transaction.reverse_path)
+    if refusal is not None:
+        site.events.note(
+            EventType.DENIED,
+            "sender refused",
+            mailbox=login.address,
+            reverse_path=transaction.reverse_path,
+            client_address=conversation.client_address,
+            detail=f"{refusal.code} {refusal.enhanced} {refusal.text}",
+        )
     return refusal or await site.rates.add_message(login, site.events) or replies.REVERSE_PATH_OK
 
 

@@ -62,6 +62,7 @@ _KIND_OF_STATUS = {
     429: ErrorKind.RATE_LIMITED,
     503: ErrorKind.UNAVAILABLE,
 }
+_NOT_THE_CALLERS = frozenset({ErrorKind.UNAVAILABLE, ErrorKind.INTERNAL})
 _FIELD = re.compile(r"([a-z][a-z0-9_]*): (.+)", re.DOTALL)
 _PATH = re.compile(r" - at `\$\.?([^`]*)`\Z")
 _UNKNOWN = re.compile(r"Object contains unknown field `([^`]*)`")
@@ -117,7 +118,7 @@ BODY_REFUSALS: dict[int, ResponseSpec] = {
 
 def to_problem(error: MailError, status: int | None = None) -> Problem:
     """How a MailError looks outside."""
-    match = _FIELD.match(error.detail)
+    match = None if error.kind in _NOT_THE_CALLERS else _FIELD.match(error.detail)
     return Problem(
         title=TITLES[error.kind],
         status=status or HTTP_STATUS[error.kind],

@@ -25,6 +25,7 @@ log = logging.getLogger(__name__)
 BOUNCE_COPIES = 200
 """Leased at a time."""
 BOUNCED_STATUS = "5.7.0"  # RFC 3463 §3.8: other security or policy status
+BOUNCED_REASON = "It was returned by the administrator of this mail system before it could be delivered."
 
 
 class Control:
@@ -90,6 +91,7 @@ class Control:
                 result=RecipientResult(
                     address=each.copy.recipient, outcome=Outcome.FAILED, reply=reason, status=BOUNCED_STATUS
                 ),
+                reason=BOUNCED_REASON,
             )
             for each in copies
         ]

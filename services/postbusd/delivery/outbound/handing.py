@@ -25,6 +25,7 @@ from postbusd.delivery.outbound.judging import Judgement, judge_result, postpone
 from postbusd.delivery.outbound.ports import Signer, Transmitter
 from postbusd.delivery.outbound.queue import Attempt, Claimed, Outcomes, QueueLeases
 from postbusd.delivery.outbound.reporting import Reporter, wants_report
+from postbusd.delivery.outbound.retries import next_delay_seconds
 from postbusd.delivery.outbound.values import NextHop, Outcome, OutgoingMessage, OutgoingRecipient, RecipientResult
 from postbusd.delivery.settings import DeliverySettings
 
@@ -37,6 +38,7 @@ COMMIT_SECONDS = 300.0
 COMMIT_PAUSE_SECONDS = 1.0
 LAST_COMMIT_SECONDS = 5.0
 """For an answer that is being committed when the process has to end."""
+_NETWORK_STATUS = "4.4."  # RFC 3463 §3.5: network and routing
 
 
 class Batch:
@@ -45,6 +47,10 @@ class Batch:
     def __init__(self, *, destination: tuple[str, str], copies: list[Claimed]) -> None:
         self.destination = destination
         self.copies = copies
+        self.answered = False
+        """Whether any host of the destination spoke to us."""
+        self.unreachable = False
+        """Whether a copy was put off since none did."""
         self._reported: set[int] = set()
 
     @property
@@ -55,6 +61,14 @@ class Batch:
     def note(self, attempts: Sequence[Attempt]) -> None:
         """These are committed."""
         self._reported.update(attempt.lease_token for attempt in attempts)
+
+    def note_contact(self, results: Sequence[RecipientResult]) -> None:
+        """Whether somebody spoke; a DNS that does not answer is as silent as a host."""
+        self.answered |= any(result.remote_host for result in results)
+        self.unreachable |= any(
+            result.outcome is Outcome.DEFERRED and not result.remote_host and result.status.startswith(_NETWORK_STATUS)
+            for result in results
+        )
 
 
 class QueueMetrics:
@@ -172,6 +186,10 @@ class _Delivery:
         except MailError as error:
             if error.kind is ErrorKind.UNAVAILABLE:
                 self._unready[key] = error.detail
+            else:
+                # A store that is restored helps yet; else its sender is told when the copy's time is over.
+                facts = {"queue_id": first.queue_id, "blob_id": first.blob_id, "reason": str(error)}
+                log.error("delivery.queue.content_lost", extra=facts)
             raise
 
     async def _report(self, message: OutgoingMessage, results: Sequence[RecipientResult]) -> bool:
@@ -194,14 +212,14 @@ class _Delivery:
         judged: list[Judgement] = []
         for claimed, result in pairs:
             if unready and result.outcome is Outcome.DEFERRED:
-                put_off.append(postpone(claimed, now_ms, f"the message can't be had now: {unready}"))
+                put_off.append(postpone(claimed, now_ms, f"can't be sent yet: {unready}"))
             else:
                 judged.append(judge_result(claimed, result, self._parts.settings, now_ms, self._parts.chance))
         if unready:
             log.warning("delivery.queue.postponed", extra={"copies": len(put_off), "reason": unready})
         report, unreportable = await self._make_report(judged)
-        if unreportable:
-            put_off += [postpone(each.claimed, now_ms, each.result.reply) for each in judged if each.has_failed]
+        if unreportable is not None:
+            put_off += [unreportable(each, now_ms) for each in judged if each.has_failed]
             judged = [each for each in judged if not each.has_failed]
         attempts = [self._complete(each, report) for each in judged] + put_off
         events = tuple(tell(judged, self._hop.name, now_ms))
@@ -209,19 +227,31 @@ class _Delivery:
             log.warning("delivery.queue.lease_lost", extra={"queue_id": pairs[0][0].message.queue_id})
             return False
         self._batch.note(attempts)
+        self._batch.note_contact([result for _, result in pairs])
         self._note(judged, now_ms)
         return True
 
-    async def _make_report(self, judged: Sequence[Judgement]) -> tuple[MailAccepted | None, bool]:
-        """The DSN about what failed, and whether one is due but can't be stored now: then nothing has failed yet."""
+    async def _make_report(
+        self, judged: Sequence[Judgement]
+    ) -> tuple[MailAccepted | None, Callable[[Judgement, int], Attempt] | None]:
+        """The DSN about what failed; or, where one is due but can't be had, how to put off what has not failed then."""
         failures = [each.as_failure() for each in judged if each.has_failed]
         if not failures:
-            return None, False
+            return None, None
         try:
-            return await self._parts.reporter.report(failures), False
+            return await self._parts.reporter.report(failures), None
         except MailError as error:
             log.warning("delivery.queue.report_failed", extra={"next_hop": self._hop.name, "reason": str(error)})
-            return None, True
+            return None, lambda each, now_ms: postpone(each.claimed, now_ms, each.result.reply)
+        except Exception:  # what else the remote said must be committed all the same
+            log.exception("delivery.queue.report_crashed", extra={"queue_id": failures[0].claimed.message.queue_id})
+            return None, self._try_report_later
+
+    def _try_report_later(self, judged: Judgement, now_ms: int) -> Attempt:
+        """Of a DSN that a bug of ours prevents: less and less often, as whatever else fails."""
+        delay = next_delay_seconds(self._parts.settings.retry_seconds, judged.claimed.attempts + 1, self._parts.chance)
+        put_off = postpone(judged.claimed, now_ms, f"no report can be made of: {judged.result.reply}")
+        return msgspec.structs.replace(put_off, due_ms=now_ms + int(delay * 1000), counts=True)
 
     def _complete(self, judged: Judgement, report: MailAccepted | None) -> Attempt:
         told = report is not None and judged.has_failed and wants_report(judged.claimed)

@@ -81,7 +81,7 @@ class Router:
         except MailError as error:
             return Road(answer=_dns_answer(error, next_hop.domain))
         if answer.status is DnsStatus.NXDOMAIN:
-            return Road(answer=failed("5.1.2", f"domain {next_hop.domain} does not exist"))
+            return Road(answer=failed("5.1.2", f"the domain {next_hop.domain} does not exist"))
         exchanges = answer.exchanges()
         if len(exchanges) == 1 and not exchanges[0].exchange:
             return Road(answer=failed("5.1.10", f"556 5.1.10 {next_hop.domain} takes no mail (null MX)"))
@@ -134,7 +134,7 @@ class Router:
         if away:
             return Road(answer=deferred("4.4.3", "addresses of the MX hosts can't be looked up now"))
         if endpoints:
-            text = f"{endpoints[0].host} has a private address that mail is not sent to (setting egress_allow)"
+            text = f"{endpoints[0].host} has a private address that mail is not sent to (POSTBUS_DELIVERY_EGRESS_ALLOW)"
             return Road(answer=failed("5.4.4", text))
         return Road(answer=failed("5.4.4", "no MX host has an address"))
 

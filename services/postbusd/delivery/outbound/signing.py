@@ -78,7 +78,7 @@ class DkimSigner:
                 log.warning("delivery.signing.unsigned", extra={"domain": domain, "reason": str(error)})
                 return ()
             if known is None or now >= known.loaded + STALE_SECONDS:
-                raise MailError(ErrorKind.UNAVAILABLE, f"no DKIM keys of {domain}: {error.detail}") from error
+                raise MailError(ErrorKind.UNAVAILABLE, f"no DKIM keys of {domain} ({error.detail})") from error
             log.warning("delivery.signing.stale", extra={"domain": domain, "reason": str(error)})
             self._keep(domain, msgspec.structs.replace(known, ask_after=now + RETRY_SECONDS))
             return known.keys
