@@ -71,6 +71,7 @@ async def test_the_ledger_learns_of_the_end_whichever_copy_was_the_last(
 async def test_renewing_and_finishing_do_not_lock_each_other_out(queue: PostgresQueue) -> None:
     await queue.enter([], [outgoing("Q1", *(f"x{number}@b.example" for number in range(50)))], NOW_MS)
     claimed = await queue.claim("me", NOW_MS, UNTIL_MS, limits())
+    tokens = [each.lease_token for each in claimed]
     outcomes = [
         Outcomes(attempts=tuple(attempt_of(each, QueueState.SENT) for each in reversed(claimed[start::5])))
         for start in range(5)
@@ -78,7 +79,7 @@ async def test_renewing_and_finishing_do_not_lock_each_other_out(queue: Postgres
     async with asyncio.TaskGroup() as group:
         for each in outcomes:
             group.create_task(queue.finish("me", each))
-            group.create_task(queue.renew("me", UNTIL_MS + 1))
+            group.create_task(queue.renew("me", tokens, UNTIL_MS + 1))
     assert {entry.state for entry in await queue.entries(QueueId("Q1"))} == {QueueState.SENT}
 
 

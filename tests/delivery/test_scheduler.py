@@ -200,3 +200,83 @@ async def test_many_are_returned_in_portions(outbound: Outbound, monkeypatch: py
     reply = await outbound.control.change_queue(ChangeQueueRequest(action=QueueAction.BOUNCE, actor="admin"))
     assert (reply.changed, reply.busy) == (4, 1)
     assert len(outbound.queue.reports) == 4
+
+
+async def test_a_bug_in_the_report_keeps_the_other_answers(outbound: Outbound, monkeypatch: pytest.MonkeyPatch) -> None:
+    outbound.transmitter.answers = {X: REFUSED}
+    await enter(outbound, new_copy(X), new_copy(Y))
+
+    def fail(_: object) -> bytes:
+        raise ZeroDivisionError
+
+    with monkeypatch.context() as patch:
+        patch.setattr("postbusd.delivery.outbound.reporting.build_report", fail)
+        await outbound.work()
+        first = row_of(outbound, X).due_ms
+        outbound.clock.advance((first - NOW_MS) / 1000)
+        await outbound.work()
+    row = row_of(outbound, X)
+    assert (row.state, row.attempts, row.owner) == (QueueState.WAITING, 2, "")
+    assert row.due_ms - first > 2 * (first - NOW_MS) > 2 * POSTPONE_MS, "less and less often"
+    outbound.clock.advance((row.due_ms - first) / 1000)
+    await outbound.work()
+    assert row.state is QueueState.FAILED
+    assert (len(outbound.queue.reports), len(outbound.transmitter.taken[Y])) == (1, 1)
+
+
+async def test_a_silent_destination_rests_with_all_its_copies() -> None:
+    outbound = Outbound(DeliverySettings(queue_batch_copies=1, retry_seconds=(60.0, 300.0)))
+    for number in range(20):
+        await enter(outbound, new_copy(X), queue_id=f"Q{number:02}")
+    await enter(outbound, new_copy(Z), queue_id="R1")
+    outbound.transmitter.silent = {"b.example"}
+    hops = outbound.transmitter.hops
+    await outbound.work()
+    assert sorted(hop.domain for hop in hops) == ["b.example", "c.example"]
+    assert row_of(outbound, Z, "R1").state is QueueState.SENT
+    hops.clear()
+    outbound.clock.advance(59)
+    await outbound.work()
+    assert hops == []
+    outbound.clock.advance(1)
+    await outbound.work()
+    assert len(hops) == 1, "one connection tries"
+    outbound.clock.advance(299)
+    await outbound.work()
+    assert len(hops) == 1, "the rest is longer each time"
+    outbound.transmitter.silent = set()
+    await outbound.control.change_queue(ChangeQueueRequest(action=QueueAction.RETRY, actor="admin"))
+    await outbound.work()
+    outbound.clock.advance(3600)
+    await outbound.work()
+    assert {row.state for row in outbound.queue.rows.values()} == {QueueState.SENT}
+
+
+async def test_a_host_that_answers_does_not_rest(outbound: Outbound) -> None:
+    outbound.transmitter.answers = {X: (Outcome.DEFERRED, "451 4.4.1 later")}
+    await enter(outbound, new_copy(X))
+    await outbound.work()
+    await enter(outbound, new_copy(Y), queue_id="Q2")
+    await outbound.work()
+    assert row_of(outbound, Y, "Q2").state is QueueState.SENT
+
+
+async def test_leases_of_a_claim_whose_answer_was_lost_lapse(
+    outbound: Outbound, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await enter(outbound, new_copy(X))
+    claim = outbound.queue.claim
+
+    async def claim_and_lose(*arguments: object) -> object:
+        await claim(*arguments)  # type: ignore[arg-type]  # as they came
+        raise AWAY
+
+    with monkeypatch.context() as patch:
+        patch.setattr(outbound.queue, "claim", claim_and_lose)
+        with pytest.raises(MailError):
+            await outbound.work()
+    outbound.clock.advance(LEASE_MS / 2000)
+    await outbound.scheduler.renew()
+    outbound.clock.advance(LEASE_MS / 2000)
+    await outbound.work()
+    assert row_of(outbound, X).state is QueueState.SENT

@@ -36,6 +36,10 @@ def answer(address: str, outcome: Outcome, reply: str, *, relay_failed: bool = F
     )
 
 
+def _unreachable(address: str) -> RecipientResult:
+    return RecipientResult(address=address, outcome=Outcome.DEFERRED, reply="no connection", status="4.4.1")
+
+
 class FakeTransmitter:
     """Remembers what it handed over; `answers` by address, else everything is taken."""
 
@@ -47,6 +51,8 @@ class FakeTransmitter:
         self.relay_failed = False
         self.gates: dict[str, asyncio.Event] = {}
         """By recipient domain: a remote that keeps us waiting."""
+        self.silent: set[str] = set()
+        """Recipient domains none of whose hosts can be reached."""
 
     async def transmit(
         self, next_hop: NextHop, messages: Sequence[OutgoingMessage], load: Load, report: Report
@@ -57,6 +63,10 @@ class FakeTransmitter:
         if gate is not None:
             await gate.wait()
         for message in messages:
+            if next_hop.domain in self.silent:
+                if not await report(message, [_unreachable(each.address) for each in message.recipients]):
+                    return
+                continue
             try:
                 content = await load(message)
             except MailError as error:

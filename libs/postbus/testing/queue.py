@@ -182,11 +182,12 @@ class MemoryQueue:
         free = [row for row in self._wanted(request, OPEN) if row.until_ms <= now_ms]
         return [row.lease(owner, next(self._tokens), until_ms) for row in free[:limit]]
 
-    async def renew(self, owner: str, until_ms: int) -> None:
-        """All of an owner."""
+    async def renew(self, owner: str, tokens: Sequence[int], until_ms: int) -> None:
+        """These of an owner."""
         self._touch()
         for row in self._of(owner):
-            row.until_ms = until_ms
+            if row.token in tokens:
+                row.until_ms = until_ms
 
     async def release(self, owner: str) -> int:
         """All of an owner."""

@@ -136,15 +136,16 @@ class QueueContract:
         assert await reports(queue) == []
 
     async def test_leases_are_renewed_and_released(self, queue: "Queue") -> None:
-        """By their owner only."""
-        await queue.enter([], [outgoing("Q1", "x@b.example")], NOW_MS)
-        await queue.claim(ME, NOW_MS, UNTIL_MS, limits())
-        await queue.renew(ME, UNTIL_MS + 1000)
-        await queue.renew(OTHER, UNTIL_MS + 9000)
-        assert await queue.claim(OTHER, UNTIL_MS, UNTIL_MS + 9, limits()) == []
-        assert await queue.release(OTHER) == 0
+        """By their owner only, and only those that it knows of."""
+        await queue.enter([], [outgoing("Q1", "x@b.example", "y@b.example")], NOW_MS)
+        claimed = await queue.claim(ME, NOW_MS, UNTIL_MS, limits())
+        await queue.renew(ME, [claimed[0].lease_token], UNTIL_MS + 1000)
+        await queue.renew(OTHER, [each.lease_token for each in claimed], UNTIL_MS + 9000)
+        (lapsed,) = await queue.claim(OTHER, UNTIL_MS, UNTIL_MS + 9, limits())
+        assert lapsed.copy.recipient == claimed[1].copy.recipient
+        assert await queue.release(OTHER) == 1
         assert await queue.release(ME) == 1
-        assert len(await queue.claim(OTHER, NOW_MS, UNTIL_MS, limits())) == 1
+        assert len(await queue.claim(OTHER, NOW_MS, UNTIL_MS, limits())) == 2
 
     async def test_what_was_not_begun_is_given_back(self, queue: "Queue") -> None:
         """Those copies only, and only by who holds them."""

@@ -99,7 +99,9 @@ FROM (
     SELECT queue_id, recipient FROM delivery.outgoing_copy WHERE lease_owner = ANY($1::text[]) FOR UPDATE SKIP LOCKED
 ) o WHERE c.queue_id = o.queue_id AND c.recipient = o.recipient
 """
-_RENEW = f"UPDATE delivery.outgoing_copy c SET lease_until_ms = $2 {_OWNED}"  # noqa: S608  # constants of this package
+_RENEW = f"""
+UPDATE delivery.outgoing_copy c SET lease_until_ms = $2 {_OWNED} AND c.lease_token = ANY($3::bigint[])
+"""  # noqa: S608  # constants of this package
 _RELEASE = f"UPDATE delivery.outgoing_copy c SET lease_owner = '', lease_until_ms = 0 {_OWNED}"  # noqa: S608  # constants of this package
 _GIVE_BACK = """
 UPDATE delivery.outgoing_copy SET lease_owner = '', lease_until_ms = 0, due_ms = greatest(due_ms, $3)
@@ -146,10 +148,10 @@ class PostgresQueue(PostgresQueueBooks):
             rows = await session.fetch(_TAKE, *wanted, owner, until_ms, limit, now_ms)
         return [read_claimed(row) for row in rows]
 
-    async def renew(self, owner: str, until_ms: int) -> None:
+    async def renew(self, owner: str, tokens: Sequence[int], until_ms: int) -> None:
         """See `QueueLeases.renew`."""
         async with connection(self._pool) as session:
-            await session.execute(_RENEW, [owner], until_ms)
+            await session.execute(_RENEW, [owner], until_ms, tokens)
 
     async def give_back(self, owner: str, claimed: Sequence[Claimed], due_ms: int) -> None:
         """See `QueueLeases.give_back`."""

@@ -53,6 +53,8 @@ class Control:
         if reply.changed and not request.dry_run:
             facts = {"action": request.action.value, "actor": request.actor, "copies": reply.changed}
             log.info("delivery.queue.changed", extra={**facts, "queue_id": request.queue_id, "domain": request.domain})
+            if request.action in {QueueAction.RETRY, QueueAction.RELEASE}:
+                self._scheduler.forget_rests()
             self._scheduler.wake()
         return reply
 

@@ -149,8 +149,8 @@ class QueueLeases(Protocol):
         """Leases due copies, those of a destination together, the destination that is due longest first."""
         ...
 
-    async def renew(self, owner: str, until_ms: int) -> None:
-        """Moves the end of all leases of this owner."""
+    async def renew(self, owner: str, tokens: Sequence[int], until_ms: int) -> None:
+        """Moves the end of these leases of this owner: of a claim whose answer it never got, it knows nothing."""
         ...
 
     async def give_back(self, owner: str, claimed: Sequence[Claimed], due_ms: int) -> None:

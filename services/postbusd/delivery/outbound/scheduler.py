@@ -5,6 +5,9 @@ connections free, none for a destination that has as many as it may, so that a s
 is a task: it asks for the route, hands its messages to the Transmitter, and commits what became of each before the next
 is begun. What it leaves unreported is given back.
 
+A destination of which no host spoke rests: its due copies wait together, then one connection tries again, and only when
+that is answered more of them do. So a host that is down costs a connection's time-out now and then, not one a copy.
+
 Leases end with the process. They are longer than the longest wait for a remote's reply (10 minutes at end of DATA, RFC
 5321 §4.5.3.2.6), renewed while the process lives, and fenced by a token: who lost one commits nothing. So that a killed
 process does not keep its copies for a quarter of an hour, each holds an advisory lock in the database for its owner id
@@ -28,6 +31,9 @@ from postbusd.delivery.settings import DeliverySettings
 
 log = logging.getLogger(__name__)
 
+MAX_REST_SECONDS = 900.0
+MAX_RESTING = 1000
+"""Destinations that rest; with more of them the oldest is tried again."""
 LEASE_MS = 15 * 60 * 1000
 RENEW_SECONDS = 60.0
 AWAY_SECONDS = 1.0
@@ -48,7 +54,9 @@ class Scheduler:
         self._clock = clock
         self._settings = settings
         self._wanted = asyncio.Event()
-        self._running: dict[asyncio.Task[None], tuple[str, str]] = {}
+        self._running: dict[asyncio.Task[None], Batch] = {}
+        self._silent: dict[tuple[str, str], tuple[int, float]] = {}
+        """Destinations that did not answer: how often in a row, and until when they rest."""
         self._left: list[Claimed] = []
         """What ended batches left unreported and is not given back yet."""
         self._claiming = asyncio.Lock()
@@ -57,6 +65,10 @@ class Scheduler:
     def wake(self) -> None:
         """There may be copies that are due."""
         self._wanted.set()
+
+    def forget_rests(self) -> None:
+        """An administrator wants copies tried now."""
+        self._silent.clear()
 
     async def run(self) -> None:
         """Until cancelled."""
@@ -90,15 +102,23 @@ class Scheduler:
         while True:
             await asyncio.sleep(self._settings.lease_grace_seconds)
             try:
-                # First: a renewed lease of what nobody works on would last as long as the process.
                 await self._give_back()
                 suspects = await self._queue.release_orphans(self._owner, suspects)
                 if self._clock.monotonic() - renewed > RENEW_SECONDS:
-                    await self._queue.renew(self._owner, self._clock.now_ms() + LEASE_MS)
+                    await self.renew()
                     renewed = self._clock.monotonic()
             except MailError as error:
                 log.warning("delivery.queue.leases_unknown", extra={"reason": str(error)})
                 suspects = []
+
+    async def renew(self) -> None:
+        """Keeps the leases that we work on, and no others: those of a claim whose answer was lost have to lapse.
+
+        Raises MailError: UNAVAILABLE.
+        """
+        tokens = [each.lease_token for batch in self._running.values() for each in batch.unreported]
+        if tokens:
+            await self._queue.renew(self._owner, tokens, self._clock.now_ms() + LEASE_MS)
 
     async def drain(self) -> None:
         """Claims nothing more, lets transactions under way end, frees what is left."""
@@ -129,7 +149,7 @@ class Scheduler:
             batches = [] if self._draining else make_batches(await self._claim())
             for batch in batches:
                 task = asyncio.get_running_loop().create_task(self._work(batch))
-                self._running[task] = batch.destination
+                self._running[task] = batch
                 task.add_done_callback(self._ended)
         return len(batches)
 
@@ -137,14 +157,34 @@ class Scheduler:
         free = self._settings.queue_connections - len(self._running)
         if free <= 0 or not self._queue.holds_lock:
             return []
-        per_destination = self._settings.queue_connections_per_destination
         limits = ClaimLimits(
-            destinations=free,
-            copies_each=self._settings.queue_batch_copies,
-            full=tuple(name for name, count in Counter(self._running.values()).items() if count >= per_destination),
+            destinations=free, copies_each=self._settings.queue_batch_copies, full=tuple(sorted(self._full()))
         )
         now_ms = self._clock.now_ms()
         return await self._queue.claim(self._owner, now_ms, now_ms + LEASE_MS, limits)
+
+    def _full(self) -> set[tuple[str, str]]:
+        """Destinations that rest, or have as many connections as they may: one, while nobody has answered there."""
+        most = self._settings.queue_connections_per_destination
+        now = self._clock.monotonic()
+        running = Counter(batch.destination for batch in self._running.values())
+        full = {name for name, count in running.items() if count >= (1 if name in self._silent else most)}
+        return full | {name for name, (_, until) in self._silent.items() if until > now}
+
+    def _learn(self, batch: Batch) -> None:
+        """A destination that is silent rests, longer each time; one that answers does not."""
+        if batch.answered:
+            self._silent.pop(batch.destination, None)
+        elif batch.unreachable:
+            now = self._clock.monotonic()
+            times, until = self._silent.pop(batch.destination, (0, 0.0))
+            if until <= now or not times:
+                times += 1
+                pauses = self._settings.retry_seconds
+                until = now + min(pauses[min(times, len(pauses)) - 1], MAX_REST_SECONDS)
+            self._silent[batch.destination] = (times, until)
+            while len(self._silent) > MAX_RESTING:
+                del self._silent[next(iter(self._silent))]
 
     async def _work(self, batch: Batch) -> None:
         """A cancelled batch is given back by `drain`, or by whoever finds us dead."""
@@ -152,6 +192,7 @@ class Scheduler:
             await self._handover.hand_over(self._owner, batch)
         except Exception:
             log.exception("delivery.queue.batch_failed")
+        self._learn(batch)
         await self.give_back(batch.unreported)
 
     async def _give_back(self) -> None:
