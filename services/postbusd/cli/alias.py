@@ -16,7 +16,7 @@ def add_parser(subparsers: Subparsers) -> None:
     noun = Noun(subparsers, "alias", "further names of mailboxes", __doc__ or "")
     add = noun.verb("add", run_add, "add an alias, or point it to another mailbox")
     add.add_argument("alias", help="its address; quote a wildcard: 'info*@demo.example'")
-    add.add_argument("mailbox", help="the mailbox's address")
+    add.add_argument("mailbox", help="a mailbox of ours; for other hosts' addresses: postbus list add")
     noun.verb("show", run_show, "show an alias").add_argument("alias", help="its address")
     listed = noun.verb("list", run_list, "list the aliases")
     listed.add_argument("--domain", metavar="D", help="only those of this domain")

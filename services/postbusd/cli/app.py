@@ -74,7 +74,8 @@ def format_apps(apps: list[Any]) -> str:
 
 def login_facts(app: Any, connection: Connection) -> list[tuple[str, str]]:
     """What a program needs beside the password."""
-    hosts = {"0.0.0.0": "localhost", "::": "localhost", "127.0.0.1": "localhost"}  # noqa: S104 (compared, not bound)
+    everywhere = "localhost, or from elsewhere this machine's name"
+    hosts = {"0.0.0.0": everywhere, "::": everywhere, "127.0.0.1": "localhost"}  # noqa: S104 (compared, not bound)
     ports = [
         f"{connection.ports[name]} ({how})"
         for name, how in (("submissions", "TLS"), ("submission", "STARTTLS"))
@@ -83,6 +84,7 @@ def login_facts(app: Any, connection: Connection) -> list[tuple[str, str]]:
     return [
         ("SMTP host", hosts.get(connection.host, connection.host)),
         ("port", " or ".join(ports) or "submission is off"),
+        ("trust", connection.tls.ca_file),
         ("username", app["address"]),
     ]
 
