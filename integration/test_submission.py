@@ -94,7 +94,15 @@ def test_no_one_sends_as_another(person: Person, other: str) -> None:
         assert submit(client, "", BOB, letter(other)) == (550, f"5.7.1 From: {refusal}")
         both = letter(f"{person.address}, {other}")
         assert submit(client, person.address, BOB, both) == (550, f"5.7.1 From: {refusal}")
-        assert submit(client, person.address, BOB, b"Subject: x\r\n\r\nx\r\n")[0] == 550
+        assert submit(client, person.address, BOB, b"From: nobody\r\nSubject: x\r\n\r\nx\r\n")[0] == 550
+
+
+def test_a_message_without_an_author_gets_the_login_s(platform: Platform, person: Person) -> None:
+    word = "authorless"
+    with person.session() as client:
+        message = f"Subject: {word}\r\n\r\nx\r\n".encode()
+        assert submit(client, person.address, BOB, message)[0] == 250
+    assert f"\r\nFrom: {person.address}\r\n".encode() in platform.wait_message(word, 1)
 
 
 def test_a_group_a_list_and_a_catch_all_are_nobodys_name(platform: Platform, person: Person) -> None:
