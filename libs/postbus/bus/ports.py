@@ -46,11 +46,36 @@ class MailDelivery(Protocol):
         ...
 
 
+class MailState(msgspec.Struct, frozen=True, kw_only=True):
+    """Stream MAIL and delivery's consumer at one moment (the consumer is read first)."""
+
+    created_ms: int
+    """Of the stream: Unix milliseconds. A stream that was made anew has another."""
+    first_sequence: int
+    last_sequence: int
+    """The last one given out; 0: none."""
+    ack_floor: int
+    """Every sequence up to here is acknowledged."""
+    deleted: int
+    """Messages between first and last that the stream lost: 0, or the stream is damaged."""
+
+
 class MailConsumer(Protocol):
     """The port of delivery: a durable pull consumer with max_deliver -1 and an explicit max_ack_pending."""
 
     async def fetch_mail(self, limit: int, wait_seconds: float) -> Sequence[MailDelivery]:
         """Up to `limit` messages, empty after `wait_seconds` without any. Raises MailError: UNAVAILABLE."""
+        ...
+
+    async def mail_state(self) -> MailState:
+        """The stream and its consumer as they are now. Raises MailError: UNAVAILABLE."""
+        ...
+
+    async def read_mail(self, stream_sequence: int) -> MailDelivery | None:
+        """A message that the stream still holds, beside the consumer: its `ack`, `retry` and `heartbeat` do nothing.
+
+        None: the stream holds it no more. Raises MailError: UNAVAILABLE.
+        """
         ...
 
     async def trim_mail(self) -> int:

@@ -51,7 +51,10 @@ class Accounted(enum.StrEnum):
     FOLDER = "folder"
     QUEUED = "queued"
     HELD = "held"
+    """A dead letter: kept whole until an administrator retries or discards it."""
     DSN = "dsn"
+    WRITTEN_OFF = "written_off"
+    """Missing, and an administrator has settled it."""
 
 
 class GetMessageRequest(msgspec.Struct, frozen=True, kw_only=True):
@@ -177,6 +180,136 @@ class ChangeQueueReply(msgspec.Struct, frozen=True, kw_only=True):
     """Copies left alone because they are being sent right now."""
 
 
+class GetLedgerRequest(msgspec.Struct, frozen=True, kw_only=True):
+    """How much of what is wrong to list: at most `limit` each of what is missing and of clashes."""
+
+    limit: int = 100
+
+
+class MissingMessage(msgspec.Struct, frozen=True, kw_only=True):
+    """A sequence of stream MAIL that is accounted for nowhere, although the consumer has done with it."""
+
+    stream_sequence: int
+    queue_id: str = ""
+    """As the stream says; empty: it does not hold the message any more."""
+    accepted_ms: int = 0
+
+
+class LedgerClash(msgspec.Struct, frozen=True, kw_only=True):
+    """A stream sequence seen with a second queue_id: the stream was lost or restored. Both messages are accounted."""
+
+    stream_sequence: int
+    queue_id: str
+    """The later one."""
+    first_queue_id: str
+    seen_ms: int
+
+
+class GetLedgerReply(msgspec.Struct, frozen=True, kw_only=True):
+    """The books at `at_ms`. Exact: accepted = folder + queued + held + dsn + written_off + unconsumed + missing_count."""
+
+    at_ms: int
+    stream_created_ms: int
+    """Identifies the stream: another value is another stream."""
+    first_sequence: int
+    """The oldest message that the stream still holds."""
+    last_sequence: int
+    accepted: int
+    """All sequences that the stream has ever given out, and those of streams before it."""
+    folder: int
+    queued: int
+    held: int
+    dsn: int
+    written_off: int
+    unconsumed: int
+    """Not accounted, and still the consumer's to come: the stream holds them."""
+    missing_count: int
+    missing: tuple[MissingMessage, ...] = ()
+    clash_count: int = 0
+    clashes: tuple[LedgerClash, ...] = ()
+    alarms: tuple[str, ...] = ()
+    """What must not be, for people; empty: the books balance and nothing is wrong."""
+
+
+class SettleLedgerRequest(msgspec.Struct, frozen=True, kw_only=True):
+    """Writes off what is missing now and closes the alarms of now; every change is kept with actor and reason."""
+
+    actor: str
+    reason: str
+    dry_run: bool = False
+
+
+class SettleLedgerReply(msgspec.Struct, frozen=True, kw_only=True):
+    """What was (dry run: would be) settled."""
+
+    missing: int
+    clashes: int
+    alarms: tuple[str, ...] = ()
+
+
+class ListHeldRequest(msgspec.Struct, frozen=True, kw_only=True):
+    """Dead letters in the order of their sequences after `after`, at most `limit`."""
+
+    after: int = 0
+    limit: int = 100
+
+
+class HeldMessage(msgspec.Struct, frozen=True, kw_only=True):
+    """A dead letter."""
+
+    stream_sequence: int
+    queue_id: str
+    """Empty: its envelope can't be read."""
+    reason: str
+    held_ms: int
+    reverse_path: str = ""
+    forward_paths: tuple[str, ...] = ()
+    """The first ten."""
+    size_octets: int = 0
+
+
+class ListHeldReply(msgspec.Struct, frozen=True, kw_only=True):
+    """One page; `next_after` 0: the last one. `total` counts all."""
+
+    messages: tuple[HeldMessage, ...]
+    next_after: int = 0
+    total: int = 0
+
+
+class HeldAction(enum.StrEnum):
+    """What an administrator may do to a dead letter."""
+
+    RETRY = "retry"
+    """Delivers it now: by the same keys as at first, with forward_paths resolved anew where they lead nowhere."""
+    DISCARD = "discard"
+    """Gives it up for good; the ledger keeps who did and why."""
+
+
+class ChangeHeldRequest(msgspec.Struct, frozen=True, kw_only=True):
+    """Applies `action` to one dead letter, or to all."""
+
+    action: HeldAction
+    actor: str
+    stream_sequence: int = 0
+    """0: all."""
+    reason: str = ""
+    dry_run: bool = False
+
+
+class HeldFailure(msgspec.Struct, frozen=True, kw_only=True):
+    """A dead letter that stays one."""
+
+    stream_sequence: int
+    reason: str
+
+
+class ChangeHeldReply(msgspec.Struct, frozen=True, kw_only=True):
+    """How many were (dry run: would be) changed, and those that were not (the first hundred)."""
+
+    changed: int
+    failed: tuple[HeldFailure, ...] = ()
+
+
 class Prechecker(Protocol):
     """The port of smtp-edge."""
 
@@ -205,5 +338,25 @@ class QueueControl(Protocol):
         ...
 
 
-class Delivery(Prechecker, MessageTracker, QueueControl, Protocol):
+class Bookkeeper(Protocol):
+    """The port of admin-api: the ledger and the dead letters (promise 1)."""
+
+    async def get_ledger(self, request: GetLedgerRequest) -> GetLedgerReply:
+        """The books as they stand. Raises MailError: UNAVAILABLE when database or bus is away."""
+        ...
+
+    async def settle_ledger(self, request: SettleLedgerRequest) -> SettleLedgerReply:
+        """Writes off what is missing, closes alarms."""
+        ...
+
+    async def list_held(self, request: ListHeldRequest) -> ListHeldReply:
+        """The dead letters."""
+        ...
+
+    async def change_held(self, request: ChangeHeldRequest) -> ChangeHeldReply:
+        """Retries or discards dead letters."""
+        ...
+
+
+class Delivery(Prechecker, MessageTracker, QueueControl, Bookkeeper, Protocol):
     """All that delivery serves."""

@@ -31,6 +31,7 @@ class _AccountedEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Accounted.V
     ACCOUNTED_QUEUED: _Accounted.ValueType  # 2
     ACCOUNTED_HELD: _Accounted.ValueType  # 3
     ACCOUNTED_DSN: _Accounted.ValueType  # 4
+    ACCOUNTED_WRITTEN_OFF: _Accounted.ValueType  # 5
 
 class Accounted(_Accounted, metaclass=_AccountedEnumTypeWrapper):
     """Where an accepted message ended (promise 1)."""
@@ -40,6 +41,7 @@ ACCOUNTED_FOLDER: Accounted.ValueType  # 1
 ACCOUNTED_QUEUED: Accounted.ValueType  # 2
 ACCOUNTED_HELD: Accounted.ValueType  # 3
 ACCOUNTED_DSN: Accounted.ValueType  # 4
+ACCOUNTED_WRITTEN_OFF: Accounted.ValueType  # 5
 Global___Accounted: _TypeAlias = Accounted  # noqa: Y015
 
 class _QueueState:
@@ -90,11 +92,27 @@ QUEUE_ACTION_CANCEL: QueueAction.ValueType  # 4
 QUEUE_ACTION_BOUNCE: QueueAction.ValueType  # 5
 Global___QueueAction: _TypeAlias = QueueAction  # noqa: Y015
 
+class _HeldAction:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _HeldActionEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_HeldAction.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    HELD_ACTION_UNSPECIFIED: _HeldAction.ValueType  # 0
+    HELD_ACTION_RETRY: _HeldAction.ValueType  # 1
+    HELD_ACTION_DISCARD: _HeldAction.ValueType  # 2
+
+class HeldAction(_HeldAction, metaclass=_HeldActionEnumTypeWrapper):
+    """What an administrator may do to a dead letter."""
+
+HELD_ACTION_UNSPECIFIED: HeldAction.ValueType  # 0
+HELD_ACTION_RETRY: HeldAction.ValueType  # 1
+HELD_ACTION_DISCARD: HeldAction.ValueType  # 2
+Global___HeldAction: _TypeAlias = HeldAction  # noqa: Y015
+
 @_typing.final
 class PrecheckRequest(_message.Message):
-    """Asked when a forward_path is a members-only list or its Sieve script can reject (promise 3): at RCPT with
-    envelope_only, where it is a members-only list, and at end of DATA.
-    """
+    """Asked when a forward_path is a members-only list or its Sieve script can reject (promise 3)."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -465,3 +483,379 @@ class ChangeQueueReply(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ChangeQueueReply: _TypeAlias = ChangeQueueReply  # noqa: Y015
+
+@_typing.final
+class GetLedgerRequest(_message.Message):
+    """How much of what is wrong to list: at most `limit` each of what is missing and of clashes."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    LIMIT_FIELD_NUMBER: _builtins.int
+    limit: _builtins.int
+    def __init__(
+        self,
+        *,
+        limit: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["limit", b"limit"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetLedgerRequest: _TypeAlias = GetLedgerRequest  # noqa: Y015
+
+@_typing.final
+class MissingMessage(_message.Message):
+    """A sequence of stream MAIL that is accounted for nowhere, although the consumer has done with it."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    STREAM_SEQUENCE_FIELD_NUMBER: _builtins.int
+    QUEUE_ID_FIELD_NUMBER: _builtins.int
+    ACCEPTED_MS_FIELD_NUMBER: _builtins.int
+    stream_sequence: _builtins.int
+    queue_id: _builtins.str
+    accepted_ms: _builtins.int
+    def __init__(
+        self,
+        *,
+        stream_sequence: _builtins.int = ...,
+        queue_id: _builtins.str = ...,
+        accepted_ms: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["accepted_ms", b"accepted_ms", "queue_id", b"queue_id", "stream_sequence", b"stream_sequence"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___MissingMessage: _TypeAlias = MissingMessage  # noqa: Y015
+
+@_typing.final
+class LedgerClash(_message.Message):
+    """A stream sequence seen with a second queue_id: the stream was lost or restored. Both messages are accounted."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    STREAM_SEQUENCE_FIELD_NUMBER: _builtins.int
+    QUEUE_ID_FIELD_NUMBER: _builtins.int
+    FIRST_QUEUE_ID_FIELD_NUMBER: _builtins.int
+    SEEN_MS_FIELD_NUMBER: _builtins.int
+    stream_sequence: _builtins.int
+    queue_id: _builtins.str
+    first_queue_id: _builtins.str
+    seen_ms: _builtins.int
+    def __init__(
+        self,
+        *,
+        stream_sequence: _builtins.int = ...,
+        queue_id: _builtins.str = ...,
+        first_queue_id: _builtins.str = ...,
+        seen_ms: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["first_queue_id", b"first_queue_id", "queue_id", b"queue_id", "seen_ms", b"seen_ms", "stream_sequence", b"stream_sequence"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___LedgerClash: _TypeAlias = LedgerClash  # noqa: Y015
+
+@_typing.final
+class GetLedgerReply(_message.Message):
+    """The books at `at_ms`. Exact: accepted = folder + queued + held + dsn + written_off + unconsumed + missing_count."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    AT_MS_FIELD_NUMBER: _builtins.int
+    STREAM_CREATED_MS_FIELD_NUMBER: _builtins.int
+    FIRST_SEQUENCE_FIELD_NUMBER: _builtins.int
+    LAST_SEQUENCE_FIELD_NUMBER: _builtins.int
+    ACCEPTED_FIELD_NUMBER: _builtins.int
+    FOLDER_FIELD_NUMBER: _builtins.int
+    QUEUED_FIELD_NUMBER: _builtins.int
+    HELD_FIELD_NUMBER: _builtins.int
+    DSN_FIELD_NUMBER: _builtins.int
+    WRITTEN_OFF_FIELD_NUMBER: _builtins.int
+    UNCONSUMED_FIELD_NUMBER: _builtins.int
+    MISSING_COUNT_FIELD_NUMBER: _builtins.int
+    MISSING_FIELD_NUMBER: _builtins.int
+    CLASH_COUNT_FIELD_NUMBER: _builtins.int
+    CLASHES_FIELD_NUMBER: _builtins.int
+    ALARMS_FIELD_NUMBER: _builtins.int
+    at_ms: _builtins.int
+    stream_created_ms: _builtins.int
+    first_sequence: _builtins.int
+    last_sequence: _builtins.int
+    accepted: _builtins.int
+    folder: _builtins.int
+    queued: _builtins.int
+    held: _builtins.int
+    dsn: _builtins.int
+    written_off: _builtins.int
+    unconsumed: _builtins.int
+    missing_count: _builtins.int
+    clash_count: _builtins.int
+    @_builtins.property
+    def missing(self) -> _containers.RepeatedCompositeFieldContainer[Global___MissingMessage]: ...
+    @_builtins.property
+    def clashes(self) -> _containers.RepeatedCompositeFieldContainer[Global___LedgerClash]: ...
+    @_builtins.property
+    def alarms(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
+    def __init__(
+        self,
+        *,
+        at_ms: _builtins.int = ...,
+        stream_created_ms: _builtins.int = ...,
+        first_sequence: _builtins.int = ...,
+        last_sequence: _builtins.int = ...,
+        accepted: _builtins.int = ...,
+        folder: _builtins.int = ...,
+        queued: _builtins.int = ...,
+        held: _builtins.int = ...,
+        dsn: _builtins.int = ...,
+        written_off: _builtins.int = ...,
+        unconsumed: _builtins.int = ...,
+        missing_count: _builtins.int = ...,
+        missing: _abc.Iterable[Global___MissingMessage] | None = ...,
+        clash_count: _builtins.int = ...,
+        clashes: _abc.Iterable[Global___LedgerClash] | None = ...,
+        alarms: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["accepted", b"accepted", "alarms", b"alarms", "at_ms", b"at_ms", "clash_count", b"clash_count", "clashes", b"clashes", "dsn", b"dsn", "first_sequence", b"first_sequence", "folder", b"folder", "held", b"held", "last_sequence", b"last_sequence", "missing", b"missing", "missing_count", b"missing_count", "queued", b"queued", "stream_created_ms", b"stream_created_ms", "unconsumed", b"unconsumed", "written_off", b"written_off"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetLedgerReply: _TypeAlias = GetLedgerReply  # noqa: Y015
+
+@_typing.final
+class SettleLedgerRequest(_message.Message):
+    """Writes off what is missing now and closes the alarms of now; every change is kept with actor and reason."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ACTOR_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    DRY_RUN_FIELD_NUMBER: _builtins.int
+    actor: _builtins.str
+    reason: _builtins.str
+    dry_run: _builtins.bool
+    def __init__(
+        self,
+        *,
+        actor: _builtins.str = ...,
+        reason: _builtins.str = ...,
+        dry_run: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["actor", b"actor", "dry_run", b"dry_run", "reason", b"reason"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SettleLedgerRequest: _TypeAlias = SettleLedgerRequest  # noqa: Y015
+
+@_typing.final
+class SettleLedgerReply(_message.Message):
+    """What was (dry run: would be) settled."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MISSING_FIELD_NUMBER: _builtins.int
+    CLASHES_FIELD_NUMBER: _builtins.int
+    ALARMS_FIELD_NUMBER: _builtins.int
+    missing: _builtins.int
+    clashes: _builtins.int
+    @_builtins.property
+    def alarms(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
+    def __init__(
+        self,
+        *,
+        missing: _builtins.int = ...,
+        clashes: _builtins.int = ...,
+        alarms: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["alarms", b"alarms", "clashes", b"clashes", "missing", b"missing"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SettleLedgerReply: _TypeAlias = SettleLedgerReply  # noqa: Y015
+
+@_typing.final
+class ListHeldRequest(_message.Message):
+    """Dead letters in the order of their sequences after `after`, at most `limit`."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    AFTER_FIELD_NUMBER: _builtins.int
+    LIMIT_FIELD_NUMBER: _builtins.int
+    after: _builtins.int
+    limit: _builtins.int
+    def __init__(
+        self,
+        *,
+        after: _builtins.int = ...,
+        limit: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["after", b"after", "limit", b"limit"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListHeldRequest: _TypeAlias = ListHeldRequest  # noqa: Y015
+
+@_typing.final
+class HeldMessage(_message.Message):
+    """A dead letter."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    STREAM_SEQUENCE_FIELD_NUMBER: _builtins.int
+    QUEUE_ID_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    HELD_MS_FIELD_NUMBER: _builtins.int
+    REVERSE_PATH_FIELD_NUMBER: _builtins.int
+    FORWARD_PATHS_FIELD_NUMBER: _builtins.int
+    SIZE_OCTETS_FIELD_NUMBER: _builtins.int
+    stream_sequence: _builtins.int
+    queue_id: _builtins.str
+    reason: _builtins.str
+    held_ms: _builtins.int
+    reverse_path: _builtins.str
+    size_octets: _builtins.int
+    @_builtins.property
+    def forward_paths(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
+    def __init__(
+        self,
+        *,
+        stream_sequence: _builtins.int = ...,
+        queue_id: _builtins.str = ...,
+        reason: _builtins.str = ...,
+        held_ms: _builtins.int = ...,
+        reverse_path: _builtins.str = ...,
+        forward_paths: _abc.Iterable[_builtins.str] | None = ...,
+        size_octets: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["forward_paths", b"forward_paths", "held_ms", b"held_ms", "queue_id", b"queue_id", "reason", b"reason", "reverse_path", b"reverse_path", "size_octets", b"size_octets", "stream_sequence", b"stream_sequence"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___HeldMessage: _TypeAlias = HeldMessage  # noqa: Y015
+
+@_typing.final
+class ListHeldReply(_message.Message):
+    """One page; `next_after` 0: the last one. `total` counts all."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MESSAGES_FIELD_NUMBER: _builtins.int
+    NEXT_AFTER_FIELD_NUMBER: _builtins.int
+    TOTAL_FIELD_NUMBER: _builtins.int
+    next_after: _builtins.int
+    total: _builtins.int
+    @_builtins.property
+    def messages(self) -> _containers.RepeatedCompositeFieldContainer[Global___HeldMessage]: ...
+    def __init__(
+        self,
+        *,
+        messages: _abc.Iterable[Global___HeldMessage] | None = ...,
+        next_after: _builtins.int = ...,
+        total: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["messages", b"messages", "next_after", b"next_after", "total", b"total"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListHeldReply: _TypeAlias = ListHeldReply  # noqa: Y015
+
+@_typing.final
+class ChangeHeldRequest(_message.Message):
+    """Applies `action` to one dead letter, or to all."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ACTION_FIELD_NUMBER: _builtins.int
+    ACTOR_FIELD_NUMBER: _builtins.int
+    STREAM_SEQUENCE_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    DRY_RUN_FIELD_NUMBER: _builtins.int
+    action: Global___HeldAction.ValueType
+    actor: _builtins.str
+    stream_sequence: _builtins.int
+    reason: _builtins.str
+    dry_run: _builtins.bool
+    def __init__(
+        self,
+        *,
+        action: Global___HeldAction.ValueType = ...,
+        actor: _builtins.str = ...,
+        stream_sequence: _builtins.int = ...,
+        reason: _builtins.str = ...,
+        dry_run: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["action", b"action", "actor", b"actor", "dry_run", b"dry_run", "reason", b"reason", "stream_sequence", b"stream_sequence"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ChangeHeldRequest: _TypeAlias = ChangeHeldRequest  # noqa: Y015
+
+@_typing.final
+class HeldFailure(_message.Message):
+    """A dead letter that stays one."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    STREAM_SEQUENCE_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    stream_sequence: _builtins.int
+    reason: _builtins.str
+    def __init__(
+        self,
+        *,
+        stream_sequence: _builtins.int = ...,
+        reason: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["reason", b"reason", "stream_sequence", b"stream_sequence"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___HeldFailure: _TypeAlias = HeldFailure  # noqa: Y015
+
+@_typing.final
+class ChangeHeldReply(_message.Message):
+    """How many were (dry run: would be) changed, and those that were not (the first hundred)."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CHANGED_FIELD_NUMBER: _builtins.int
+    FAILED_FIELD_NUMBER: _builtins.int
+    changed: _builtins.int
+    @_builtins.property
+    def failed(self) -> _containers.RepeatedCompositeFieldContainer[Global___HeldFailure]: ...
+    def __init__(
+        self,
+        *,
+        changed: _builtins.int = ...,
+        failed: _abc.Iterable[Global___HeldFailure] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["changed", b"changed", "failed", b"failed"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ChangeHeldReply: _TypeAlias = ChangeHeldReply  # noqa: Y015
