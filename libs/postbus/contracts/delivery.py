@@ -206,7 +206,10 @@ class LedgerClash(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class GetLedgerReply(msgspec.Struct, frozen=True, kw_only=True):
-    """The books at `at_ms`. Exact: accepted = folder + queued + held + dsn + written_off + unconsumed + missing_count."""
+    """The books at `at_ms`.
+
+    Exact: accepted = folder + queued + held + dsn + written_off + unconsumed + missing_count.
+    """
 
     at_ms: int
     stream_created_ms: int
