@@ -21,6 +21,8 @@ class Counters(msgspec.Struct, frozen=True, kw_only=True):
     last_stream_sequence: int
     """The highest sequence that the bus acknowledged to us."""
     open_sessions: int
+    first_stream_sequence: int = 0
+    """The lowest one; 0: none yet, or a version that does not tell."""
 
 
 class SmtpEdge(Protocol):

@@ -16,6 +16,7 @@ class EdgeCounters:
         self._instance_id = instance_id
         self._started_ms = started_ms
         self._counts = {"accepted": 0, "refused": 0, "deferred": 0}
+        self._first_stream_sequence = 0
         self._last_stream_sequence = 0
         self._open_sessions = 0
         # outcome: accepted, refused, deferred
@@ -53,6 +54,7 @@ class EdgeCounters:
             started_ms=self._started_ms,
             last_stream_sequence=self._last_stream_sequence,
             open_sessions=self._open_sessions,
+            first_stream_sequence=self._first_stream_sequence,
             **self._counts,
         )
 
@@ -73,6 +75,7 @@ class EdgeCounters:
     def owned(self, stream_sequence: int, octets: int) -> None:
         """The bus has acknowledged a message: it is ours, whether or not the client hears our 250."""
         self._counts["accepted"] += 1
+        self._first_stream_sequence = min(self._first_stream_sequence or stream_sequence, stream_sequence)
         self._last_stream_sequence = max(self._last_stream_sequence, stream_sequence)
         self._messages.labels("accepted").inc()
         self._octets.inc(octets)

@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from postbus.rpc.gen import common_pb2 as postbus_dot_common_dot_v1_dot_common__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n$postbus/smtp_edge/v1/smtp_edge.proto\x12\x14postbus.smtp_edge.v1\x1a\x1epostbus/common/v1/common.proto\"\x9d\x01\n\x08\x43ounters\x12\x13\n\x0binstance_id\x18\x01 \x01(\t\x12\x12\n\nstarted_ms\x18\x02 \x01(\x03\x12\x10\n\x08\x61\x63\x63\x65pted\x18\x03 \x01(\x03\x12\x0f\n\x07refused\x18\x04 \x01(\x03\x12\x10\n\x08\x64\x65\x66\x65rred\x18\x05 \x01(\x03\x12\x1c\n\x14last_stream_sequence\x18\x06 \x01(\x03\x12\x15\n\ropen_sessions\x18\x07 \x01(\x03\x32S\n\x08SmtpEdge\x12G\n\x0bGetCounters\x12\x18.postbus.common.v1.Empty\x1a\x1e.postbus.smtp_edge.v1.Countersb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n$postbus/smtp_edge/v1/smtp_edge.proto\x12\x14postbus.smtp_edge.v1\x1a\x1epostbus/common/v1/common.proto\"\xbc\x01\n\x08\x43ounters\x12\x13\n\x0binstance_id\x18\x01 \x01(\t\x12\x12\n\nstarted_ms\x18\x02 \x01(\x03\x12\x10\n\x08\x61\x63\x63\x65pted\x18\x03 \x01(\x03\x12\x0f\n\x07refused\x18\x04 \x01(\x03\x12\x10\n\x08\x64\x65\x66\x65rred\x18\x05 \x01(\x03\x12\x1c\n\x14last_stream_sequence\x18\x06 \x01(\x03\x12\x15\n\ropen_sessions\x18\x07 \x01(\x03\x12\x1d\n\x15\x66irst_stream_sequence\x18\x08 \x01(\x03\x32S\n\x08SmtpEdge\x12G\n\x0bGetCounters\x12\x18.postbus.common.v1.Empty\x1a\x1e.postbus.smtp_edge.v1.Countersb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -33,7 +33,7 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'postbus.smtp_edge.v1.smtp_e
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_COUNTERS']._serialized_start=95
-  _globals['_COUNTERS']._serialized_end=252
-  _globals['_SMTPEDGE']._serialized_start=254
-  _globals['_SMTPEDGE']._serialized_end=337
+  _globals['_COUNTERS']._serialized_end=283
+  _globals['_SMTPEDGE']._serialized_start=285
+  _globals['_SMTPEDGE']._serialized_end=368
 # @@protoc_insertion_point(module_scope)

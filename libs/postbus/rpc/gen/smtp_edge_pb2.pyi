@@ -29,6 +29,7 @@ class Counters(_message.Message):
     DEFERRED_FIELD_NUMBER: _builtins.int
     LAST_STREAM_SEQUENCE_FIELD_NUMBER: _builtins.int
     OPEN_SESSIONS_FIELD_NUMBER: _builtins.int
+    FIRST_STREAM_SEQUENCE_FIELD_NUMBER: _builtins.int
     instance_id: _builtins.str
     started_ms: _builtins.int
     accepted: _builtins.int
@@ -36,6 +37,7 @@ class Counters(_message.Message):
     deferred: _builtins.int
     last_stream_sequence: _builtins.int
     open_sessions: _builtins.int
+    first_stream_sequence: _builtins.int
     def __init__(
         self,
         *,
@@ -46,10 +48,11 @@ class Counters(_message.Message):
         deferred: _builtins.int = ...,
         last_stream_sequence: _builtins.int = ...,
         open_sessions: _builtins.int = ...,
+        first_stream_sequence: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["accepted", b"accepted", "deferred", b"deferred", "instance_id", b"instance_id", "last_stream_sequence", b"last_stream_sequence", "open_sessions", b"open_sessions", "refused", b"refused", "started_ms", b"started_ms"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["accepted", b"accepted", "deferred", b"deferred", "first_stream_sequence", b"first_stream_sequence", "instance_id", b"instance_id", "last_stream_sequence", b"last_stream_sequence", "open_sessions", b"open_sessions", "refused", b"refused", "started_ms", b"started_ms"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
