@@ -4,7 +4,7 @@ import asyncio
 
 from postbus.core.clock import SystemClock
 from postbus.core.errors import ErrorKind, MailError
-from postbusd.admin_api.status import Probe, StatusProbes
+from postbusd.admin_api.status import Finding, Probe, StatusProbes
 
 
 async def test_each_part_is_ok_or_says_why_not() -> None:
@@ -24,3 +24,11 @@ async def test_each_part_is_ok_or_says_why_not() -> None:
         ("ill", False, "unavailable: no connection"),
         ("silent", False, "no answer within 0.01 s"),
     ]
+
+
+async def test_a_part_that_answers_may_have_something_wrong_or_waiting() -> None:
+    async def wrong() -> Finding:
+        return Finding(fault="1 message missing", note="2 dead letters held")
+
+    (part,) = await StatusProbes([Probe(name="ledger", ask=wrong)], SystemClock(), 1.0).check()
+    assert (part.ok, part.reason, part.note) == (False, "1 message missing", "2 dead letters held")

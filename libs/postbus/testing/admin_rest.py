@@ -10,6 +10,7 @@ from litestar.testing import TestClient
 from postbus.core.clock import SystemClock
 from postbus.testing.admin_api import MemoryAdminStore
 from postbus.testing.admin_directory import MemoryDirectoryAdmin
+from postbus.testing.admin_ledger import MemoryBooks, MemoryEdge
 from postbus.testing.admin_services import MemoryDns, MemoryQueue
 from postbusd.admin_api.ports import Token
 from postbusd.admin_api.rest.application import create_application
@@ -32,12 +33,16 @@ class FakeInstallation:
         self.store.tokens["two"] = (hash_token(POWERLESS), Token(actor="kim", scopes=("imap",)))
         self.directory = MemoryDirectoryAdmin()
         self.queue = MemoryQueue()
+        self.books = MemoryBooks()
+        self.edge = MemoryEdge(self.books.calls)
         self.dns = MemoryDns(cast("dict[str, object]", self.directory.domains))
         self.fault: Exception | None = None
         self.backend = Backend(
             directory=self.directory,
             messages=self.queue,
             queue=self.queue,
+            books=self.books,
+            edge=self.edge,
             dns=self.dns,
             certificates=self.dns,
             events=self.store,

@@ -6,6 +6,7 @@ import json
 import smtplib
 import threading
 import time
+import urllib.request
 import uuid
 from collections import Counter
 from collections.abc import Iterator
@@ -141,6 +142,30 @@ def assert_exactly_once(platform: Platform, wanted: set[str], owner: int = 0) ->
     found = wait_arrived(platform, wanted, owner)
     assert wanted - set(found) == set(), "lost"
     assert {name: count for name, count in found.items() if count > 1} == {}, "doubled"
+
+
+def read_ledger(platform: Platform) -> dict[str, Any]:
+    """What GET /api/v1/ledger says now. Raises OSError when the API or delivery can't be reached."""
+    request = urllib.request.Request(  # noqa: S310  # https, from connection.json
+        f"{platform.admin_url}/api/v1/ledger", headers={"Authorization": f"Bearer {platform.admin_token}"}
+    )
+    with urllib.request.urlopen(request, timeout=CLIENT_SECONDS, context=platform.tls()) as answer:  # noqa: S310
+        found: dict[str, Any] = json.load(answer)
+    return found
+
+
+def assert_ledger_balanced(platform: Platform, seconds: float = HEAL_SECONDS) -> dict[str, Any]:
+    """The books, once they balance with nothing left on the bus (promise 1); fails with the whole last answer."""
+    deadline = time.monotonic() + seconds
+    while True:
+        try:
+            told: object = (ledger := read_ledger(platform))
+            if ledger["balanced"] and not ledger["unconsumed"]:
+                return ledger
+        except OSError as error:
+            told = str(error)
+        assert time.monotonic() < deadline, f"the ledger does not balance: {json.dumps(told, indent=2)}"
+        time.sleep(0.2)
 
 
 def assert_quiet_logs(platform: Platform) -> None:

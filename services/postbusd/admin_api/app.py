@@ -10,6 +10,7 @@ from postbus.core.errors import ErrorKind, MailError
 from postbus.runtime.service import Context, ServiceSpec
 from postbus.runtime.tls import ServerTls
 from postbusd.admin_api.adapters.postgres import PostgresAdminStore
+from postbusd.admin_api.books import find_ledger
 from postbusd.admin_api.event_log import EventLog
 from postbusd.admin_api.settings import AdminApiSettings
 from postbusd.admin_api.status import Checkable, Probe, StatusProbes, service_probes
@@ -84,18 +85,22 @@ async def build(context: Context, settings: AdminApiSettings) -> RunningAdminApi
 
     store = PostgresAdminStore(context.postgres)
     tokens = Tokens(store, context.clock, Path(context.runtime.secrets_dir) / BOOTSTRAP_FILE)
+    books = context.rpc.delivery
     own = [Probe(name="database", ask=store.check)]
     if isinstance(context.bus, Checkable):
         own.append(Probe(name="bus", ask=context.bus.check))
+    ledger = Probe(name="ledger", ask=lambda: find_ledger(books))
     backend = Backend(
         directory=context.rpc.directory,
         messages=context.rpc.delivery,
         queue=context.rpc.delivery,
+        books=books,
+        edge=context.rpc.smtp_edge,
         dns=context.rpc.dns_provisioner,
         certificates=context.rpc.dns_provisioner,
         events=store,
         tokens=tokens,
-        status=StatusProbes([*own, *service_probes(context.rpc)], context.clock, settings.probe_seconds),
+        status=StatusProbes([*own, *service_probes(context.rpc), ledger], context.clock, settings.probe_seconds),
         version=postbus.__version__,
         mail_host=context.runtime.mail_host,
     )

@@ -29,10 +29,18 @@ class Part(msgspec.Struct, frozen=True, kw_only=True):
     ok: Annotated[bool, msgspec.Meta(description="Whether it is well.")]
     reason: Annotated[str, msgspec.Meta(description="Empty when it is well.")] = ""
     milliseconds: Annotated[int, msgspec.Meta(description="How long the answer took.")] = 0
+    note: Annotated[str, msgspec.Meta(description="What waits for an administrator although the part is well.")] = ""
+
+
+class Finding(msgspec.Struct, frozen=True, kw_only=True):
+    """What a part that answers says of itself; empty: nothing."""
+
+    fault: str = ""
+    note: str = ""
 
 
 class Probe(msgspec.Struct, frozen=True, kw_only=True):
-    """How to ask one part: `ask` raises MailError when it can't do its work."""
+    """How to ask one part: `ask` raises MailError when it can't do its work, and may return a Finding."""
 
     name: str
     ask: Callable[[], Awaitable[object]]
@@ -61,16 +69,18 @@ class StatusProbes:
 
     async def _check(self, probe: Probe) -> Part:
         started = self._clock.monotonic()
-        reason = ""
+        reason, note = "", ""
         try:
             async with asyncio.timeout(self._probe_seconds):
-                await probe.ask()
+                found = await probe.ask()
+            if isinstance(found, Finding):
+                reason, note = found.fault, found.note
         except MailError as error:
             reason = str(error)
         except TimeoutError:
             reason = f"no answer within {self._probe_seconds:g} s"
         elapsed = round((self._clock.monotonic() - started) * 1000)
-        return Part(name=probe.name, ok=not reason, reason=reason, milliseconds=elapsed)
+        return Part(name=probe.name, ok=not reason, reason=reason, milliseconds=elapsed, note=note)
 
 
 def service_probes(rpc: Rpc) -> tuple[Probe, ...]:

@@ -19,6 +19,8 @@ from postbusd.admin_api.rest.domain_dns import get_domain_dns, get_domain_zone
 from postbusd.admin_api.rest.domains import delete_domain, get_domain, list_domains, put_domain
 from postbusd.admin_api.rest.events import list_events
 from postbusd.admin_api.rest.groups import delete_group, get_group, list_groups, put_group
+from postbusd.admin_api.rest.held import change_held, list_held
+from postbusd.admin_api.rest.ledger import get_ledger, settle_ledger
 from postbusd.admin_api.rest.lists import delete_list, get_list, list_lists, put_list
 from postbusd.admin_api.rest.mailboxes import delete_mailbox, get_mailbox, list_mailboxes, put_mailbox
 from postbusd.admin_api.rest.messages import get_message
@@ -37,6 +39,7 @@ _MAILBOXES = (list_mailboxes, get_mailbox, put_mailbox, delete_mailbox)
 _ALIASES = (list_aliases, get_alias, put_alias, delete_alias)
 _LISTS = (list_lists, get_list, put_list, delete_list)
 _MAIL = (list_queue, change_queue, get_message, list_events)
+_LEDGER = (get_ledger, settle_ledger, list_held, change_held)
 _DOCUMENTS = (get_openapi, get_docs, get_docs_script, get_docs_style)
 ROUTES = (
     *_SYSTEM,
@@ -48,6 +51,7 @@ ROUTES = (
     *_ALIASES,
     *_LISTS,
     *_MAIL,
+    *_LEDGER,
     *_DOCUMENTS,
 )
 

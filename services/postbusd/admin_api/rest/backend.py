@@ -10,9 +10,10 @@ from litestar.exceptions import HTTPException, InternalServerException
 from litestar.handlers import BaseRouteHandler
 
 from postbus.contracts.admin_api import VerifyTokenRequest
-from postbus.contracts.delivery import MessageTracker, QueueControl
+from postbus.contracts.delivery import Bookkeeper, MessageTracker, QueueControl
 from postbus.contracts.directory import DirectoryAdmin
 from postbus.contracts.dns_provisioner import CertificateSource, DnsPlanner
+from postbus.contracts.smtp_edge import SmtpEdge
 from postbus.core.errors import ErrorKind, MailError
 from postbusd.admin_api.ports import EventStore
 from postbusd.admin_api.rest.problems import explain_decoding
@@ -31,6 +32,8 @@ class Backend(msgspec.Struct, frozen=True, kw_only=True):
     directory: DirectoryAdmin
     messages: MessageTracker
     queue: QueueControl
+    books: Bookkeeper
+    edge: SmtpEdge
     dns: DnsPlanner
     certificates: CertificateSource
     events: EventStore

@@ -21,6 +21,8 @@ NamePath = Annotated[str, PathParameter(description="Its name, percent-encoded w
 AddressPath = Annotated[str, PathParameter(description="Its address; `@`, `+` and `*` may be percent-encoded.")]
 QueueIdPath = Annotated[str, PathParameter(description="The queue id that our `250` named, in either case.")]
 
+MAX_REASON_CHARACTERS = 500
+
 Resource = TypeVar("Resource")
 
 
@@ -47,3 +49,15 @@ def check_domain(text: str) -> str:
         return parse_domain(text) if text else ""
     except MailError as error:
         raise MailError(ErrorKind.INVALID, f"domain: {error.detail}") from error
+
+
+def check_reason(text: str, *, required: bool) -> str:
+    """Why an administrator does something: one line. Raises MailError: INVALID."""
+    reason = text.strip()
+    if required and not reason:
+        raise MailError(ErrorKind.INVALID, "reason: is needed")
+    if len(reason) > MAX_REASON_CHARACTERS:
+        raise MailError(ErrorKind.INVALID, f"reason: at most {MAX_REASON_CHARACTERS} characters")
+    if not reason.isprintable():
+        raise MailError(ErrorKind.INVALID, "reason: one line without control characters")
+    return reason
