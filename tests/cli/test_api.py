@@ -55,7 +55,7 @@ class Net:
         self.waiting = [FakeConnection(answers) for answers in connections]
         self.opened: list[FakeConnection] = []
 
-    def connect(self, url: object, context: object) -> FakeConnection:
+    def connect(self, url: object, context: object, seconds: float) -> FakeConnection:
         self.opened.append(self.waiting.pop(0))
         return self.opened[-1]
 

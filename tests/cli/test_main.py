@@ -42,7 +42,7 @@ def test_every_command_explains_itself(command: str, capsys: pytest.CaptureFixtu
     assert f"postbus {command}" in capsys.readouterr().out
 
 
-LIGHT = ("up", "down", "status", "logs", "domain", "mailbox", "queue", "events", "trace")
+LIGHT = ("up", "down", "status", "logs", "domain", "mailbox", "queue", "ledger", "events", "trace")
 
 
 def test_up_its_supervisor_and_the_nouns_import_nothing_heavy() -> None:

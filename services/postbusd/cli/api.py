@@ -53,8 +53,9 @@ class Wire(Protocol):
 class HttpsWire:
     """One kept connection for each thread."""
 
-    def __init__(self, url: str, ca_file: str) -> None:
+    def __init__(self, url: str, ca_file: str, seconds: float = TIMEOUT_SECONDS) -> None:
         self._url = _reachable(url)
+        self._seconds = seconds
         try:
             self._context = ssl.create_default_context(cafile=ca_file)
         except (OSError, ssl.SSLError) as error:
@@ -69,7 +70,7 @@ class HttpsWire:
                 return _ask(connection, method, path, headers, body)
         if connection is not None:
             connection.close()
-        self._kept.connection = connection = _connect(self._url, self._context)
+        self._kept.connection = connection = _connect(self._url, self._context, self._seconds)
         try:
             return _ask(connection, method, path, headers, body)
         except (OSError, http.client.HTTPException) as error:
@@ -115,9 +116,9 @@ class ApiClient:
         return answer
 
 
-def connect_api(url: str, token: str, ca_file: str) -> ApiClient:
-    """A client of the API at `url`. Raises StartError."""
-    return ApiClient(HttpsWire(url, ca_file), token)
+def connect_api(url: str, token: str, ca_file: str, seconds: float = TIMEOUT_SECONDS) -> ApiClient:
+    """A client of the API at `url`, which waits so long for an answer. Raises StartError."""
+    return ApiClient(HttpsWire(url, ca_file, seconds), token)
 
 
 def path_of(plural: str, name: str = "", *below: str) -> str:
@@ -135,7 +136,7 @@ def fetch_ca(url: str) -> bytes:
     context.check_hostname = False
     context.verify_mode = ssl.CERT_NONE
     where = _reachable(url)
-    connection = _connect(where, context)
+    connection = _connect(where, context, TIMEOUT_SECONDS)
     try:
         status, answer = _ask(connection, "GET", CA_PATH, {}, None)
     except (OSError, http.client.HTTPException) as error:
@@ -156,8 +157,8 @@ def _reachable(url: str) -> urllib.parse.SplitResult:
     return parts._replace(netloc=f"{host}:{parts.port}") if host else parts
 
 
-def _connect(url: urllib.parse.SplitResult, context: ssl.SSLContext) -> http.client.HTTPSConnection:
-    return http.client.HTTPSConnection(url.hostname or "", url.port, timeout=TIMEOUT_SECONDS, context=context)
+def _connect(url: urllib.parse.SplitResult, context: ssl.SSLContext, seconds: float) -> http.client.HTTPSConnection:
+    return http.client.HTTPSConnection(url.hostname or "", url.port, timeout=seconds, context=context)
 
 
 def _ask(

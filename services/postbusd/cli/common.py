@@ -13,11 +13,12 @@ from postbus.runtime.layout import Layout, default_data_dir, layout_of
 from postbus.runtime.settings import process_environment
 
 
-def add_data_dir(parser: argparse.ArgumentParser) -> None:
-    """Adds --data-dir."""
+def add_data_dir(parser: argparse.ArgumentParser, default: str | None = None) -> None:
+    """Adds --data-dir; `default` is argparse.SUPPRESS where a parser above has the option too."""
     parser.add_argument(
         "--data-dir",
         type=Path,
+        default=default,
         metavar="DIR",
         help="data folder (default: /var/lib/postbus as root, else ${XDG_DATA_HOME:-~/.local/share}/postbus)",
     )

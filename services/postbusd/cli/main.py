@@ -25,6 +25,7 @@ COMMANDS = {
     "alias": "further names of mailboxes",
     "list": "addresses that many receive",
     "queue": "mail that waits to go out",
+    "ledger": "the books of accepted mail, dead letters",
     "events": "what happened",
     "trace": "the story of a message",
     "run": "run one or several services in this process",

@@ -12,7 +12,7 @@ import msgspec
 
 from postbus.runtime.layout import StartError
 from postbus.runtime.supervisor_connection import Connection, read_connection
-from postbusd.cli.api import NOT_FOUND, ApiClient, ApiError, connect_api
+from postbusd.cli.api import NOT_FOUND, TIMEOUT_SECONDS, ApiClient, ApiError, connect_api
 from postbusd.cli.common import add_data_dir, fail, layout_from
 
 MAX_PAGES = 10_000
@@ -71,10 +71,10 @@ def run_action(command: str, action: Action, args: argparse.Namespace) -> int:
         return USAGE
 
 
-def open_session(args: argparse.Namespace) -> Session:
-    """The installation in --data-dir. Raises StartError."""
+def open_session(args: argparse.Namespace, seconds: float = TIMEOUT_SECONDS) -> Session:
+    """The installation in --data-dir; each answer is waited for so long. Raises StartError."""
     connection = read_connection(layout_from(args))
-    api = connect_api(connection.admin.url, connection.admin.token, connection.tls.ca_file)
+    api = connect_api(connection.admin.url, connection.admin.token, connection.tls.ca_file, seconds)
     return Session(api=api, connection=connection)
 
 

@@ -1,14 +1,20 @@
-"""`postbus status`: services, ports, health, time until ready, memory."""
+"""`postbus status`: services, ports, health, time until ready, memory, and whether the ledger balances."""
 
 import argparse
 import sys
+from typing import Any
 
 import msgspec
 
 from postbus.runtime.layout import StartError
 from postbus.runtime.supervisor_memory import pss_octets
 from postbus.runtime.supervisor_state import READY, State, lock_holder, read_state
-from postbusd.cli.common import add_data_dir, fail, format_octets, format_table, layout_from
+from postbusd.cli import objects
+from postbusd.cli.api import path_of
+from postbusd.cli.common import add_data_dir, clean, fail, format_octets, format_table, layout_from
+from postbusd.cli.ledger_view import summarize
+
+LEDGER_SECONDS = 5.0
 
 
 def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -20,7 +26,10 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
 
 
 def run_status(args: argparse.Namespace) -> int:
-    """Prints the state: exit code 0 when everything is ready, 3 when not all of it, 1 when nothing runs."""
+    """Prints the state: exit code 0 when everything is ready, 3 when not all of it, 1 when nothing runs.
+
+    The ledger is told beside it (its own exit code: `postbus ledger`).
+    """
     layout = layout_from(args)
     try:
         state = read_state(layout) if lock_holder(layout.lock_file) is not None else None
@@ -29,11 +38,22 @@ def run_status(args: argparse.Namespace) -> int:
     if state is None:
         return fail("status", f"Postbus is not up in {layout.root}")
     state = measure(state)
+    ledger = read_ledger(args)
     if args.json:
-        sys.stdout.buffer.write(msgspec.json.format(msgspec.json.encode(state)) + b"\n")
+        told = {**msgspec.to_builtins(state), "ledger": None if isinstance(ledger, str) else ledger}
+        sys.stdout.buffer.write(msgspec.json.format(msgspec.json.encode(told)) + b"\n")
     else:
         print(format_state(state))
+        print(f"ledger: not known: {clean(ledger)}" if isinstance(ledger, str) else summarize(ledger))
     return 0 if state.ready else 3
+
+
+def read_ledger(args: argparse.Namespace) -> Any:  # Any: JSON of the API
+    """The books, or why they can't be had, as a text."""
+    try:
+        return objects.open_session(args, LEDGER_SECONDS).api.get(path_of("ledger"), {"limit": "1"})
+    except StartError as error:
+        return str(error)
 
 
 def measure(state: State) -> State:

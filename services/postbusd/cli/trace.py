@@ -14,8 +14,9 @@ from postbusd.cli.times import format_span, format_time
 ENDS = {
     "folder": "delivered to mailboxes of ours",
     "queued": "went to the outbound queue",
-    "held": "held: a dead letter, see docs/runbook.md",
+    "held": "held: a dead letter",
     "dsn": "could not be delivered: the sender was told by a DSN",
+    "written_off": "written off: given up by an administrator",
     None: "accepted; delivery has not taken it from the bus yet",
 }
 _DETAILS = ("client_address", "reverse_path", "forward_path", "mailbox", "detail")
@@ -57,6 +58,8 @@ def _head(message: Any, now_ms: int) -> list[str]:
     for name, text in (("message id", _message_id(message)), ("note", message["detail"])):
         if text:
             lines.append(f"{name} {clean(text)}")
+    if message["accounted"] == "held":
+        lines.append(f"try it again with postbus ledger held retry {message['stream_sequence']}")
     if message["story_cut"]:
         lines.append("the story is longer than what is shown: postbus events --queue-id")
     return lines

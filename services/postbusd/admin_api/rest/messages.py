@@ -36,6 +36,9 @@ class MessageResource(msgspec.Struct, frozen=True, kw_only=True):
     accounted: Annotated[
         Accounted | None, msgspec.Meta(description="Where it ended; null: delivery has not taken it from the bus yet.")
     ]
+    stream_sequence: Annotated[
+        int, msgspec.Meta(description="Its number in the stream of accepted mail; 0: delivery has not taken it yet.")
+    ]
     detail: Annotated[str, msgspec.Meta(description="What the ledger says besides, for people.")]
     accepted_ms: Annotated[int, msgspec.Meta(description="When we took it, Unix time in milliseconds; 0: not known.")]
     placements: Annotated[tuple[PlacementResource, ...], msgspec.Meta(description="Copies in mailboxes of ours.")]
@@ -70,6 +73,7 @@ def _message(queue_id: QueueId, reply: GetMessageReply | None, events: tuple[Eve
     return MessageResource(
         queue_id=queue_id,
         accounted=reply.accounted if reply else None,
+        stream_sequence=reply.stream_sequence if reply else 0,
         detail=reply.detail if reply else "",
         accepted_ms=reply.accepted_ms if reply else 0,
         placements=tuple(
