@@ -18,10 +18,12 @@ from postbus.core.ids import MailboxId, QueueId
 from postbus.mailstore.values import Append, AppendResult
 from postbus.testing.blobs import MemoryBlobStore
 from postbus.testing.bus import FakeBus, FakeMailDelivery
+from postbus.testing.expansions import MemoryExpansions
 from postbus.testing.ledger import MemoryLedger
 from postbus.testing.mail import PLAIN, accepted_mail, forward_path
 from postbus.testing.mailstore import MemoryMailStore
 from postbus.testing.queue import MemoryQueue
+from postbusd.delivery.expansion import Expander
 from postbusd.delivery.journey import Site
 from postbusd.delivery.outbound.entering import Lifetime
 from postbusd.delivery.settings import DeliverySettings
@@ -34,9 +36,10 @@ BOB = MailboxId("0190a000-0000-7000-8000-000000000002")
 class Resolver:
     def __init__(self, outcome: Outcome) -> None:
         self.outcome = outcome
+        self.mailbox_id = ALICE
 
     async def resolve(self, request: ResolveRequest) -> ResolveReply:
-        target = MailboxTarget(mailbox_id=ALICE, address="alice@demo.example")
+        target = MailboxTarget(mailbox_id=self.mailbox_id, address="alice@demo.example")
         return ResolveReply(
             resolutions=tuple(
                 Resolution(forward_path=path, outcome=self.outcome, targets=(target,)) for path in request.forward_paths
@@ -54,6 +57,7 @@ class World:
         self.queue_wakes: list[bool] = []
         self.queue = MemoryQueue(self.ledger)
         self.resolver = Resolver(Outcome.MAILBOX)
+        self.expansions = MemoryExpansions()
         self.registry = CollectorRegistry()
         self.worker = Worker(
             bus=self.bus,
@@ -63,7 +67,7 @@ class World:
             queue=self.queue,
             wake_queue=lambda: self.queue_wakes.append(True),
             site=Site(mail_host="mail.ours.example", lifetime=Lifetime(hours=120)),
-            resolver=self.resolver,
+            expander=Expander(self.resolver, self.expansions, SystemClock()),
             clock=SystemClock(),
             settings=DeliverySettings(),
             metrics=Metrics(self.registry),
@@ -211,6 +215,33 @@ async def test_what_could_not_be_resolved_then_is_resolved_now(world: World) -> 
     (delivery,) = await world.deliver(accepted_mail("Q1", later), attempt=51)
     assert delivery.acked
     assert await world.messages(ALICE) == {"INBOX": 1}
+
+
+async def test_what_was_resolved_once_holds_for_every_later_pass(world: World) -> None:
+    later = ForwardPath(
+        address="alice@demo.example", resolution=Resolution(forward_path="alice@demo.example", outcome=Outcome.LATER)
+    )
+    mail = accepted_mail("Q1", later)
+    world.ledger.fail_with = MailError(ErrorKind.UNAVAILABLE, "database: away")
+    (delivery,) = await world.deliver(mail)
+    assert not delivery.acked
+    world.ledger.fail_with = None
+    world.resolver.mailbox_id = BOB
+    (delivery,) = await world.deliver(mail, attempt=2)
+    assert delivery.acked
+    assert await world.messages(ALICE) == {"INBOX": 1}
+    assert await world.messages(BOB) == {}
+    assert [placement.mailbox_id for placement in world.ledger.entries[1].placements] == [ALICE]
+
+
+async def test_nothing_is_delivered_before_its_expansion_is_pinned(world: World) -> None:
+    later = ForwardPath(
+        address="alice@demo.example", resolution=Resolution(forward_path="alice@demo.example", outcome=Outcome.LATER)
+    )
+    world.expansions.fail_with = MailError(ErrorKind.UNAVAILABLE, "database: away")
+    (delivery,) = await world.deliver(accepted_mail("Q1", later))
+    assert not delivery.acked
+    assert await world.messages(ALICE) == {}
 
 
 async def test_copies_for_others_are_entered_once_and_told(world: World) -> None:

@@ -13,7 +13,9 @@ from postbus.mailstore.postgres import PostgresMailStore
 from postbus.runtime.dns import DnsResolver
 from postbus.runtime.service import Context, ServiceSpec
 from postbusd.delivery.adapters.postgres import PostgresLedger
+from postbusd.delivery.adapters.postgres_expansions import PostgresExpansions
 from postbusd.delivery.adapters.postgres_queue import PostgresQueue
+from postbusd.delivery.expansion import Expander
 from postbusd.delivery.journey import Site
 from postbusd.delivery.outbound.control import Control
 from postbusd.delivery.outbound.entering import Lifetime
@@ -50,11 +52,13 @@ class DeliveryService:
         ledger: PostgresLedger,
         queue: PostgresQueue,
         store: PostgresMailStore,
+        expansions: PostgresExpansions,
     ) -> None:
         self._context = context
         self._settings = settings
         self._store = store
         self._queue = queue
+        self._expansions = expansions
         self._owner = context.instance_id
         self._resolver = DnsResolver(context.runtime.resolver, timeout_seconds=DNS_SECONDS, clock=context.clock)
         self._counts = Counts()
@@ -77,7 +81,7 @@ class DeliveryService:
             queue=queue,
             wake_queue=self._scheduler.wake,
             site=Site(mail_host=context.runtime.mail_host, lifetime=Lifetime(hours=settings.queue_lifetime_hours)),
-            resolver=context.rpc.directory,
+            expander=Expander(context.rpc.directory, self._expansions, context.clock),
             clock=context.clock,
             settings=settings,
             metrics=Metrics(context.registry),
@@ -112,7 +116,8 @@ class DeliveryService:
         context.spawn("leases", self._scheduler.keep_leases)
         context.spawn("reports", lambda: relay_reports_forever(self._queue, bus, settings.queue_poll_seconds))
         context.spawn(
-            "queue-history", lambda: trim_queue_forever(self._queue, context.clock, settings.queue_history_days)
+            "queue-history",
+            lambda: trim_queue_forever(self._queue, self._expansions, context.clock, settings.queue_history_days),
         )
         context.spawn("queue-count", self._count)
 
@@ -159,7 +164,12 @@ async def build(context: Context, settings: DeliverySettings) -> DeliveryService
     """Wires delivery."""
     pool = await context.postgres()
     return DeliveryService(
-        context, settings, ledger=PostgresLedger(pool), queue=PostgresQueue(pool), store=PostgresMailStore(pool)
+        context,
+        settings,
+        ledger=PostgresLedger(pool),
+        queue=PostgresQueue(pool),
+        store=PostgresMailStore(pool),
+        expansions=PostgresExpansions(pool),
     )
 
 

@@ -6,6 +6,7 @@ from typing import Protocol
 import msgspec
 
 from postbus.contracts.delivery import Accounted, Placement
+from postbus.contracts.directory import Resolution
 from postbus.core.ids import QueueId
 
 
@@ -51,4 +52,23 @@ class Ledger(Protocol):
 
     async def check(self) -> None:
         """Readiness."""
+        ...
+
+
+class Expansions(Protocol):
+    """What delivery resolved itself, so that every later pass comes to the same destinations (architecture §3.5).
+
+    Raises MailError: UNAVAILABLE.
+    """
+
+    async def find(self, queue_id: QueueId) -> tuple[Resolution, ...] | None:
+        """What is pinned for a message, if anything is."""
+        ...
+
+    async def pin(self, queue_id: QueueId, resolutions: Sequence[Resolution], now_ms: int) -> tuple[Resolution, ...]:
+        """Pins these unless others are pinned already; those that hold."""
+        ...
+
+    async def trim(self, before_ms: int) -> None:
+        """Forgets what was pinned before, but for dead letters."""
         ...

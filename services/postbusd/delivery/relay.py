@@ -10,6 +10,7 @@ from postbus.core.errors import MailError
 from postbus.core.ids import MailboxId
 from postbus.mailstore.ports import Upkeep
 from postbusd.delivery.outbound.queue import QueueUpkeep
+from postbusd.delivery.ports import Expansions
 
 log = logging.getLogger(__name__)
 
@@ -70,7 +71,7 @@ async def relay_reports_forever(queue: QueueUpkeep, bus: Bus, pause_seconds: flo
         await asyncio.sleep(pause_seconds)
 
 
-async def trim_queue_forever(queue: QueueUpkeep, clock: Clock, keep_days: int) -> None:
+async def trim_queue_forever(queue: QueueUpkeep, expansions: Expansions, clock: Clock, keep_days: int) -> None:
     """Forgets what was finished long ago, once a day."""
     while True:
         before_ms = clock.now_ms() - keep_days * DAY_MS
@@ -79,6 +80,7 @@ async def trim_queue_forever(queue: QueueUpkeep, clock: Clock, keep_days: int) -
             while trimmed:
                 await asyncio.sleep(HISTORY_PAUSE_SECONDS)
                 trimmed = await queue.trim(before_ms, QUEUE_ROWS)
+            await expansions.trim(before_ms)
         except MailError as error:
             log.warning("delivery.queue_history.deferred", extra={"reason": str(error)})
         await asyncio.sleep(DAY_MS / 1000)

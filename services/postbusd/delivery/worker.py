@@ -6,15 +6,13 @@ import os
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 
-import msgspec
 from prometheus_client import CollectorRegistry, Counter, Histogram
 
 from postbus.blobs.ports import BlobStore
 from postbus.bus.ports import Bus, MailDelivery
 from postbus.bus.subjects import SUBJECT_INDEX_WANTED, folder_changed_subject
 from postbus.contracts.delivery import Accounted
-from postbus.contracts.directory import AddressResolver, Outcome, Resolution, ResolveRequest
-from postbus.contracts.events import FolderChanged, IndexWanted, MailAccepted, Origin
+from postbus.contracts.events import FolderChanged, IndexWanted, MailAccepted
 from postbus.core.clock import Clock
 from postbus.core.errors import ErrorKind, MailError
 from postbus.core.ids import QueueId
@@ -22,8 +20,8 @@ from postbus.core.trace import parse_traceparent, use_trace
 from postbus.mailstore.ports import MessageAppender
 from postbus.mailstore.values import AppendOutcome, AppendResult
 from postbus.mime.scanner import scan_message
+from postbusd.delivery.expansion import Expander
 from postbusd.delivery.journey import Journey, Site, judge, plan_journey
-from postbusd.delivery.outbound.entering import OWN_ORIGINS
 from postbusd.delivery.outbound.queue import QueueWriter
 from postbusd.delivery.ports import DeadLetter, Ledger, LedgerEntry
 from postbusd.delivery.settings import DeliverySettings
@@ -71,7 +69,7 @@ class Worker:
         queue: QueueWriter,
         wake_queue: Callable[[], None],
         site: Site,
-        resolver: AddressResolver,
+        expander: Expander,
         clock: Clock,
         settings: DeliverySettings,
         metrics: Metrics,
@@ -83,7 +81,7 @@ class Worker:
         self._queue = queue
         self._wake_queue = wake_queue
         self._site = site
-        self._resolver = resolver
+        self._expander = expander
         self._clock = clock
         self._settings = settings
         self._metrics = metrics
@@ -133,7 +131,7 @@ class Worker:
             return None
         with use_trace(parse_traceparent(accepted.traceparent)):
             try:
-                accepted = await self._resolve(accepted)
+                accepted = await self._expander.expand(accepted)
                 scan = None if accepted.scan else scan_message(await self._blobs.get(accepted.blob_id))
                 return plan_journey(delivery.stream_sequence, accepted, scan, self._clock.now_ms(), self._site)
             except MailError as error:
@@ -145,24 +143,6 @@ class Worker:
                     delivery, accepted, MailError(ErrorKind.INTERNAL, f"incident {incident}: {type(error).__name__}")
                 )
         return None
-
-    async def _resolve(self, accepted: MailAccepted) -> MailAccepted:
-        """Resolves what could not be resolved at RCPT."""
-        open_paths = [p for p in accepted.envelope.forward_paths if p.resolution.outcome is Outcome.LATER]
-        if not open_paths:
-            return accepted
-        reply = await self._resolver.resolve(ResolveRequest(forward_paths=tuple(p.address for p in open_paths)))
-        resolutions = (_as_sent_by(accepted.origin, each) for each in reply.resolutions)
-        found = dict(zip((p.address for p in open_paths), resolutions, strict=True))
-        if any(resolution.outcome is Outcome.LATER for resolution in found.values()):
-            raise MailError(ErrorKind.UNAVAILABLE, "directory can't resolve a forward_path now")
-        paths = tuple(
-            msgspec.structs.replace(path, resolution=found.get(path.address, path.resolution))
-            for path in accepted.envelope.forward_paths
-        )
-        return msgspec.structs.replace(
-            accepted, envelope=msgspec.structs.replace(accepted.envelope, forward_paths=paths)
-        )
 
     async def _store_all(self, planned: list[tuple[MailDelivery, Journey]]) -> None:
         """Appends the batch; when it fails for another reason than an absent database, each message by itself."""
@@ -295,13 +275,6 @@ class Worker:
             extra={"queue_id": queue_id, "stream_sequence": delivery.stream_sequence, "reason": reason},
         )
         await self._ack(delivery)
-
-
-def _as_sent_by(origin: Origin, resolution: Resolution) -> Resolution:
-    """What we write ourselves reaches a domain that we don't receive for where it receives its mail."""
-    if resolution.incoming or origin not in OWN_ORIGINS:
-        return resolution
-    return Resolution(forward_path=resolution.forward_path, outcome=Outcome.REMOTE)
 
 
 def _ledger_entries(planned: list[tuple[MailDelivery, Journey]], results: Sequence[AppendResult]) -> list[LedgerEntry]:

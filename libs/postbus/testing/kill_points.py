@@ -1,0 +1,243 @@
+"""SIGKILL at every await of a piece of asynchronous work: what dies anywhere must lose and double nothing.
+
+A zygote process imports what the work needs, once. For each trial it forks; the fork runs the work on an event loop of
+its own and counts its kill points: every suspension of a task that belongs to the work (the request is sent, its answer
+is not here) and every resumption (the answer is here, nothing came of it yet). At the point that the trial names it
+ends itself by SIGKILL, as a machine that loses its power would: no `finally` runs, nothing is flushed.
+
+A work is `async def work(argument: bytes, points: KillPoints) -> bytes`; what is to be counted runs by `points.watch`,
+with every task that it starts. Tasks from before (connections, heartbeats of a bus) are not counted but die as well.
+"""
+
+import asyncio
+import contextlib
+import contextvars
+import importlib
+import os
+import signal
+import subprocess
+import sys
+import traceback
+from collections.abc import Awaitable, Callable, Coroutine, Iterator
+from pathlib import Path
+from types import CoroutineType
+from typing import Any, Protocol
+
+import msgspec
+import uvloop
+
+from postbus.runtime.settings import process_environment
+
+NEVER = 0
+TRIAL_SECONDS = 60
+_OURS = ("/postbus/", "/postbusd/")
+
+
+class Order(msgspec.Struct, frozen=True, kw_only=True):
+    """One trial."""
+
+    kill_at: int
+    """Ordinal number of the point to die at; NEVER: the work is to finish."""
+    argument: bytes
+
+
+class Ending(msgspec.Struct, frozen=True, kw_only=True):
+    """How a trial ended."""
+
+    killed: bool
+    points: int
+    """How many were counted: the one it died at, or all there are."""
+    place: str = ""
+    """Where it died, innermost call last, for people."""
+    result: bytes = b""
+    fault: str = ""
+    """Why it neither died as told nor finished."""
+
+
+class Work(Protocol):
+    """What is tried."""
+
+    def __call__(self, argument: bytes, points: "KillPoints") -> Coroutine[Any, Any, bytes]:
+        """Its result; whatever it raises fails the test."""
+        ...
+
+
+class KillPoints:
+    """Counts, and ends the process at the point that was asked for."""
+
+    def __init__(self, kill_at: int, report: Callable[[Ending], None]) -> None:
+        self.count = 0
+        self._kill_at = kill_at
+        self._report = report
+        self._watching: contextvars.ContextVar[bool] = contextvars.ContextVar("watching", default=False)
+
+    def make_task(self, loop: asyncio.AbstractEventLoop, coroutine: Any, **options: Any) -> asyncio.Task[Any]:
+        """The loop's task factory."""
+        if self._watching.get():
+            coroutine = _Watched(coroutine, self._pass)
+        return asyncio.Task(coroutine, loop=loop, **options)
+
+    async def watch(self, work: Coroutine[Any, Any, Any]) -> Any:
+        """Runs a part of the work with its awaits, and those of all tasks that it starts, as kill points."""
+        token = self._watching.set(True)
+        try:
+            task = asyncio.get_running_loop().create_task(work)
+        finally:
+            self._watching.reset(token)
+        return await task
+
+    def _pass(self, moment: str, coroutine: Any) -> None:
+        self.count += 1
+        if self.count == self._kill_at:
+            self._report(Ending(killed=True, points=self.count, place=f"{moment} {_describe(coroutine)}"))
+            os.kill(os.getpid(), signal.SIGKILL)
+
+
+class _Watched(Coroutine[Any, Any, Any]):
+    """A coroutine that tells of each time it is suspended and resumed."""
+
+    def __init__(self, inner: Coroutine[Any, Any, Any], note: Callable[[str, Any], None]) -> None:
+        self._inner = inner
+        self._note = note
+        self._is_begun = False
+
+    def send(self, value: Any) -> Any:
+        if self._is_begun:
+            self._note("after", self._inner)
+        self._is_begun = True
+        waited_for = self._inner.send(value)
+        self._note("in", self._inner)
+        return waited_for
+
+    def throw(self, *error: Any) -> Any:
+        waited_for = self._inner.throw(*error)
+        self._note("in", self._inner)
+        return waited_for
+
+    def close(self) -> None:
+        self._inner.close()
+
+    def __await__(self) -> Any:
+        return self._inner.__await__()
+
+
+def _describe(coroutine: Any) -> str:
+    """Our own functions that wait, the innermost last, as file:function:line."""
+    found: list[str] = []
+    while isinstance(coroutine, CoroutineType):
+        frame = coroutine.cr_frame
+        if frame is not None and any(part in frame.f_code.co_filename for part in _OURS):
+            name = Path(frame.f_code.co_filename).name
+            found.append(f"{name}:{frame.f_code.co_name}:{frame.f_lineno}")
+        coroutine = coroutine.cr_await
+    return " > ".join(found) or "elsewhere"
+
+
+class Zygote:
+    """The process that is forked for each trial."""
+
+    def __init__(self, process: subprocess.Popen[bytes]) -> None:
+        self._process = process
+
+    def run(self, argument: bytes, kill_at: int = NEVER) -> Ending:
+        """One trial. Raises AssertionError when the work failed."""
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        _write(self._process.stdin.fileno(), msgspec.msgpack.encode(Order(kill_at=kill_at, argument=argument)))
+        ending = msgspec.msgpack.decode(_read(self._process.stdout.fileno()), type=Ending)
+        assert not ending.fault, ending.fault
+        return ending
+
+
+@contextlib.contextmanager
+def running_zygote(work: str) -> Iterator[Zygote]:
+    """A zygote of `work` (`module:function`) while the block runs."""
+    command = [sys.executable, "-m", __name__, work]
+    environment = {**process_environment(), "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
+    process = subprocess.Popen(command, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    try:
+        yield Zygote(process)
+    finally:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        process.stdin.close()
+        process.wait(TRIAL_SECONDS)
+        process.stdout.close()
+
+
+# Within the zygote
+
+
+def serve(work: Work) -> None:
+    """Runs trials until nobody orders any more. The process has no thread and no event loop, or it could not fork."""
+    orders, answers = os.dup(0), os.dup(1)
+    os.dup2(2, 1)  # what the work prints is no answer
+    while order := _read(orders):
+        _write(answers, _try(work, msgspec.msgpack.decode(order, type=Order)))
+
+
+def _try(work: Work, order: Order) -> bytes:
+    reading, writing = os.pipe()
+    child = os.fork()
+    if child == 0:
+        os.close(reading)
+        _work_and_exit(work, order, writing)
+    os.close(writing)
+    told = _read(reading)
+    os.close(reading)
+    status = os.waitpid(child, 0)[1]
+    ended = os.waitstatus_to_exitcode(status)
+    ending = msgspec.msgpack.decode(told, type=Ending) if told else Ending(killed=False, points=0)
+    if not told or ended != (-signal.SIGKILL if ending.killed else 0):
+        ending = msgspec.structs.replace(ending, fault=ending.fault or f"ended with {ended}")
+    return msgspec.msgpack.encode(ending)
+
+
+def _work_and_exit(work: Work, order: Order, writing: int) -> None:
+    """In the fork: never returns."""
+
+    def report(ending: Ending) -> None:
+        _write(writing, msgspec.msgpack.encode(ending))
+
+    signal.alarm(TRIAL_SECONDS)
+    code = 1
+    try:
+        points = KillPoints(order.kill_at, report)
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            runner.get_loop().set_task_factory(points.make_task)
+            result = runner.run(_bounded(work(order.argument, points)))
+        report(Ending(killed=False, points=points.count, result=result))
+        code = 0
+    except BaseException:
+        report(Ending(killed=False, points=0, fault=traceback.format_exc()))
+    finally:
+        os._exit(code)
+
+
+async def _bounded(work: Awaitable[bytes]) -> bytes:
+    async with asyncio.timeout(TRIAL_SECONDS / 2):
+        return await work
+
+
+def _write(file: int, data: bytes) -> None:
+    with open(file, "wb", closefd=False) as stream:
+        stream.write(len(data).to_bytes(4, "big") + data)
+
+
+def _read(file: int) -> bytes:
+    """Empty at the end."""
+    with open(file, "rb", buffering=0, closefd=False) as stream:
+        size = int.from_bytes(_exactly(stream, 4), "big")
+        return _exactly(stream, size)
+
+
+def _exactly(stream: Any, size: int) -> bytes:
+    found = b""
+    while len(found) < size and (piece := stream.read(size - len(found))):
+        found += piece
+    return found
+
+
+if __name__ == "__main__":
+    module, _, function = sys.argv[1].partition(":")
+    serve(getattr(importlib.import_module(module), function))
