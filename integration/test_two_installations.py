@@ -184,6 +184,21 @@ def test_an_absent_host_is_tried_again(sites: tuple[Site, Site]) -> None:
     assert alpha.wait_copy(beta.person.address, "sent")["queue_id"] == waiting["queue_id"]
 
 
+def test_lists_that_name_each_other_do_not_loop(sites: tuple[Site, Site]) -> None:
+    """RFC 5321 §6.3: each list distributes a message once; the one that would begin again refuses it."""
+    alpha, beta = sites
+    first, second = f"round@{alpha.domain}", f"round@{beta.domain}"
+    for where, address, other in ((alpha, first, second), (beta, second, first)):
+        data = ("--data-dir", str(where.platform.data_dir))
+        postbus("list", "add", address, "--member", where.person.address, "--member", other, *data)
+    send(alpha, first, "Round", "<round@alpha.example>")
+    assert f"Delivered-To: {second}" in wait_subject(beta, "Round").decode()
+    refused = beta.wait_copy(first, "failed")
+    assert refused["last_reply"].startswith("554 5.4.6")
+    assert count_header(alpha, "Message-ID", "round@alpha.example") == 1
+    assert count_header(beta, "Message-ID", "round@alpha.example") == 1
+
+
 def send(origin: Site, to: str, subject: str, message_id: str) -> None:
     """Submission by hand."""
     with smtplib.SMTP_SSL(
@@ -197,6 +212,19 @@ def send(origin: Site, to: str, subject: str, message_id: str) -> None:
 def wait_subject(where: Site, subject: str) -> bytes:
     """The message with this subject."""
     return wait_header(where, "Subject", subject)
+
+
+def count_header(where: Site, name: str, text: str) -> int:
+    """Messages whose header field has this text."""
+    tls = where.platform.tls()
+    client = imaplib.IMAP4_SSL("localhost", where.platform.port("imaps"), ssl_context=tls, timeout=HEAL_SECONDS)
+    try:
+        client.login(where.person.address, where.person.password)
+        client.select("INBOX", readonly=True)
+        found: bytes = client.uid("SEARCH", "HEADER", name, f'"{text}"')[1][0]
+        return len(found.split())
+    finally:
+        client.logout()
 
 
 def wait_header(where: Site, name: str, text: str) -> bytes:

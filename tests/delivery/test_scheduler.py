@@ -280,3 +280,12 @@ async def test_leases_of_a_claim_whose_answer_was_lost_lapse(
     outbound.clock.advance(LEASE_MS / 2000)
     await outbound.work()
     assert row_of(outbound, X).state is QueueState.SENT
+
+
+async def test_a_lists_copies_carry_its_mark_and_nobody_elses(outbound: Outbound) -> None:
+    await enter(outbound, new_copy(X), new_copy(Z, reverse_path="team-bounces@ours.example"))
+    await outbound.work()
+    (direct,), (listed,) = outbound.transmitter.taken[X], outbound.transmitter.taken[Z]
+    assert b"Delivered-To" not in direct
+    signature, rest = direct[: direct.index(b"\n") + 1], direct[direct.index(b"\n") + 1 :]
+    assert listed == signature + b"Delivered-To: team@ours.example\r\n" + rest

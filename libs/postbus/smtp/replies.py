@@ -132,6 +132,7 @@ BARE_LINE_BREAK_IN_TEXT: Final = _reply(550, "5.6.11", "message has bare CR or L
 NUL_IN_TEXT: Final = _reply(550, "5.6.0", "message has NUL octets (RFC 5321 4.5.2)")
 TEXT_LINE_TOO_LONG: Final = _reply(550, "5.6.0", "message has an over-long line")
 TOO_MANY_HOPS: Final = _reply(554, "5.4.6", "too many hops: the message loops")
+LIST_LOOP: Final = _reply(554, "5.4.6", "this list has distributed the message before: it loops")
 
 # AUTH (RFC 4954 §4, §6)
 AUTH_SYNTAX: Final = _reply(501, "5.5.4", "syntax: AUTH mechanism [initial-response]")

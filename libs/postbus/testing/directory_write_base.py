@@ -6,11 +6,11 @@ from typing import TypeVar
 from postbus.contracts.directory import Mailbox, MailingList, Owner, OwnerKind
 from postbus.contracts.events import Event
 from postbus.core.address import Address
+from postbus.core.lists import BOUNCES_SUFFIX
 from postbus.testing.directory_tables import DirectoryTables
 from postbusd.directory.administration.ports import MAX_PAGE_MEMBERS
 from postbusd.directory.administration.refusals import MAX_NAMED, no_such, owns, taken
 from postbusd.directory.administration.values import Deleted, Page, Written, describe_deletion
-from postbusd.directory.names import BOUNCES_SUFFIX
 
 T = TypeVar("T")
 

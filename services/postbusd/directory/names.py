@@ -11,6 +11,7 @@ import unicodedata
 
 from postbus.core.address import Address, parse_address, parse_domain
 from postbus.core.errors import ErrorKind, MailError
+from postbus.core.lists import BOUNCES_SUFFIX
 
 MAX_LOCAL_PART_CHARACTERS = 200
 MAX_USERNAME_CHARACTERS = 254  # RFC 5321 §4.5.3.1.3: a path of 256 octets, without its brackets
@@ -21,8 +22,6 @@ MAX_STARS = 5  # in an alias: each may cost a scan of the rest
 SUBADDRESS_SEPARATOR = "+"  # RFC 5233 §4
 SYSTEM_LOCAL_PARTS = frozenset({"postmaster", "abuse"})  # RFC 5321 §4.5.1, RFC 2142 §2
 APP_SUFFIX = ".app"
-BOUNCES_SUFFIX = "-bounces"
-"""Of a list's local_part: where failures of its copies go."""
 WILDCARD = "*"
 
 _LOCAL_PART = re.compile(r"[a-z0-9-]+(\.[a-z0-9-]+)*\Z")

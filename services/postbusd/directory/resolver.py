@@ -12,7 +12,8 @@ import msgspec
 from postbus.contracts.directory import MailboxTarget, Outcome, Resolution, Via
 from postbus.core.address import Address
 from postbus.core.errors import ErrorKind
-from postbusd.directory.names import BOUNCES_SUFFIX, SUBADDRESS_SEPARATOR, SYSTEM_LOCAL_PARTS, fold
+from postbus.core.lists import BOUNCES_SUFFIX
+from postbusd.directory.names import SUBADDRESS_SEPARATOR, SYSTEM_LOCAL_PARTS, fold
 from postbusd.directory.values import Facts, Found, Key, KeyKind, ListFacts, MailboxFacts
 
 MAX_LIST_RECIPIENTS = 10_000  # mailboxes and other addresses that one list comes to, lists in it included

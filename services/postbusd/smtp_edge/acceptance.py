@@ -30,6 +30,7 @@ from postbusd.smtp_edge.building import (
     helo_of,
 )
 from postbusd.smtp_edge.conversation import Conversation, Site, Transaction
+from postbusd.smtp_edge.looping import leave_out_loops
 from postbusd.smtp_edge.ownership import judge_authors
 from postbusd.smtp_edge.prechecking import judge_message
 from postbusd.smtp_edge.refusals import refuse_error
@@ -105,6 +106,7 @@ async def _own(conversation: Conversation, transaction: Transaction, spool: Spoo
     examined = await _examine(spool)
     if count_received(examined.header) >= MAX_RECEIVED_FIELDS:
         raise Refused(replies.TOO_MANY_HOPS)
+    _check(leave_out_loops(transaction, examined))
     if conversation.login is not None:
         _check(await judge_authors(site.recipients, conversation.login, examined))
     client_name = (await conversation.connection_verdict()).client_name

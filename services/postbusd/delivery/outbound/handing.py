@@ -20,6 +20,7 @@ from postbus.contracts.directory import FindRouteRequest, Route, RouteFinder
 from postbus.contracts.events import MailAccepted
 from postbus.core.clock import Clock
 from postbus.core.errors import ErrorKind, MailError
+from postbus.core.lists import make_mark
 from postbus.core.trace import new_trace, use_trace
 from postbusd.delivery.outbound.judging import Judgement, judge_result, postpone, tell
 from postbusd.delivery.outbound.ports import Signer, Transmitter
@@ -177,11 +178,11 @@ class _Delivery:
             log.warning("delivery.queue.report_failed", extra={"next_hop": self._hop.name, "reason": str(error)})
 
     async def _load(self, message: OutgoingMessage) -> bytes:
-        """DKIM-Signature fields, prefix and blob."""
+        """DKIM-Signature fields, a list's mark, prefix and blob."""
         key = (message.queue_id, message.reverse_path)
         first = self._copies[key][0].message
         try:
-            content = first.prefix + await self._parts.blobs.get(first.blob_id)
+            content = make_mark(message.reverse_path) + first.prefix + await self._parts.blobs.get(first.blob_id)
             return await self._parts.signer.sign(self._route.signing_domain, content) + content
         except MailError as error:
             if error.kind is ErrorKind.UNAVAILABLE:

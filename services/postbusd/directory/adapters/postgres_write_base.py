@@ -15,12 +15,12 @@ from postbus.contracts.events import Event
 from postbus.core.address import Address
 from postbus.core.errors import ErrorKind, MailError
 from postbus.core.ids import MailboxId
+from postbus.core.lists import BOUNCES_SUFFIX
 from postbus.mailstore.outbox import pack_event
 from postbusd.directory.adapters.postgres_session import PostgresSessions
 from postbusd.directory.administration.ports import MAX_PAGE_MEMBERS
 from postbusd.directory.administration.refusals import no_such, taken
 from postbusd.directory.administration.values import Deleted, Page, Written, describe_deletion
-from postbusd.directory.names import BOUNCES_SUFFIX
 
 if TYPE_CHECKING:
     from postbus.runtime.database import Session

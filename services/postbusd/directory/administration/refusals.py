@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from postbus.core.address import Address
 from postbus.core.errors import ErrorKind, MailError
-from postbusd.directory.names import BOUNCES_SUFFIX
+from postbus.core.lists import BOUNCES_SUFFIX
 
 MAX_NAMED = 5  # in one sentence
 
