@@ -1,4 +1,4 @@
-"""Signed mail of an outside host: each message with its own text, Message-ID and number, so that nothing is short-cut."""
+"""Signed mail of an outside host: each message with its own text, Message-ID and number, so nothing is short-cut."""
 
 import base64
 import itertools
