@@ -10,7 +10,6 @@ from postbus.core.trace import current_trace, new_trace, use_trace
 from postbus.rpc.client import GrpcClient
 from postbus.runtime.hosted import HostedPort, ProcessRpc
 from postbus.runtime.log import current_service, use_service
-from postbus.runtime.telemetry import span
 
 
 class Certificates:
@@ -58,13 +57,6 @@ async def test_any_other_service_is_called_by_grpc() -> None:
     assert isinstance(rpc.filter, GrpcClient)
     assert rpc.filter is rpc.client("filter")
     await rpc.close()
-
-
-def test_a_span_is_a_child_of_the_trace() -> None:
-    with span("outer") as outer, span("inner") as inner:
-        assert inner.trace_id == outer.trace_id
-        assert inner.span_id != outer.span_id
-        assert current_trace() == inner
 
 
 async def test_a_retired_port_finishes_what_is_under_way_and_takes_nothing_new() -> None:

@@ -53,6 +53,16 @@ def current_trace() -> TraceContext | None:
     return _current.get()
 
 
+def enter_trace(context: TraceContext) -> contextvars.Token[TraceContext | None]:
+    """Makes `context` that of the running task, until `leave_trace` of the result: for what is no `with` block."""
+    return _current.set(context)
+
+
+def leave_trace(token: contextvars.Token[TraceContext | None]) -> None:
+    """What it was before."""
+    _current.reset(token)
+
+
 @contextlib.contextmanager
 def use_trace(context: TraceContext | None) -> Iterator[TraceContext]:
     """Runs the block in `context`, or in a new trace when None."""

@@ -5,7 +5,6 @@ from collections.abc import Callable
 from typing import Any
 
 from postbus.core.errors import ErrorKind, MailError
-from postbus.core.trace import current_trace, use_trace
 from postbus.rpc.calls import methods
 from postbus.rpc.invoke import NO_ANSWER, invoke
 
@@ -25,11 +24,10 @@ class LocalClient:
             implementation = self._find()
             if implementation is None:
                 raise MailError(ErrorKind.UNAVAILABLE, f"{self._service} is starting")
-            with use_trace(current_trace()):
-                try:
-                    async with asyncio.timeout(self._deadline_seconds):
-                        return await invoke(self._service, name, implementation, request)
-                except TimeoutError as error:
-                    raise MailError(ErrorKind.UNAVAILABLE, f"{self._service} {NO_ANSWER}") from error
+            try:
+                async with asyncio.timeout(self._deadline_seconds):
+                    return await invoke(self._service, name, implementation, request)
+            except TimeoutError as error:
+                raise MailError(ErrorKind.UNAVAILABLE, f"{self._service} {NO_ANSWER}") from error
 
         return call

@@ -1,5 +1,6 @@
 """Carries a port over gRPC: one generic handler for all contracts."""
 
+import contextlib
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -38,7 +39,8 @@ def _handler(
 ) -> Callable[[bytes, grpc.aio.ServicerContext[Any, Any]], Awaitable[bytes]]:
     async def handle(data: bytes, context: grpc.aio.ServicerContext[Any, Any]) -> bytes:
         traceparent = next((str(value) for key, value in context.invocation_metadata() or () if key == HEADER), None)
-        with use_trace(parse_traceparent(traceparent)):
+        trace = parse_traceparent(traceparent)
+        with use_trace(trace) if trace is not None else contextlib.nullcontext():
             try:
                 request = decode(data, method.request_message, method.request)
                 reply = await invoke(service, method.name, implementation, request)

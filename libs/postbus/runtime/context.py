@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import asyncpg
-from prometheus_client import CollectorRegistry, ProcessCollector
+from prometheus_client import CollectorRegistry, Counter, ProcessCollector
 
 from postbus.blobs.ports import BlobStore
 from postbus.bus.nats import NatsBus
@@ -19,6 +19,7 @@ from postbus.runtime.health import Check, Health, run_checks
 from postbus.runtime.roles import read_password, role_of
 from postbus.runtime.service import Rpc
 from postbus.runtime.settings import RuntimeSettings
+from postbus.runtime.telemetry_export import count_drops
 
 log = logging.getLogger(__name__)
 
@@ -52,6 +53,12 @@ class ServiceContext:
         self.registry = CollectorRegistry()
         # Of the whole process: services of one group show the same figures.
         ProcessCollector(registry=self.registry)
+        dropped = Counter(
+            f"postbus_{service.replace('-', '_')}_dropped_spans",
+            "Spans lost because the collector was away or slow.",
+            registry=self.registry,
+        )
+        count_drops(service, dropped.inc)
         self.background = Background(service, self.registry, clock)
         self.started = False
         """Set by the host when the service's `start` has returned."""

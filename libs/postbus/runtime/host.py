@@ -34,7 +34,7 @@ from postbus.runtime.roster import DRAIN_STAGES, SERVICES
 from postbus.runtime.seat import Seat
 from postbus.runtime.service import ServiceSpec
 from postbus.runtime.settings import RuntimeSettings, SettingProblem, SettingsError, load_settings, variable_prefix
-from postbus.runtime.telemetry import set_up_telemetry, shut_down_telemetry
+from postbus.runtime.telemetry_export import set_up_telemetry, shut_down_telemetry
 
 log = logging.getLogger(__name__)
 
@@ -141,7 +141,7 @@ class Host:
         loop.set_default_executor(concurrent.futures.ThreadPoolExecutor(EXECUTOR_THREADS, "worker"))
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._on_signal)
-        set_up_telemetry(self._plan.runtime.otlp_endpoint, tuple(self._ports), self._instance_id)
+        set_up_telemetry(self._plan.runtime.otlp_endpoint, self._instance_id)
         try:
             await self._open()
             failed = await self._host()

@@ -1,93 +1,156 @@
-"""Spans: always our own identifiers (`postbus.core.trace`), exported by OpenTelemetry only where a collector is set.
+"""Spans: what one service did for one trace, exported by OTLP only where a collector is set (house-style §7).
 
-`span(name)` opens a child of the current trace. Without an exporter it costs two random numbers; the OpenTelemetry SDK
-is not even imported then (it would cost 15 MB a process).
+The identifiers are our own (`postbus.core.trace`), so a span may begin in one function and end in another, or be told
+afterwards with its times: a batch that is stored in one transaction still has one span a message. Without an exporter
+nothing is made and nothing imported: `span` then leaves the current trace as it is, and a service that does export
+finds the nearest span above it as its parent. Attributes are ids, counts, host names and outcomes; never subjects,
+bodies or addresses of people.
 """
 
-import contextlib
-from collections.abc import Iterator
-from typing import TYPE_CHECKING
+import contextvars
+import time
+from collections.abc import Sequence
+from types import TracebackType
+from typing import NamedTuple, Protocol, Self
 
-import msgspec
-
-from postbus.core.trace import TraceContext, current_trace, use_trace
+from postbus.core.errors import MailError
+from postbus.core.trace import TraceContext, current_trace, enter_trace, leave_trace, new_trace
 from postbus.runtime.log import current_service
 
-if TYPE_CHECKING:
-    from opentelemetry.sdk.trace import TracerProvider
-    from opentelemetry.trace import Tracer
-
-_SHUTDOWN_MILLISECONDS = 3000
+Attribute = str | int
 
 
-class _Export(msgspec.Struct):
-    providers: dict[str, "TracerProvider"] = {}
-    tracers: dict[str, "Tracer"] = {}
+class FinishedSpan(NamedTuple):
+    """A span that has ended."""
+
+    service: str
+    name: str
+    context: TraceContext
+    parent: TraceContext | None
+    """None: the first of its trace."""
+    started_ns: int
+    """Unix time."""
+    ended_ns: int
+    attributes: dict[str, Attribute]
+    links: tuple[TraceContext, ...]
+    error: str
+    """An error's kind or type; empty: none."""
 
 
-_export = _Export()
+class SpanSink(Protocol):
+    """Takes what has ended; never waits, never raises."""
+
+    def put(self, finished: FinishedSpan) -> None:
+        """From any thread."""
+        ...
 
 
-def set_up_telemetry(endpoint: str, services: tuple[str, ...], instance_id: str) -> None:
-    """Starts exporting spans to `endpoint` (OTLP over HTTP); an empty one changes nothing."""
-    if not endpoint:
-        return
-    from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
-    from opentelemetry.sdk.resources import Resource
-    from opentelemetry.sdk.trace import TracerProvider
-    from opentelemetry.sdk.trace.export import BatchSpanProcessor
-
-    for service in services:
-        resource = Resource.create({"service.name": service, "service.instance.id": instance_id})
-        provider = TracerProvider(resource=resource, shutdown_on_exit=False)
-        provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter(f"{endpoint.rstrip('/')}/v1/traces")))
-        _export.providers[service] = provider
-        _export.tracers[service] = provider.get_tracer("postbus")
+class _Exporting:
+    sink: SpanSink | None = None
 
 
-def shut_down_telemetry() -> None:
-    """Sends what is left, within a bound. Blocking."""
-    for provider in _export.providers.values():
-        provider.force_flush(_SHUTDOWN_MILLISECONDS)
-        provider.shutdown()
-    _export.providers.clear()
-    _export.tracers.clear()
+_exporting = _Exporting()
 
 
-@contextlib.contextmanager
-def span(name: str, attributes: dict[str, str | int] | None = None) -> Iterator[TraceContext]:
-    """Runs the block in a new span: a child of the current trace, or the first of a new one."""
-    tracer = _export.tracers.get(current_service())
+def use_sink(sink: SpanSink | None) -> SpanSink | None:
+    """Sends the spans of this process there, None: nowhere; what it was before."""
+    before, _exporting.sink = _exporting.sink, sink
+    return before
+
+
+def is_exporting() -> bool:
+    """Whether spans go anywhere."""
+    return _exporting.sink is not None
+
+
+def child_of(parent: TraceContext | None) -> TraceContext:
+    """The identity of a span to be opened below `parent`, or of the first of a new trace."""
+    if parent is None:
+        return new_trace()
+    return parent.child() if _exporting.sink is not None else parent
+
+
+class Span:
+    """One piece of work; `with` makes it the current trace and ends it."""
+
+    __slots__ = ("_attributes", "_links", "_name", "_parent", "_started_ns", "_token", "context")
+
+    def __init__(
+        self,
+        name: str,
+        context: TraceContext,
+        parent: TraceContext | None,
+        attributes: dict[str, Attribute] | None = None,
+        links: Sequence[TraceContext | None] = (),
+    ) -> None:
+        """Begins now; of `links` None counts nothing."""
+        self.context = context
+        self._name = name
+        self._parent = parent
+        self._attributes = attributes
+        self._links = links
+        self._started_ns = time.time_ns() if _exporting.sink is not None else 0
+        self._token: contextvars.Token[TraceContext | None] | None = None
+
+    def set(self, **attributes: Attribute) -> None:
+        """Adds facts that are known only now."""
+        if _exporting.sink is not None:
+            self._attributes = {**self._attributes, **attributes} if self._attributes else attributes
+
+    def end(self, error: str = "") -> None:
+        """Exports it; later calls do nothing."""
+        if self._started_ns:
+            record_span(
+                self._name,
+                self.context,
+                self._parent,
+                self._started_ns,
+                self._attributes,
+                links=self._links,
+                error=error,
+            )
+            self._started_ns = 0
+
+    def __enter__(self) -> Self:
+        """The code below works for this span."""
+        self._token = enter_trace(self.context)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Ends it, with the error if there is one."""
+        if self._token is not None:
+            leave_trace(self._token)
+            self._token = None
+        self.end(error_word(error) if error is not None else "")
+
+
+def span(name: str, attributes: dict[str, Attribute] | None = None) -> Span:
+    """A span below the current one, or the first of a new trace; for `with`."""
     parent = current_trace()
-    if tracer is None:
-        with use_trace(parent.child() if parent else None) as active:
-            yield active
+    return Span(name, child_of(parent), parent, attributes)
+
+
+def record_span(  # noqa: PLR0913  # a span's parts
+    name: str,
+    context: TraceContext,
+    parent: TraceContext | None,
+    started_ns: int,
+    attributes: dict[str, Attribute] | None = None,
+    *,
+    links: Sequence[TraceContext | None] = (),
+    error: str = "",
+) -> None:
+    """Exports a span that ends now and began at `started_ns` (Unix time)."""
+    sink = _exporting.sink
+    if sink is None or not context.sampled:
         return
-    with _exported_span(tracer, name, parent, attributes or {}) as active, use_trace(active):
-        yield active
+    found = tuple(link for link in links if link is not None) if links else ()
+    service = current_service() or "runtime"
+    sink.put(FinishedSpan(service, name, context, parent, started_ns, time.time_ns(), attributes or {}, found, error))
 
 
-@contextlib.contextmanager
-def _exported_span(
-    tracer: "Tracer", name: str, parent: TraceContext | None, attributes: dict[str, str | int]
-) -> Iterator[TraceContext]:
-    from opentelemetry import context, trace
-
-    outer = context.Context()
-    if parent is not None:
-        flags = trace.TraceFlags(trace.TraceFlags.SAMPLED if parent.sampled else trace.TraceFlags.DEFAULT)
-        remote = trace.SpanContext(int(parent.trace_id, 16), int(parent.span_id, 16), is_remote=True, trace_flags=flags)
-        outer = trace.set_span_in_context(trace.NonRecordingSpan(remote), outer)
-    current = tracer.start_span(name, context=outer, attributes=dict(attributes))
-    ids = current.get_span_context()
-    try:
-        yield TraceContext(
-            trace_id=trace.format_trace_id(ids.trace_id),
-            span_id=trace.format_span_id(ids.span_id),
-            sampled=ids.trace_flags.sampled,
-        )
-    except Exception as error:
-        current.set_status(trace.StatusCode.ERROR, type(error).__name__)
-        raise
-    finally:
-        current.end()
+def error_word(error: BaseException) -> str:
+    """A word of a closed set for an error: never its text, which may quote anything."""
+    return str(error.kind) if isinstance(error, MailError) else type(error).__name__
