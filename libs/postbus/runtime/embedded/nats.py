@@ -73,7 +73,7 @@ def prepare_nats(layout: Layout) -> EmbeddedNats:
         end_orphans(folder, signal.SIGTERM, ORPHAN_SECONDS)
         port = _free_port(folder / "port")
         server = EmbeddedNats(folder=folder, binary=find_program(), port=port)
-        write_private(folder / "nats.conf", _configuration(layout, port))
+        write_private(folder / "nats.conf", format_configuration(layout.secrets, LOOPBACK, port, str(layout.nats)))
         write_private(folder / "port", f"{port}\n".encode())
     except OSError as error:
         raise StartError(f"NATS can't be prepared: {error.filename or folder}: {error.strerror}") from error
@@ -92,15 +92,17 @@ def find_program() -> Path:
     return Path(found)
 
 
-def _configuration(layout: Layout, port: int) -> bytes:
-    users: list[dict[str, object]] = [
-        {"user": NATS_ADMIN, "password": read_secret(layout.secrets, f"nats-{NATS_ADMIN}")}
-    ]
+def format_configuration(secrets: Path, host: str, port: int, store_dir: str, monitor: str = "") -> bytes:
+    """nats-server's configuration: users, passwords and permissions, and what durability needs.
+
+    `secrets` holds the passwords, `monitor` is HOST:PORT of /healthz, empty: off. Raises OSError.
+    """
+    users: list[dict[str, object]] = [{"user": NATS_ADMIN, "password": read_secret(secrets, f"nats-{NATS_ADMIN}")}]
     for service, permissions in service_permissions().items():
         users.append(
             {
                 "user": service,
-                "password": read_secret(layout.secrets, f"nats-{service}"),
+                "password": read_secret(secrets, f"nats-{service}"),
                 "permissions": {
                     "publish": {"allow": permissions.publish},
                     "subscribe": {"allow": permissions.subscribe},
@@ -111,11 +113,12 @@ def _configuration(layout: Layout, port: int) -> bytes:
         msgspec.json.encode(
             {
                 "server_name": "postbus",
-                "host": LOOPBACK,
+                "host": host,
                 "port": port,
+                **({"http": monitor} if monitor else {}),
                 "max_payload": MAX_PAYLOAD_OCTETS,
                 "jetstream": {
-                    "store_dir": str(layout.nats),
+                    "store_dir": store_dir,
                     "sync_interval": "always",
                     "max_memory_store": 16 * 1024 * 1024,
                     "max_file_store": MAX_FILE_STORE_OCTETS,

@@ -1,6 +1,7 @@
 """Secrets of an installation: random, one file each, mode 600, made once and never changed by a start."""
 
 import secrets
+from collections.abc import Iterable
 from pathlib import Path
 
 from postbus.runtime.layout import make_private, write_private
@@ -27,10 +28,18 @@ def secret_names() -> tuple[str, ...]:
 def make_secrets(folder: Path) -> None:
     """Makes what is missing in the secrets folder. Raises OSError, StartError."""
     make_private(folder)
-    for name in secret_names():
-        path = folder / name
-        if not path.exists() or not path.stat().st_size:
-            write_private(path, _new_secret(name).encode("ascii") + b"\n")
+    for name in missing_secrets(folder, secret_names()):
+        make_secret(folder, name)
+
+
+def missing_secrets(folder: Path, names: Iterable[str]) -> list[str]:
+    """Those of `names` that have no file yet, or an empty one. Raises OSError."""
+    return [name for name in names if not (folder / name).exists() or not (folder / name).stat().st_size]
+
+
+def make_secret(folder: Path, name: str) -> None:
+    """Makes up a secret and writes its file. Raises OSError."""
+    write_private(folder / name, _new_secret(name).encode("ascii") + b"\n")
 
 
 def read_secret(folder: Path, name: str) -> str:
