@@ -1,14 +1,19 @@
 """admin-api's schema on real Postgres: the store's contract, and what only a database can get wrong."""
 
 import asyncio
+import zlib
 from collections.abc import AsyncIterator
 
 import asyncpg
+import msgspec
 import pytest
+from prometheus_client import CollectorRegistry
 
+from postbus.core.errors import ErrorKind, MailError
 from postbus.testing.admin_api import AdminStoreContract, make_event
 from postbus.testing.installation import Database
 from postbusd.admin_api.adapters.postgres import PostgresAdminStore
+from postbusd.admin_api.event_log import EventLog
 from postbusd.admin_api.ports import EventQuery
 
 
@@ -52,3 +57,23 @@ async def test_a_follower_misses_nothing_of_many_writers(store: PostgresAdminSto
         await follower
     assert sorted(seen) == sorted(event.event_id for batch in batches for event in batch)
     assert len(set(seen)) == len(seen)
+
+
+def unpackable(length: int) -> str:
+    """A text that no compression makes shorter."""
+    return "".join(f"{zlib.crc32(str(number).encode()):08x}" for number in range(length // 8 + 1))[:length]
+
+
+async def test_the_log_takes_what_strangers_can_name(store: PostgresAdminStore) -> None:
+    """A name that is too long for an index once kept every later event out (a failed login names what was typed)."""
+    long = unpackable(8_000)
+    hostile = msgspec.structs.replace(make_event(1), mailbox=f"{long}@x.example", domain=long, queue_id=long)
+    log = EventLog(store, CollectorRegistry())
+    await log.handle_events([hostile, make_event(2)])
+    assert len((await store.list_events(EventQuery(after=None, limit=10))).events) == 2
+
+
+async def test_a_value_that_no_index_takes_is_no_absent_database(store: PostgresAdminStore) -> None:
+    with pytest.raises(MailError) as caught:
+        await store.add_events([msgspec.structs.replace(make_event(1), mailbox=unpackable(8_000))])
+    assert caught.value.kind is ErrorKind.INVALID

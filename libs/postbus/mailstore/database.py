@@ -21,6 +21,8 @@ _AWAY_CLASSES = frozenset({"08", "25", "28", "3D", "3F", "40", "53", "55", "57",
 """SQLSTATE classes of a server that is away, starting, read-only, full, or not yet set up; a retry may succeed."""
 _AWAY_STATES = frozenset({"42883", "42P01", "42501"})
 """Function, table or right missing: the migration of this version is still to come (promise 9)."""
+_VALUE_CLASSES = frozenset({"22", "54"})
+"""SQLSTATE classes of values that no table takes: malformed, or too long for an index."""
 _AWAY_ERRORS = (asyncpg.InterfaceError, asyncpg.InternalClientError, OSError, TimeoutError)
 _BROKEN_CLASSES = frozenset({"08", "57", "58", "XX"})
 """Classes of errors by which a server may end a connection; all others undo the statement and tell so."""
@@ -45,7 +47,7 @@ def mail_errors(place: str) -> Iterator[None]:
             raise MailError(_RAISED_KINDS[state], str(error)) from error
         if state[:2] in _AWAY_CLASSES or state in _AWAY_STATES:
             raise MailError(ErrorKind.UNAVAILABLE, f"{place}: {type(error).__name__}") from error
-        if state[:2] == "22":
+        if state[:2] in _VALUE_CLASSES:
             raise MailError(ErrorKind.INVALID, f"{place}: a value that can't be stored") from error
         raise
     except _AWAY_ERRORS as error:
