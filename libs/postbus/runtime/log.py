@@ -32,6 +32,11 @@ def current_service() -> str:
     return _service.get()
 
 
+def current_session() -> str:
+    """The session that the running code serves; empty: none."""
+    return _session.get()
+
+
 @contextlib.contextmanager
 def use_service(service: str) -> Iterator[None]:
     """Runs the block as `service`."""

@@ -20,11 +20,13 @@ from postbus.core.trace import parse_traceparent, use_trace
 from postbus.mailstore.ports import MessageAppender
 from postbus.mailstore.values import AppendOutcome, AppendResult
 from postbus.mime.scanner import scan_message
+from postbus.runtime.telemetry import error_word
 from postbusd.delivery.expansion import Expander
 from postbusd.delivery.journey import Journey, Site, judge, plan_journey
 from postbusd.delivery.outbound.queue import QueueWriter
 from postbusd.delivery.ports import DeadLetter, Ledger, LedgerEntry
 from postbusd.delivery.settings import DeliverySettings
+from postbusd.delivery.tracing import DeliverySpans
 
 log = logging.getLogger(__name__)
 
@@ -85,6 +87,7 @@ class Worker:
         self._clock = clock
         self._settings = settings
         self._metrics = metrics
+        self._spans = DeliverySpans()
         self._idle = asyncio.Event()
         self._idle.set()
         self._draining = False
@@ -117,18 +120,21 @@ class Worker:
         if redelivered:
             self._metrics.redelivered.inc(redelivered)
         async with _heartbeats(deliveries):
-            planned = [
-                (delivery, journey) for delivery in deliveries if (journey := await self._plan(delivery)) is not None
-            ]
-            if planned:
-                await self._store_all(planned)
+            try:
+                plans = [(delivery, await self._plan(delivery, len(deliveries))) for delivery in deliveries]
+                planned = [(delivery, journey) for delivery, journey in plans if journey is not None]
+                if planned:
+                    await self._store_all(planned)
+            finally:
+                self._spans.end(deliveries)
 
-    async def _plan(self, delivery: MailDelivery) -> Journey | None:
+    async def _plan(self, delivery: MailDelivery, batch: int) -> Journey | None:
         """The journey of one message; None when it was put aside."""
         accepted = delivery.accepted
         if accepted is None:
             await self._hold(delivery, QueueId(""), "not a mail.accepted")
             return None
+        accepted = self._spans.begin(delivery, accepted, batch)
         with use_trace(parse_traceparent(accepted.traceparent)):
             try:
                 accepted = await self._expander.expand(accepted)
@@ -153,7 +159,8 @@ class Worker:
                 await self._store_singly(planned)
                 return
             for delivery, journey in planned:
-                await self._put_aside(delivery, journey.accepted, error)
+                with use_trace(parse_traceparent(journey.accepted.traceparent)):
+                    await self._put_aside(delivery, journey.accepted, error)
             if error.kind is ErrorKind.UNAVAILABLE:
                 await asyncio.sleep(AWAY_SECONDS)
         except Exception as error:
@@ -172,7 +179,8 @@ class Worker:
 
     async def _store_batch(self, planned: list[tuple[MailDelivery, Journey]]) -> None:
         appends = [append for _, journey in planned for append in journey.appends]
-        results = await self._store.append(appends) if appends else []
+        with self._spans.storing(planned):
+            results = await self._store.append(appends) if appends else []
         self._note_visible(planned, results)
         await self._wake(planned, results)
         await self._account(planned, results)
@@ -237,6 +245,7 @@ class Worker:
             facts = {"queue_id": entry.queue_id, "outcome": entry.accounted, "copies": len(entry.placements)}
             with use_trace(parse_traceparent(entry.traceparent)):
                 log.log(level, "delivery.message.accounted", extra={**facts, "detail": entry.detail})
+            self._spans.set_outcome(entry.stream_sequence, entry.accounted)
 
     async def _ack(self, delivery: MailDelivery) -> None:
         """An ack that gets lost leads to a redelivery, which the key makes harmless."""
@@ -248,6 +257,7 @@ class Worker:
     async def _put_aside(self, delivery: MailDelivery, accepted: MailAccepted, error: MailError) -> None:
         """Later again while a dependency is away; a message that fails for itself ends as a dead letter."""
         if error.kind is ErrorKind.UNAVAILABLE or delivery.attempt < self._settings.poison_attempts:
+            self._spans.set_outcome(delivery.stream_sequence, "deferred", error_word(error))
             seconds = min(0.5 * 2 ** min(delivery.attempt, 10), MAX_RETRY_SECONDS)
             log.warning(
                 "delivery.message.deferred",
@@ -258,6 +268,7 @@ class Worker:
             except MailError as lost:
                 log.warning("delivery.retry.lost", extra={"queue_id": accepted.queue_id, "reason": str(lost)})
         else:
+            self._spans.set_outcome(delivery.stream_sequence, "held", error_word(error))
             await self._hold(delivery, accepted.queue_id, str(error))
 
     async def _hold(self, delivery: MailDelivery, queue_id: QueueId, reason: str) -> None:

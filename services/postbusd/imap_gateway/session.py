@@ -11,7 +11,7 @@ import os
 
 from postbus.contracts.imap_gateway import Session as SessionInfo
 from postbus.core.errors import MailError, RemoteProtocolError
-from postbus.core.trace import use_trace
+from postbus.core.trace import new_trace, use_trace
 from postbus.imap.command import Command
 from postbus.imap.commands.fetch import Fetch
 from postbus.imap.commands.login import Authenticate, Login, StartTls
@@ -23,6 +23,7 @@ from postbus.imap.framer import LiteralWanted
 from postbus.imap.responses import CONTINUE, format_capability, format_tagged, format_untagged
 from postbus.imap.transitions import State
 from postbus.mailstore.database import OutcomeUnknownError
+from postbus.runtime.telemetry import Span
 from postbusd.imap_gateway.capabilities import list_capabilities
 from postbusd.imap_gateway.deps import Deps
 from postbusd.imap_gateway.dispatch import run_command
@@ -68,8 +69,9 @@ class Session(SessionState):
 
     async def run(self) -> None:
         """Until LOGOUT, BYE or the peer's end; never raises but for cancellation."""
+        told = Span("imap.session", new_trace(), None, {"session_id": self.session_id})
         try:
-            with use_trace(None):
+            with use_trace(told.context):
                 await self._converse()
         except Goodbye as goodbye:
             self.write(format_untagged(b"BYE", goodbye.text, goodbye.code))
@@ -80,6 +82,7 @@ class Session(SessionState):
             log.exception("imap.session.failed", extra={"incident": incident, "session_id": self.session_id})
             self.write(format_untagged(b"BYE", f"Internal error, incident {incident}"))
         finally:
+            told.end()
             await asyncio.shield(self._clean_up())
 
     async def _clean_up(self) -> None:

@@ -62,14 +62,14 @@ async def accept_message(conversation: Conversation, transaction: Transaction, s
     site = conversation.site
     started = site.clock.monotonic()
     try:
-        with span("smtp.accept", {"queue_id": transaction.queue_id}):
-            accepted = await _own(conversation, transaction, spool)
+        accepted = await _own(conversation, transaction, spool)
     except Refused as refused:
         reply = refused.reply
     except MailError as error:
         log.warning("smtp.message.failed", extra={"queue_id": transaction.queue_id, "reason": str(error)})
         reply = refuse_error(error)
     else:
+        transaction.outcome = "accepted"
         _note_accepted(conversation, accepted)
         reply = make_reply(250, "2.0.0", f"queued as {accepted.queue_id}")
     site.counters.end_of_data_took(site.clock.monotonic() - started)
@@ -81,6 +81,7 @@ async def accept_message(conversation: Conversation, transaction: Transaction, s
 def note_refused(conversation: Conversation, transaction: Transaction, reply: Reply) -> None:
     """Counts, logs and reports a message that we did not take."""
     conversation.site.counters.not_owned(reply)
+    transaction.outcome = "refused" if reply.is_permanent else "deferred"
     detail = f"{reply.code} {reply.enhanced} {reply.text}"
     facts = {
         "queue_id": transaction.queue_id,
@@ -134,7 +135,8 @@ async def _own(conversation: Conversation, transaction: Transaction, spool: Spoo
         traceparent=trace.format() if (trace := current_trace()) else "",
     )
     accepted = msgspec.structs.replace(accepted, prefix=build_prefix(conversation, accepted, examined.scan))
-    sequence = await site.bus.publish_mail(accepted)
+    with span("bus.publish_mail", {"queue_id": accepted.queue_id}):
+        sequence = await site.bus.publish_mail(accepted)
     site.counters.owned(sequence, spool.octets)
     return accepted
 
@@ -168,14 +170,11 @@ def _examine_file(spool: Spool) -> Examined:
 
 async def _check_and_store(site: Site, request: CheckMessageRequest, spool: Spool) -> tuple[CheckMessageReply, BlobId]:
     """Verdict and durable blob: side by side while the bytes fit the call, else one after the other."""
-    if spool.path is not None:
-        blob_id = await site.blobs.put_file(spool.path)
-    elif spool.octets > MAX_CONTENT_IN_CALL_OCTETS:
-        blob_id = await site.blobs.put(spool.content())
+    if spool.path is not None or spool.octets > MAX_CONTENT_IN_CALL_OCTETS:
+        blob_id = await _store(site, spool)
     else:
-        content = spool.content()
-        checking = _ask_filter(site, msgspec.structs.replace(request, content=content))
-        verdict, stored = await asyncio.gather(checking, site.blobs.put(content), return_exceptions=True)
+        checking = _ask_filter(site, msgspec.structs.replace(request, content=spool.content()))
+        verdict, stored = await asyncio.gather(checking, _store(site, spool), return_exceptions=True)
         for outcome in (verdict, stored):
             if isinstance(outcome, BaseException):
                 raise outcome
@@ -183,6 +182,11 @@ async def _check_and_store(site: Site, request: CheckMessageRequest, spool: Spoo
         assert isinstance(stored, str)
         return verdict, stored
     return await _ask_filter(site, msgspec.structs.replace(request, blob_id=blob_id)), blob_id
+
+
+async def _store(site: Site, spool: Spool) -> BlobId:
+    with span("blobs.put", {"octets": spool.octets}):
+        return await (site.blobs.put(spool.content()) if spool.path is None else site.blobs.put_file(spool.path))
 
 
 async def _ask_filter(site: Site, request: CheckMessageRequest) -> CheckMessageReply:

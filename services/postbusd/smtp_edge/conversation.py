@@ -13,8 +13,8 @@ from postbus.contracts.filter import MessageFilter
 from postbus.core.clock import Clock
 from postbus.core.errors import MailError
 from postbus.core.ids import QueueId
-from postbus.core.trace import TraceContext
 from postbus.runtime.event_log import EventLog
+from postbus.runtime.telemetry import Span
 from postbus.smtp.commands import Hello, Mail, Rcpt
 from postbus.smtp.sasl import SaslExchange
 from postbusd.smtp_edge.counters import EdgeCounters
@@ -70,10 +70,13 @@ class Recipient(msgspec.Struct, frozen=True, kw_only=True):
 class Transaction:
     """From MAIL to the end of DATA or RSET."""
 
-    def __init__(self, mail: Mail, queue_id: QueueId, trace: TraceContext) -> None:
+    def __init__(self, mail: Mail, queue_id: QueueId, span: Span) -> None:
+        """`span` is the first of the message's trace."""
         self.mail = mail
         self.queue_id = queue_id
-        self.trace = trace
+        self.span = span
+        self.outcome = "abandoned"
+        """For the span: accepted | refused | deferred | abandoned."""
         self.recipients: list[Recipient] = []
         self.resolved: dict[str, Resolution] = {}
         """Answers to RCPT commands that were pipelined behind the current one."""
@@ -118,6 +121,10 @@ class Conversation:
 
     def end_transaction(self) -> None:
         """Forgets the envelope and what was spooled."""
-        if self.transaction is not None and self.transaction.spool is not None:
-            self.transaction.spool.discard()
-        self.transaction = None
+        transaction, self.transaction = self.transaction, None
+        if transaction is None:
+            return
+        if transaction.spool is not None:
+            transaction.spool.discard()
+        transaction.span.set(outcome=transaction.outcome, recipients=len(transaction.recipients))
+        transaction.span.end()

@@ -8,7 +8,9 @@ from postbus.contracts.events import EventType
 from postbus.contracts.filter import Verdict
 from postbus.core.errors import MailError
 from postbus.core.ids import new_queue_id
-from postbus.core.trace import new_trace, use_trace
+from postbus.core.trace import current_trace, new_trace, use_trace
+from postbus.runtime.log import current_session
+from postbus.runtime.telemetry import Span
 from postbus.smtp import replies
 from postbus.smtp.commands import Mail, Rcpt
 from postbus.smtp.replies import Reply, make_reply
@@ -29,8 +31,10 @@ travel in `mail.accepted`, which must fit into one bus message."""
 async def answer_mail(conversation: Conversation, command: Mail) -> Reply:
     """Opens a transaction with a queue_id and a trace of its own."""
     site = conversation.site
-    transaction = Transaction(command, new_queue_id(site.clock.now_ms()), new_trace())
-    with use_trace(transaction.trace):
+    queue_id = new_queue_id(site.clock.now_ms())
+    facts: dict[str, str | int] = {"queue_id": queue_id, "session_id": current_session(), "listener": conversation.kind}
+    transaction = Transaction(command, queue_id, Span("smtp.accept", new_trace(), None, facts, (current_trace(),)))
+    with use_trace(transaction.span.context):
         try:
             reply, reason = await _judge_reverse_path(conversation, transaction), ""
         except MailError as error:
@@ -39,6 +43,8 @@ async def answer_mail(conversation: Conversation, command: Mail) -> Reply:
             conversation.transaction = transaction
         else:
             log.info("smtp.mail.refused", extra=_facts(conversation, transaction, reply) | {"reason": reason})
+            transaction.span.set(outcome="refused" if reply.is_permanent else "deferred")
+            transaction.span.end()
     return reply
 
 

@@ -11,8 +11,9 @@ import os
 
 from postbus.contracts.events import EventType
 from postbus.core.errors import ErrorKind, MailError
-from postbus.core.trace import use_trace
+from postbus.core.trace import new_trace, use_trace
 from postbus.runtime.log import new_incident, use_session
+from postbus.runtime.telemetry import Span
 from postbus.smtp import replies
 from postbus.smtp.commands import Auth, Command, Hello, Mail, Rcpt, Simple, Verb
 from postbus.smtp.engine import (
@@ -68,7 +69,9 @@ class Session:
     async def run(self) -> None:
         """From the first octet to the last; never raises but when cancelled."""
         address = self._stream.peer_address
-        with use_session(os.urandom(6).hex()), use_trace(None):
+        session_id = os.urandom(6).hex()
+        facts: dict[str, str | int] = {"session_id": session_id, "listener": self._conversation.kind}
+        with use_session(session_id), Span("smtp.session", new_trace(), None, facts):
             full = self._site.limits.enter(address)
             if full:
                 await self._turn_away(full)
@@ -169,7 +172,7 @@ class Session:
     async def _handle(self, event: Event) -> None:
         """Answers one event. What nobody expected is 451 with an incident id, and the session goes on."""
         transaction = self._conversation.transaction
-        with use_trace(transaction.trace) if transaction is not None else contextlib.nullcontext():
+        with use_trace(transaction.span.context) if transaction is not None else contextlib.nullcontext():
             try:
                 reply = await self._answer(event)
             except Exception:

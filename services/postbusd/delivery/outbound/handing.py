@@ -21,12 +21,13 @@ from postbus.contracts.events import MailAccepted
 from postbus.core.clock import Clock
 from postbus.core.errors import ErrorKind, MailError
 from postbus.core.lists import make_mark
-from postbus.core.trace import new_trace, use_trace
+from postbus.core.trace import use_trace
 from postbusd.delivery.outbound.judging import Judgement, judge_result, postpone, tell
 from postbusd.delivery.outbound.ports import Signer, Transmitter
 from postbusd.delivery.outbound.queue import Attempt, Claimed, Outcomes, QueueLeases
 from postbusd.delivery.outbound.reporting import Reporter, wants_report
 from postbusd.delivery.outbound.retries import next_delay_seconds
+from postbusd.delivery.outbound.tracing import AttemptSpans, Key
 from postbusd.delivery.outbound.values import NextHop, Outcome, OutgoingMessage, OutgoingRecipient, RecipientResult
 from postbusd.delivery.settings import DeliverySettings
 
@@ -121,13 +122,15 @@ class Handover:
 
     async def hand_over(self, owner: str, batch: Batch) -> None:
         """Sends a batch; what it leaves in `batch.unreported` is to be given back."""
-        with use_trace(new_trace()):
+        delivery = _Delivery(self._parts, owner, batch)
+        with use_trace(delivery.spans.first):
             try:
                 route = await self._route(batch.destination[0])
             except MailError as error:
                 await self._postpone(owner, batch, f"the route is not known: {error.detail}")
+                delivery.spans.postpone()
                 return
-            await _Delivery(self._parts, owner, batch, route).run()
+            await delivery.run(route)
 
     async def _postpone(self, owner: str, batch: Batch, reason: str) -> None:
         log.warning("delivery.queue.postponed", extra={"copies": len(batch.copies), "reason": reason})
@@ -156,21 +159,24 @@ class Handover:
 class _Delivery:
     """One run of a batch."""
 
-    def __init__(self, parts: Parts, owner: str, batch: Batch, route: Route) -> None:
+    def __init__(self, parts: Parts, owner: str, batch: Batch) -> None:
         self._parts = parts
         self._owner = owner
         self._batch = batch
-        self._route = route
-        self._hop = NextHop(domain=batch.destination[1], relay=route.relay)
-        grouped: dict[tuple[str, str], list[Claimed]] = defaultdict(list)
+        self._signing_domain = ""
+        self._hop = NextHop(domain=batch.destination[1])
+        grouped: dict[Key, list[Claimed]] = defaultdict(list)
         for each in batch.copies:
             grouped[(each.message.queue_id, each.copy.reverse_path)].append(each)
         self._copies = dict(grouped)
-        self._unready: dict[tuple[str, str], str] = {}
+        self.spans = AttemptSpans(self._copies)
+        self._unready: dict[Key, str] = {}
         """Messages whose content can't be had now, and why."""
 
-    async def run(self) -> None:
+    async def run(self, route: Route) -> None:
         """Transmits all messages."""
+        self._signing_domain = route.signing_domain
+        self._hop = msgspec.structs.replace(self._hop, relay=route.relay)
         messages = [_outgoing(copies) for copies in self._copies.values()]
         try:
             await self._parts.transmitter.transmit(self._hop, messages, self._load, self._report)
@@ -182,8 +188,9 @@ class _Delivery:
         key = (message.queue_id, message.reverse_path)
         first = self._copies[key][0].message
         try:
-            content = make_mark(message.reverse_path) + first.prefix + await self._parts.blobs.get(first.blob_id)
-            return await self._parts.signer.sign(self._route.signing_domain, content) + content
+            with use_trace(self.spans.of(key)):
+                content = make_mark(message.reverse_path) + first.prefix + await self._parts.blobs.get(first.blob_id)
+                return await self._parts.signer.sign(self._signing_domain, content) + content
         except MailError as error:
             if error.kind is ErrorKind.UNAVAILABLE:
                 self._unready[key] = error.detail
@@ -198,7 +205,9 @@ class _Delivery:
         key = (message.queue_id, message.reverse_path)
         claimed = {each.copy.recipient: each for each in self._copies[key]}
         pairs = [(claimed[result.address], result) for result in results]
-        commit = asyncio.get_running_loop().create_task(self._commit(pairs, self._unready.get(key, "")))
+        with use_trace(self.spans.of(key)):
+            commit = asyncio.get_running_loop().create_task(self._commit(pairs, self._unready.get(key, "")))
+        self.spans.end(key, self._hop, results)
         try:
             return await asyncio.shield(commit)
         except asyncio.CancelledError:
@@ -286,7 +295,10 @@ class _Delivery:
                 "reply": each.result.reply,
                 "attempt": each.claimed.attempts + 1,
             }
-            log.info(f"delivery.queue.{outcome}", extra=facts)  # noqa: G004  # one of three constant names
+            if outcome == "sent":
+                log.info("delivery.queue.sent", extra=facts)
+            else:
+                log.info("delivery.queue.failed" if outcome == "failed" else "delivery.queue.deferred", extra=facts)
 
 
 def _outgoing(copies: Sequence[Claimed]) -> OutgoingMessage:
