@@ -65,15 +65,20 @@ def unpack_rows(packed: PackedEntries) -> list[ViewRow]:
     ]
 
 
+def merge_ranges(ranges: Iterable[tuple[int, int]]) -> tuple[tuple[int, int], ...]:
+    """Inclusive ranges, ascending, none of them touching another."""
+    merged: list[tuple[int, int]] = []
+    for first, last in sorted(ranges):
+        if merged and first <= merged[-1][1] + 1:
+            merged[-1] = (merged[-1][0], max(merged[-1][1], last))
+        else:
+            merged.append((first, last))
+    return tuple(merged)
+
+
 def to_ranges(uids: Iterable[int]) -> tuple[tuple[int, int], ...]:
     """Inclusive ranges, ascending, of any uids."""
-    ranges: list[tuple[int, int]] = []
-    for uid in sorted(set(uids)):
-        if ranges and ranges[-1][1] == uid - 1:
-            ranges[-1] = (ranges[-1][0], uid)
-        else:
-            ranges.append((uid, uid))
-    return tuple(ranges)
+    return merge_ranges((uid, uid) for uid in uids)
 
 
 def unpack_ranges(packed: bytes) -> tuple[tuple[int, int], ...]:

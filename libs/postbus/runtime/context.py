@@ -7,16 +7,17 @@ from pathlib import Path
 from typing import Any
 
 import asyncpg
-from prometheus_client import CollectorRegistry, Counter, ProcessCollector
+from prometheus_client import CollectorRegistry, Counter, Gauge, ProcessCollector
 
 from postbus.blobs.ports import BlobStore
 from postbus.bus.nats import NatsBus
 from postbus.bus.ports import Bus
 from postbus.core.clock import Clock
 from postbus.core.errors import ErrorKind, MailError
+from postbus.mailstore.epoch import Epoch, EpochGuard
 from postbus.runtime.background import Background
 from postbus.runtime.health import Check, Health, run_checks
-from postbus.runtime.roles import read_password, role_of
+from postbus.runtime.roles import SCHEMA_USERS, read_password, role_of
 from postbus.runtime.service import Rpc
 from postbus.runtime.settings import RuntimeSettings
 from postbus.runtime.telemetry_export import count_drops
@@ -64,6 +65,10 @@ class ServiceContext:
         """Set by the host when the service's `start` has returned."""
         self._checks: dict[str, Check] = {}
         self._pool: asyncpg.Pool | None = None
+        self.epoch = EpochGuard(runtime.restore_id, clock)
+        self._uses_mailstore = service in SCHEMA_USERS["mailstore"]
+        if self._uses_mailstore:
+            self._follow_epoch()
         self._nats = NatsBus(runtime.nats_url, service, _read_secret(Path(runtime.secrets_dir) / f"nats-{service}"))
         self.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._nats.start()
@@ -88,10 +93,23 @@ class ServiceContext:
                 command_timeout=self.runtime.postgres_seconds,
                 timeout=min(CONNECT_SECONDS, self.runtime.postgres_seconds),
                 server_settings={"application_name": self.service, "jit": "off"},
+                init=self.epoch.ensure if self._uses_mailstore else None,
                 reset=_keep_session,
             )
             await self._pool
         return self._pool
+
+    def _follow_epoch(self) -> None:
+        """Shows the epoch; connections to the server of before it are not used any more."""
+        name = f"postbus_{self.service.replace('-', '_')}_mailstore_epoch"
+        gauge = Gauge(name, "Epoch of the mail store: one more after each failover or restore.", registry=self.registry)
+
+        async def follow(epoch: Epoch, before: Epoch | None, _: asyncpg.Connection) -> None:
+            gauge.set(epoch.number)
+            if before is not None and self._pool is not None:
+                await self._pool.expire_connections()
+
+        self.epoch.listen(follow)
 
     def spawn(self, name: str, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
         """See `Context.spawn`."""

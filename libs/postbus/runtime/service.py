@@ -23,6 +23,7 @@ from postbus.contracts.imap_gateway import ImapGateway
 from postbus.contracts.indexer import Indexer
 from postbus.contracts.smtp_edge import SmtpEdge
 from postbus.core.clock import Clock
+from postbus.mailstore.epoch import EpochGuard
 from postbus.runtime.settings import RuntimeSettings
 
 
@@ -89,6 +90,8 @@ class Context(Protocol):
     blobs: BlobStore
     registry: CollectorRegistry
     """The service's metrics; names `postbus_<service>_<thing>_<unit>` (house-style §7)."""
+    epoch: EpochGuard
+    """Ensures the mail store's epoch on every connection of `postgres` (of services that use the mail store)."""
 
     async def postgres(self) -> asyncpg.Pool:
         """The pool of the service's own role; opened at the first call, min_size 0, closed after drain."""

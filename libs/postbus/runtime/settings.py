@@ -52,6 +52,13 @@ class RuntimeSettings(msgspec.Struct, frozen=True, kw_only=True):
     postgres_dsn: Annotated[str, field_doc("Postgres, without user and password: each service has its own role.")] = ""
     postgres_pool_size: Annotated[int, field_doc("Connections that one service of one process opens at most.")] = 4
     postgres_seconds: Annotated[float, field_doc("Deadline of one database statement, seconds.")] = 30.0
+    restore_id: Annotated[
+        str,
+        field_doc(
+            "A text never used before, set for all services when the database was restored from a copy: folders skip "
+            "the UIDs of the time that is lost, and the outgoing queue starts held. It acts once and may stay."
+        ),
+    ] = ""
     rpc_seconds: Annotated[float, field_doc("Deadline of a call between services, seconds.")] = 10.0
     rpc_listen: Annotated[
         str, field_doc("Where a service answers gRPC: unix:PATH or HOST:PORT; {run_dir}, {service} are replaced.")
