@@ -53,11 +53,12 @@ class Wire(Protocol):
 class HttpsWire:
     """One kept connection for each thread."""
 
-    def __init__(self, url: str, ca_file: str, seconds: float = TIMEOUT_SECONDS) -> None:
+    def __init__(self, url: str, ca_file: str, seconds: float = TIMEOUT_SECONDS, ca_pem: str = "") -> None:
+        """Trusts the certificates of `ca_file` or `ca_pem`; both empty: the system's. Raises StartError."""
         self._url = _reachable(url)
         self._seconds = seconds
         try:
-            self._context = ssl.create_default_context(cafile=ca_file)
+            self._context = _trusting(ca_file, ca_pem)
         except (OSError, ssl.SSLError) as error:
             raise StartError(f"{ca_file}: {error.strerror or error}") from error
         self._kept = threading.local()
@@ -155,6 +156,12 @@ def _reachable(url: str) -> urllib.parse.SplitResult:
         raise StartError("the API is off (POSTBUS_ADMIN_API_LISTEN is empty)")
     host = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(parts.hostname)  # noqa: S104 (compared, not bound)
     return parts._replace(netloc=f"{host}:{parts.port}") if host else parts
+
+
+def _trusting(ca_file: str, ca_pem: str) -> ssl.SSLContext:
+    if ca_pem and not ca_file:
+        return ssl.create_default_context(cadata=ca_pem)
+    return ssl.create_default_context(cafile=ca_file or None)
 
 
 def _connect(url: urllib.parse.SplitResult, context: ssl.SSLContext, seconds: float) -> http.client.HTTPSConnection:

@@ -84,7 +84,7 @@ def login_facts(app: Any, connection: Connection) -> list[tuple[str, str]]:
     return [
         ("SMTP host", hosts.get(connection.host, connection.host)),
         ("port", " or ".join(ports) or "submission is off"),
-        ("trust", connection.tls.ca_file),
+        ("trust", connection.tls.ca_file or "the certificate that `postbus ca` prints"),
         ("username", app["address"]),
     ]
 

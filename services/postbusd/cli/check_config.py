@@ -5,11 +5,13 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from postbusd.cli import remote
+
 if TYPE_CHECKING:
     import msgspec
 
-OTHER_NAMES = frozenset({"POSTBUS_SHARED"})
-"""Names that are nobody's setting but known: house-style §10."""
+OTHER_NAMES = frozenset({"POSTBUS_SHARED", *remote.NAMES})
+"""Names that are nobody's setting but known: house-style §10, the command line's."""
 
 
 def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:

@@ -28,8 +28,11 @@ COMMANDS = {
     "ledger": "the books of accepted mail, dead letters",
     "events": "what happened",
     "trace": "the story of a message",
+    "ca": "the private CA's certificate",
+    "init": "prepare a folder for docker compose",
     "run": "run one or several services in this process",
     "migrate": "bring the database and the bus up to date",
+    "probe": "whether the services here are ready",
     "check-config": "check all settings",
     "test": "run the tests of this checkout",
 }

@@ -11,9 +11,11 @@ from typing import Any, TypeAlias
 import msgspec
 
 from postbus.runtime.layout import StartError
+from postbus.runtime.settings import process_environment
 from postbus.runtime.supervisor_connection import Connection, read_connection
 from postbusd.cli.api import NOT_FOUND, TIMEOUT_SECONDS, ApiClient, ApiError, connect_api
 from postbusd.cli.common import add_data_dir, fail, layout_from
+from postbusd.cli.remote import describe, find_remote, open_wire
 
 MAX_PAGES = 10_000
 PAGE = "1000"
@@ -72,7 +74,13 @@ def run_action(command: str, action: Action, args: argparse.Namespace) -> int:
 
 
 def open_session(args: argparse.Namespace, seconds: float = TIMEOUT_SECONDS) -> Session:
-    """The installation in --data-dir; each answer is waited for so long. Raises StartError."""
+    """The installation in --data-dir, or that of POSTBUS_API_URL; each answer is waited for so long.
+
+    Raises StartError.
+    """
+    remote = find_remote(args, process_environment())
+    if remote is not None:
+        return Session(api=ApiClient(open_wire(remote, seconds), remote.token), connection=describe(remote))
     connection = read_connection(layout_from(args))
     api = connect_api(connection.admin.url, connection.admin.token, connection.tls.ca_file, seconds)
     return Session(api=api, connection=connection)

@@ -2,17 +2,20 @@
 
 import argparse
 import sys
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
 
 from postbus.runtime.layout import StartError
+from postbus.runtime.settings import process_environment
 from postbus.runtime.supervisor_memory import pss_octets
 from postbus.runtime.supervisor_state import READY, State, lock_holder, read_state
 from postbusd.cli import objects
 from postbusd.cli.api import path_of
 from postbusd.cli.common import add_data_dir, clean, fail, format_octets, format_table, layout_from
 from postbusd.cli.ledger_view import summarize
+from postbusd.cli.remote import find_remote
 
 LEDGER_SECONDS = 5.0
 
@@ -32,6 +35,8 @@ def run_status(args: argparse.Namespace) -> int:
     """
     layout = layout_from(args)
     try:
+        if find_remote(args, process_environment()) is not None:
+            return run_remote_status(args)
         state = read_state(layout) if lock_holder(layout.lock_file) is not None else None
     except (StartError, OSError) as error:
         return fail("status", error)
@@ -54,6 +59,33 @@ def read_ledger(args: argparse.Namespace) -> Any:  # Any: JSON of the API
         return objects.open_session(args, LEDGER_SECONDS).api.get(path_of("ledger"), {"limit": "1"})
     except StartError as error:
         return str(error)
+
+
+def run_remote_status(args: argparse.Namespace) -> int:
+    """The state as the API sees it: exit code 0 when every part is well, else 3. Raises StartError."""
+    status = objects.open_session(args).api.get(path_of("status"))
+    ledger = read_ledger(args)
+    if args.json:
+        objects.print_json({**status, "ledger": None if isinstance(ledger, str) else ledger})
+    else:
+        print(format_parts(status["parts"]))
+        print(f"{status['mail_host']}, version {status['version']}")
+        print(f"ledger: not known: {clean(ledger)}" if isinstance(ledger, str) else summarize(ledger))
+    return 0 if status["ok"] else 3
+
+
+def format_parts(parts: Sequence[Any]) -> str:  # Any: JSON of the API
+    """The table of the parts that the API asked."""
+    rows = [
+        [
+            part["name"],
+            "ready" if part["ok"] else "failing",
+            f"{part['milliseconds']} ms",
+            part["reason"] or part["note"],
+        ]
+        for part in parts
+    ]
+    return format_table(["SERVICE", "HEALTH", "ANSWER", "REMARK"], rows, right=frozenset({2}))
 
 
 def measure(state: State) -> State:
