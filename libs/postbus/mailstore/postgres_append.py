@@ -1,4 +1,4 @@
-"""append on Postgres: the whole batch is one call of `append_v1`."""
+"""append on Postgres: the whole batch is one call of `append_v1`, or `append_v2` where traces are told."""
 
 import logging
 from collections.abc import Iterable, Sequence
@@ -17,6 +17,7 @@ log = logging.getLogger(__name__)
 
 PARAMETERS = 25
 _APPEND = f"SELECT * FROM mailstore.append_v1({', '.join(f'${n}' for n in range(1, PARAMETERS + 1))})"  # noqa: S608
+_APPEND_TRACED = _APPEND.replace("append_v1", "append_v2").replace(")", f", ${PARAMETERS + 1})")
 _INVALID = AppendResult(outcome=AppendOutcome.INVALID)
 _SYSTEM_FLAGS = 31
 
@@ -41,7 +42,11 @@ class PostgresAppender:
     async def _store(self, appends: Sequence[Append], rows: Sequence[tuple[Any, ...]]) -> list[AppendResult]:
         try:
             arguments = _arguments(self._session.clock.now_ms(), appends, rows)
-            found = await self._session.change(_APPEND, *arguments, repeatable=True)
+            traces = [append.traceparent for append in appends]
+            if any(traces):
+                found = await self._session.change(_APPEND_TRACED, *arguments, traces, repeatable=True)
+            else:
+                found = await self._session.change(_APPEND, *arguments, repeatable=True)
         except MailError as error:
             if error.kind is not ErrorKind.INVALID:
                 raise

@@ -24,13 +24,13 @@ class PostgresQueues:
     async def pending(self, limit: int) -> list[PendingIndex]:
         """Rows that are due, the oldest first."""
         rows = await self._session.fetch(
-            "SELECT * FROM mailstore.pending_v1($1, $2)", limit, self._session.clock.now_ms()
+            "SELECT * FROM mailstore.pending_v2($1, $2)", limit, self._session.clock.now_ms()
         )
         return [_pending(row) for row in rows]
 
     async def pending_of(self, mailbox_ids: Sequence[MailboxId], limit: int) -> list[PendingIndex]:
         """Rows of these mailboxes, due or not."""
-        rows = await self._session.fetch("SELECT * FROM mailstore.pending_of_v1($1, $2)", list(mailbox_ids), limit)
+        rows = await self._session.fetch("SELECT * FROM mailstore.pending_of_v2($1, $2)", list(mailbox_ids), limit)
         return [_pending(row) for row in rows]
 
     async def indexed(self, rows: Sequence[PendingIndex]) -> None:
@@ -94,4 +94,5 @@ def _pending(row: Any) -> PendingIndex:  # asyncpg.Record
         attempt=row["r_attempt"],
         message=stored_message(row) if row["r_email_id"] else None,
         enqueue=row["r_enqueue"],
+        traceparent=row["r_traceparent"],
     )

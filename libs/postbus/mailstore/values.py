@@ -92,6 +92,8 @@ class Append(msgspec.Struct, frozen=True, kw_only=True):
     """The limit in force; None: unlimited."""
     events: tuple[Event, ...] = ()
     """Outbox rows of the same transaction."""
+    traceparent: str = ""
+    """The span that indexing the message belongs to; empty: none."""
 
 
 class AppendOutcome(enum.StrEnum):
@@ -248,6 +250,8 @@ class PendingIndex(msgspec.Struct, frozen=True, kw_only=True):
     message: StoredMessage | None
     enqueue: int = 0
     """Grows with every enqueuing: `indexed` deletes the row only while it is the same."""
+    traceparent: str = ""
+    """Of the append that enqueued it; empty: none was told."""
 
 
 class Enqueued(msgspec.Struct, frozen=True, kw_only=True):

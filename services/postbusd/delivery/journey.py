@@ -21,6 +21,7 @@ from postbus.mailstore.prepare import complete_scan, prepare_message
 from postbus.mailstore.values import Append, AppendOutcome, AppendResult, SpecialUse
 from postbus.mime.codec import decode_scan
 from postbus.mime.values import Scan
+from postbus.runtime.telemetry import is_exporting
 from postbusd.delivery.outbound.entering import Lifetime, plan_outgoing
 from postbusd.delivery.outbound.queue import Outgoing
 
@@ -124,6 +125,7 @@ def _append(accepted: MailAccepted, destination: Destination, scan: Scan, messag
         fallback_to_inbox=True,
         may_overdraw=True,
         events=(_event(accepted, destination, message_id, now_ms),),
+        traceparent=accepted.traceparent if is_exporting() else "",
     )
 
 

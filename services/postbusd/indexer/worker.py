@@ -6,6 +6,7 @@ replaced by key, so twice is harmless. A row whose message is absent removes the
 
 import asyncio
 import logging
+import time
 import uuid
 from collections.abc import Sequence
 
@@ -13,8 +14,10 @@ from postbus.contracts.events import IndexWanted
 from postbus.core.clock import Clock
 from postbus.core.errors import ErrorKind, MailError
 from postbus.core.ids import MailboxId
+from postbus.core.trace import parse_traceparent
 from postbus.mailstore.ports import IndexQueue
 from postbus.mailstore.values import PendingIndex
+from postbus.runtime.telemetry import Attribute, child_of, record_span
 from postbusd.indexer.extract import Extracted, Extractor, partial_document
 from postbusd.indexer.metrics import Metrics
 from postbusd.indexer.ports import SearchIndex
@@ -142,6 +145,7 @@ class Worker:
         """Indexes rows; the number done. The lock is held."""
         if not rows:
             return 0
+        started_ns = time.time_ns()
         with self._metrics.batch_seconds.time():
             extracted = await self._extractor.extract(rows)
             documents, done = await self._sort_out(extracted)
@@ -149,6 +153,7 @@ class Worker:
             absent = [format_key(row.mailbox_id, uuid.UUID(row.email_id).bytes) for row in gone]
             await self._index.apply(documents, absent)
             await self._queue.indexed([*done, *gone])
+        _tell_indexed(done, len(rows), started_ns)
         self._worked = self._clock.monotonic()
         self._metrics.messages.labels("removed").inc(len(gone))
         return len(done) + len(gone)
@@ -175,3 +180,17 @@ class Worker:
                 done.append(row)
             self._metrics.messages.labels(outcome).inc()
         return documents, done
+
+
+def _tell_indexed(rows: Sequence[PendingIndex], batch: int, started_ns: int) -> None:
+    """A span a message though one commit makes a batch durable (promise 8); searches find it from now on."""
+    for row in rows:
+        parent = parse_traceparent(row.traceparent)
+        if parent is not None:
+            facts: dict[str, Attribute] = {
+                "mailbox_id": row.mailbox_id,
+                "email_id": row.email_id,
+                "attempt": row.attempt + 1,
+                "batch_messages": batch,
+            }
+            record_span("indexer.index", child_of(parent), parent, started_ns, facts)
