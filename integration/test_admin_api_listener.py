@@ -1,11 +1,12 @@
 """The API's listener on real sockets: TLS only, patience has an end, stopping lets answers finish."""
 
 import asyncio
+import contextlib
 import datetime
 import ipaddress
 import socket
 import ssl
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
+from postbus.runtime import doors
 from postbusd.admin_api.adapters import http_server
 from postbusd.admin_api.adapters.http_server import HttpServer
 
@@ -68,7 +70,20 @@ class Listener:
             writer.close()
 
 
+async def until(fact: Callable[[], bool]) -> None:
+    """Waits for something that becomes so."""
+    async with asyncio.timeout(10):
+        while True:
+            if fact():
+                return
+            await asyncio.sleep(0.02)
+
+
 async def application(scope: dict[str, Any], receive: Any, send: Any) -> None:
+    if scope["path"] == "/large":
+        await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"4000000")]})
+        await send({"type": "http.response.body", "body": b"x" * 4_000_000})
+        return
     if scope["path"] == "/slow":
         await asyncio.sleep(0.5)
     await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"4")]})
@@ -127,6 +142,70 @@ async def test_a_request_that_never_ends_is_hung_up(listener: Listener, octets: 
         except (ConnectionResetError, ssl.SSLError):
             pass
     writer.close()
+
+
+@pytest.mark.parametrize("pipelined", [1, 5])
+async def test_who_does_not_take_the_answers_is_hung_up(listener: Listener, pipelined: int) -> None:
+    """Without a token, large documents asked for and never read would hold their connections for ever."""
+    _, writer = await listener.connect()
+    transport: Any = writer.transport  # typed as one that only writes
+    transport.pause_reading()
+    writer.write(b"GET /large HTTP/1.1\r\nHost: localhost\r\n\r\n" * pipelined)
+    await until(lambda: listener.server.connections == 1)
+    await until(lambda: listener.server.connections == 0)
+    writer.transport.abort()
+
+
+async def test_head_is_answered_as_get_without_the_content(listener: Listener) -> None:
+    """RFC 9110 §9.1: a server must support it; monitors and proxies use it."""
+    answer = await listener.exchange(REQUEST.replace(b"GET /", b"HEAD /"))
+    assert answer.startswith(b"HTTP/1.1 200")
+    assert b"content-length: 4" in answer
+    assert answer.endswith(b"\r\n\r\n")
+
+
+async def test_connections_that_say_nothing_leave_room_for_others(listener: Listener) -> None:
+    """They are counted before any handshake, and one address never has them all."""
+    silent = [await asyncio.open_connection("127.0.0.1", listener.port) for _ in range(120)]
+    try:
+        await until(lambda: listener.server.connections >= 25)
+        await asyncio.sleep(0.1)
+        assert listener.server.connections == 25
+        with pytest.raises((ConnectionError, ssl.SSLError)):
+            await listener.exchange(REQUEST)
+        reader, writer = await asyncio.open_connection(
+            "127.0.0.1", listener.port, ssl=listener.client, local_addr=("127.0.0.2", 0)
+        )
+        writer.write(REQUEST)
+        assert (await reader.read()).startswith(b"HTTP/1.1 200")
+        writer.close()
+    finally:
+        for _, writer in silent:
+            writer.transport.abort()
+    await until(lambda: listener.server.connections == 0)
+    assert (await listener.exchange(REQUEST)).startswith(b"HTTP/1.1 200")
+
+
+async def test_silence_in_a_handshake_has_an_end(listener: Listener, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(doors, "HANDSHAKE_SECONDS", 0.2)
+    reader, writer = await asyncio.open_connection("127.0.0.1", listener.port)
+    writer.write(b"\x16\x03\x01")
+    async with asyncio.timeout(5):
+        with contextlib.suppress(ConnectionResetError):
+            assert await reader.read() == b""
+    writer.close()
+    assert (await listener.exchange(REQUEST)).startswith(b"HTTP/1.1 200")
+
+
+async def test_what_strangers_send_is_no_news(listener: Listener, caplog: pytest.LogCaptureFixture) -> None:
+    for octets in (
+        b"\0\xff nonsense\r\n\r\n",
+        REQUEST.replace(b"Connection: close", b"Connection: upgrade\r\nUpgrade: x"),
+    ):
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(3):
+                await listener.exchange(octets)
+    assert caplog.records == []
 
 
 async def test_stopping_lets_an_answer_finish(listener: Listener) -> None:

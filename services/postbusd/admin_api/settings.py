@@ -12,6 +12,8 @@ class AdminApiSettings(msgspec.Struct, frozen=True, kw_only=True):
 
     listen: Annotated[str, field_doc("HOST:PORT of the API (HTTPS); empty: off.")] = ""
     max_body_octets: Annotated[int, field_doc("Largest request body, octets.")] = 1024 * 1024
-    max_connections: Annotated[int, field_doc("Connections at the same time; further ones get 503.")] = 200
+    max_connections: Annotated[
+        int, field_doc("Connections at the same time, half of them of one address; further ones get 503 or no answer.")
+    ] = 200
     request_seconds: Annotated[float, field_doc("How long a client may take to send a request, seconds.")] = 20.0
     probe_seconds: Annotated[float, field_doc("How long /status waits for each part, seconds.")] = 3.0

@@ -1,4 +1,8 @@
-"""uvicorn as the API's HTTPS listener inside a process that belongs to others: no signals, no exit, no idle ticking."""
+"""uvicorn as the API's HTTPS listener inside a process that belongs to others: no signals, no exit, no idle ticking.
+
+What strangers can make it hold is bounded: connections from accept on (`postbus.runtime.doors`), the time for a
+handshake, for a request, and for taking the answers.
+"""
 
 import asyncio
 import contextlib
@@ -11,6 +15,8 @@ import uvicorn
 from h11 import DONE
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
+from postbus.runtime.doors import Door, Leave
+
 MAX_HEADER_OCTETS = 32_768
 KEEP_ALIVE_SECONDS = 30
 TICK_SECONDS = 1.0  # the Date header's resolution
@@ -18,10 +24,15 @@ BACKLOG = 128
 
 
 def patient_protocol(request_seconds: float) -> type[H11Protocol]:
-    """An HTTP/1.1 connection that gives a client so long to send a whole request."""
+    """An HTTP/1.1 connection that gives a client so long to send a whole request, and twice as long to take answers."""
 
     class PatientProtocol(H11Protocol):
-        """Closes what is late; a request that is being answered is left alone."""
+        """Closes what is late; a request that is being answered is left alone while its answer is taken."""
+
+        def __init__(self, leave: Leave, **options: Any) -> None:  # Any: uvicorn's own
+            super().__init__(**options)
+            self._leave = leave
+            self._stuck = False
 
         def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
             super().connection_made(transport)
@@ -29,6 +40,7 @@ def patient_protocol(request_seconds: float) -> type[H11Protocol]:
 
         def connection_lost(self, exc: Exception | None) -> None:
             self._deadline.cancel()
+            self._leave()
             super().connection_lost(exc)
 
         def on_response_complete(self) -> None:
@@ -40,17 +52,36 @@ def patient_protocol(request_seconds: float) -> type[H11Protocol]:
             self._deadline = self.loop.call_later(max(request_seconds, KEEP_ALIVE_SECONDS), self._close_late)
 
         def _close_late(self) -> None:
-            if self.conn.their_state is not DONE and not self.transport.is_closing():
+            if self.transport.is_closing():
+                return
+            unsent = self.transport.get_write_buffer_size() > 0
+            if self.conn.their_state is not DONE or (unsent and self._stuck):
                 self.transport.abort()
+                return
+            self._stuck = unsent
+            self._start_waiting()
 
     return PatientProtocol
 
 
-class _Server(uvicorn.Server):
-    """uvicorn without its claims on the process."""
+def answer_head(app: Any) -> Any:  # Any: an ASGI application
+    """HEAD is answered as GET; the content is left out by the protocol (RFC 9110 §9.3.2)."""
 
-    def __init__(self, config: uvicorn.Config) -> None:
+    async def answer(scope: dict[str, Any], receive: Any, send: Any) -> None:
+        if scope["type"] == "http" and scope["method"] == "HEAD":
+            scope = {**scope, "method": "GET"}
+        await app(scope, receive, send)
+
+    return answer
+
+
+class _Server(uvicorn.Server):
+    """uvicorn without its claims on the process, behind a door of ours."""
+
+    def __init__(self, config: uvicorn.Config, tls: ssl.SSLContext | None) -> None:
         super().__init__(config)
+        most = config.limit_concurrency or 0
+        self.door = Door(self._make_protocol, tls, max_connections=2 * most, max_per_network=max(most // 2, 1))
         self.ready = asyncio.Event()
         self.stopping = asyncio.Event()
 
@@ -60,9 +91,15 @@ class _Server(uvicorn.Server):
         yield
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Tells when connections are taken."""
-        await super().startup(sockets)
+        """Opens no listener: the door is `serve`'s."""
+        await super().startup([])
         self.ready.set()
+
+    def _make_protocol(self, leave: Leave) -> asyncio.Protocol:
+        protocol: asyncio.Protocol = self.config.http_protocol_class(  # type: ignore[call-arg]
+            leave=leave, config=self.config, server_state=self.server_state, app_state=self.lifespan.state
+        )
+        return protocol
 
     async def main_loop(self) -> None:
         """Once a second instead of ten times."""
@@ -77,14 +114,16 @@ class HttpServer:
     def __init__(
         self, app: Any, context: ssl.SSLContext | None, *, max_connections: int, request_seconds: float
     ) -> None:  # Any: an ASGI application
+        self._tls = context
         self._config = uvicorn.Config(
-            app,
+            answer_head(app),
             interface="asgi3",
             loop="none",
             http=patient_protocol(request_seconds),
             ws="none",
             lifespan="off",
             log_config=None,
+            log_level="error",  # what strangers send is no news
             access_log=False,
             proxy_headers=False,
             server_header=False,
@@ -93,10 +132,14 @@ class HttpServer:
             timeout_keep_alive=KEEP_ALIVE_SECONDS,
             timeout_graceful_shutdown=10,
             h11_max_incomplete_event_size=MAX_HEADER_OCTETS,
-            ssl_context_factory=(lambda _config, _default: context) if context is not None else None,
         )
         self._server: _Server | None = None
         self._socket: socket.socket | None = None
+
+    @property
+    def connections(self) -> int:
+        """Open ones, in a handshake or beyond."""
+        return self._server.door.inside if self._server is not None else 0
 
     def bind(self, host: str, port: int) -> int:
         """Takes the port; the one taken. Raises OSError."""
@@ -108,8 +151,22 @@ class HttpServer:
     async def serve(self) -> None:
         """Answers until `stop`."""
         assert self._socket is not None
-        self._server = _Server(self._config)
-        await self._server.serve([self._socket])
+        self._server = _Server(self._config, self._tls)
+        async with asyncio.TaskGroup() as group:
+            opened = group.create_task(self._open(self._server, self._socket))
+            await self._server.serve([])
+            opened.cancel()
+
+    async def _open(self, server: _Server, listener: socket.socket) -> None:
+        """Takes connections from when the server is ready until it stops."""
+        try:
+            await server.ready.wait()
+            async with asyncio.TaskGroup() as group:
+                running = group.create_task(server.door.run(listener))
+                await server.stopping.wait()
+                running.cancel()
+        finally:
+            listener.close()
 
     async def stop(self) -> None:
         """Takes no more connections and lets answers finish."""
