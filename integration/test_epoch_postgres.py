@@ -109,6 +109,7 @@ async def test_the_first_connection_stores_what_the_server_is_and_lifts_nothing(
         assert await process.uid_nexts(*mailbox_ids) == [1, 1]
     assert [row["reason"] for row in await world.history()] == ["first"]
     row = await world.owner.fetchrow("SELECT timeline, system_id FROM mailstore.epoch")
+    assert row is not None
     assert (row["timeline"], len(row["system_id"]) > 10) == ("00000001", True)
 
 
@@ -199,6 +200,7 @@ async def test_a_lift_is_done_in_pieces_that_stay_done(world: World, monkeypatch
         for _ in range(3):
             row = await connection.fetchrow("SELECT * FROM mailstore.ensure_epoch_v1('', $1, 2)", NOW_MS)
         await connection.close()
+        assert row is not None
         assert (row["r_lifting"], row["r_mailboxes"]) == (True, 4)
         assert await world.owner.fetchval("SELECT count(*) FROM mailstore.folder WHERE uid_next > 1000") == 4 * 6
         assert (await other.connect()).number == 2

@@ -15,6 +15,7 @@ from postbus.contracts.events import Event
 from postbus.core.errors import ErrorKind, MailError
 from postbus.core.ids import EmailId, FolderId, MailboxId, ModSeq, new_mailbox_id
 from postbus.mailstore.database import OutcomeUnknownError
+from postbus.mailstore.epoch import EpochGuard
 from postbus.mailstore.packed import unpack_rows
 from postbus.mailstore.postgres import PostgresMailStore
 from postbus.mailstore.values import AppendOutcome, Flag, StoreMode, StoreRequest
@@ -61,13 +62,21 @@ class FixedClock:
 class AllServices:
     """Every port through the role that may call it."""
 
-    def __init__(self, pools: dict[str, asyncpg.Pool]) -> None:
+    def __init__(self, pools: dict[str, asyncpg.Pool], owner: asyncpg.Connection) -> None:
         self._pools = pools
+        self._owner = owner
         self._stores = {service: PostgresMailStore(pool, FixedClock()) for service, pool in pools.items()}
 
     async def close_pools(self) -> None:
         for pool in self._pools.values():
             await pool.close()
+
+    async def lift(self) -> None:
+        """The server as one that was promoted after the epoch was stored."""
+        async with self._pools["delivery"].acquire() as connection:
+            await EpochGuard("", FixedClock()).ensure(connection)  # type: ignore[arg-type]  # of a pool: a proxy
+            await self._owner.execute("UPDATE mailstore.epoch SET timeline = '00000000'")
+            await EpochGuard("", FixedClock()).ensure(connection)  # type: ignore[arg-type]
 
     def __getattr__(self, name: str) -> Any:  # a method of the port that `name` belongs to
         return getattr(self._stores[ROLES.get(name, "imap-gateway")], name)
@@ -96,7 +105,7 @@ async def store(database: Any) -> AsyncIterator[MailStore]:
     async with contextlib.AsyncExitStack() as stack:
         services = ("directory", "delivery", "imap-gateway", "indexer")
         pools = {service: await stack.enter_async_context(open_pool(database, service, 10)) for service in services}
-        yield AllServices(pools)
+        yield AllServices(pools, await stack.enter_async_context(open_owner(database)))
 
 
 class TestPostgresMailStore(MailStoreContract):

@@ -17,7 +17,7 @@ from postbus.mailstore.names import (
     normalize_folder_name,
     parent_names,
 )
-from postbus.mailstore.packed import pack_rows, to_ranges
+from postbus.mailstore.packed import pack_rows
 from postbus.mailstore.ports import Publish
 from postbus.mailstore.values import (
     Append,
@@ -46,6 +46,9 @@ from postbus.testing.mailstore_state import (
     PendingRow,
     entry_of,
 )
+
+LIFT_SPAN = 1_000_000
+"""How far a failover lifts (architecture §4)."""
 
 
 class MemoryMailStore:
@@ -101,7 +104,7 @@ class MemoryMailStore:
         entry = entry_of(append, folder, box.next_mod_seq(), self._clock.now_ms())
         box.add_message(append.message)
         box.add_entry(folder, entry)
-        self._enqueue(box.mailbox_id, append.message.email_id)
+        self._enqueue(box.mailbox_id, append.message.email_id, append.traceparent)
         self.outbox.extend(append.events)
         result = AppendResult(
             outcome=AppendOutcome.STORED,
@@ -206,8 +209,8 @@ class MemoryMailStore:
         if since < folder.change_floor:
             return pack_rows(box.head(folder), [], complete=False)
         changed = [folder.entries[uid] for uid in sorted(folder.entries) if folder.entries[uid].mod_seq > since]
-        vanished = to_ranges(uid for mod_seq, uid in folder.vanished if mod_seq > since)
-        return pack_rows(box.head(folder), [box.show_entry(entry) for entry in changed], vanished)
+        rows = [box.show_entry(entry) for entry in changed]
+        return pack_rows(box.head(folder), rows, folder.vanished_since(since))
 
     async def fetch_messages(self, mailbox_id: MailboxId, email_ids: Sequence[EmailId]) -> dict[EmailId, StoredMessage]:
         """Rows of those that exist."""
@@ -364,6 +367,7 @@ class MemoryMailStore:
                 attempt=self._pending[key].attempt,
                 message=self._mailboxes[key[0]].show_message(key[1]),
                 enqueue=self._pending[key].enqueue,
+                traceparent=self._pending[key].traceparent,
             )
             for key in list(keys)[:limit]
         ]
@@ -394,6 +398,13 @@ class MemoryMailStore:
                 folder.forget(before_ms)
         return chosen[-1] if chosen else None
 
+    # Epochs
+
+    async def lift(self, span: int = LIFT_SPAN) -> None:
+        """A new epoch, as after a failover."""
+        for box in self._mailboxes.values():
+            box.lift(span, self._clock.now_ms())
+
     # What they share
 
     def _check(self) -> None:
@@ -412,10 +423,15 @@ class MemoryMailStore:
         except KeyError:
             raise MailError(ErrorKind.NOT_FOUND, f"mailbox {mailbox_id} is not there") from None
 
-    def _enqueue(self, mailbox_id: MailboxId, email_id: EmailId) -> None:
+    def _enqueue(self, mailbox_id: MailboxId, email_id: EmailId, traceparent: str = "") -> None:
         self._enqueues += 1
-        now_ms = self._clock.now_ms()
-        self._pending[mailbox_id, email_id] = PendingRow(enqueue=self._enqueues, enqueued_ms=now_ms, due_ms=now_ms)
+        now_ms, before = self._clock.now_ms(), self._pending.get((mailbox_id, email_id))
+        self._pending[mailbox_id, email_id] = PendingRow(
+            enqueue=self._enqueues,
+            enqueued_ms=now_ms,
+            due_ms=now_ms,
+            traceparent=traceparent or (before.traceparent if before else ""),
+        )
 
     def _remember(self, box: MailboxRow, operation_key: str, result: OperationResult) -> None:
         box.operations[operation_key] = OperationRow(result=result, at_ms=self._clock.now_ms())

@@ -22,6 +22,7 @@ from postbus.testing.mailstore_builders import (
     make_mailbox,
     make_message,
 )
+from postbus.testing.mailstore_epoch_contract import EpochContract
 from postbus.testing.mailstore_view_contract import QueueContract, ViewContract
 
 
@@ -76,6 +77,24 @@ class AppendContract:
             )
         assert len(await load(store, mailbox_id)) == 1
         assert len(await store.pending_of([mailbox_id], 10)) == 1
+
+    async def test_indexing_belongs_to_the_trace_of_the_append(self, store: MailStore) -> None:
+        """Promise 8, also for appends of one batch, one of which tells none, and for a message that goes meanwhile."""
+        mailbox_id = await make_mailbox(store)
+        batch = [
+            make_append(mailbox_id, key, flags=Flag.DELETED, traceparent=trace)
+            for key, trace in (("one", "trace-1"), ("two", ""), ("three", "trace-3"), ("one", "again"))
+        ]
+        outcomes = [result.outcome for result in await store.append(batch)]
+        assert outcomes == [AppendOutcome.STORED] * 3 + [AppendOutcome.DUPLICATE]
+        rows = await store.pending_of([mailbox_id], 10)
+        assert [row.traceparent for row in rows] == ["trace-1", "", "trace-3"]
+        mine = [row.traceparent for row in await store.pending(1000) if row.mailbox_id == mailbox_id]
+        assert mine == ["trace-1", "", "trace-3"]
+        [inbox] = [folder for folder in await store.list_folders(mailbox_id) if folder.name == "INBOX"]
+        await store.expunge(mailbox_id, inbox.folder_id, [1])
+        gone = [row for row in await store.pending_of([mailbox_id], 10) if row.message is None]
+        assert [row.traceparent for row in gone] == ["trace-1"]
 
     async def test_a_key_holds_for_one_mailbox_and_after_the_message_is_gone(self, store: MailStore) -> None:
         """Keys are of a mailbox; deleting a message does not bring it back."""
@@ -359,5 +378,5 @@ class FolderContract:
             assert caught.value.kind is ErrorKind.NOT_FOUND
 
 
-class MailStoreContract(AppendContract, FolderContract, ViewContract, QueueContract):
+class MailStoreContract(AppendContract, FolderContract, ViewContract, QueueContract, EpochContract):
     """All of it."""

@@ -9,6 +9,7 @@ from postbus.core.errors import ErrorKind, MailError
 from postbus.core.ids import EmailId, FolderId, MailboxId, ModSeq, ThreadId, Uid
 from postbus.mailstore.keywords import check_keywords
 from postbus.mailstore.names import MAX_FOLDERS
+from postbus.mailstore.packed import merge_ranges
 from postbus.mailstore.threads import id_keys, joins_by_subject, subject_key
 from postbus.mailstore.values import (
     Append,
@@ -24,6 +25,8 @@ from postbus.mailstore.values import (
     ViewRow,
 )
 
+NUMBERS_SKIPPED = 100_000
+"""Folder numbers and uid_validities that a lift skips."""
 OperationResult = AppendResult | CopyResult | StoreResult
 
 
@@ -60,6 +63,8 @@ class FolderRow(msgspec.Struct, kw_only=True):
     entries: dict[int, EntryRow] = msgspec.field(default_factory=dict)
     vanished: list[tuple[int, int]] = msgspec.field(default_factory=list)
     """(mod_seq, uid)"""
+    skipped: list[tuple[int, int, int]] = msgspec.field(default_factory=list)
+    """(mod_seq, first uid, last uid) of each lift"""
     changes: list[tuple[int, int]] = msgspec.field(default_factory=list)
     """(time, mod_seq)"""
 
@@ -67,6 +72,11 @@ class FolderRow(msgspec.Struct, kw_only=True):
         """Notes a change."""
         self.highest_mod_seq = mod_seq
         self.changes.append((now_ms, mod_seq))
+
+    def vanished_since(self, since: int) -> tuple[tuple[int, int], ...]:
+        """Ranges of uids that are no more, or never were."""
+        gone = [(uid, uid) for mod_seq, uid in self.vanished if mod_seq > since]
+        return merge_ranges([*gone, *((first, last) for mod_seq, first, last in self.skipped if mod_seq > since)])
 
     def forget(self, before_ms: int) -> None:
         """Drops the changes before that time."""
@@ -82,6 +92,7 @@ class PendingRow(msgspec.Struct, kw_only=True):
     enqueued_ms: int
     due_ms: int
     attempt: int = 0
+    traceparent: str = ""
 
 
 class OperationRow(msgspec.Struct, kw_only=True):
@@ -109,6 +120,18 @@ class MailboxRow(msgspec.Struct, kw_only=True):
         """The mod_seq of one operation."""
         self.mod_seq += 1
         return self.mod_seq
+
+    def lift(self, span: int, now_ms: int) -> None:
+        """A new epoch: uids and mod_seqs go on far above, every entry counts as changed."""
+        self.mod_seq += span
+        self.folder_next += NUMBERS_SKIPPED
+        self.uid_validity_last = max(self.uid_validity_last, now_ms // 1000) + NUMBERS_SKIPPED
+        for folder in self.folders.values():
+            folder.skipped.append((self.mod_seq, folder.uid_next, folder.uid_next + span - 1))
+            folder.uid_next += span
+            folder.touch(self.mod_seq, now_ms)
+            for entry in folder.entries.values():
+                entry.mod_seq = self.mod_seq
 
     def folder(self, folder_id: FolderId) -> FolderRow:
         """Raises MailError NOT_FOUND."""
