@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from postbusd.cli.logs import Tail, format_line
@@ -58,3 +59,20 @@ def test_json_lines_are_told_for_people() -> None:
         '2026-03-01 10:00:02.000 smtp-edge       info    smtp.rcpt.rejected queue_id=X reason="no such mailbox" count=3'
     )
     assert format_line("postgres", "LOG: x") == "postgres: LOG: x"
+
+
+HOSTILE = "a\x1b[2J\x9b31m\u202e\x07"
+
+
+def test_what_strangers_wrote_does_not_steer_the_terminal(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A HELO name without a space once reached the terminal as it came."""
+    facts = {"event": "smtp.helo", "helo": HOSTILE, "reply": f"550 {HOSTILE}", HOSTILE: 1, "exception": f"x\n{HOSTILE}"}
+    logs = tmp_path / "logs"
+    logs.mkdir()
+    line = msgspec.json.encode(facts).decode()
+    (logs / "smtp-edge.log").write_text(f"{line}\nLOG: {HOSTILE}\tend\n", encoding="utf-8")
+    for option in ([], ["--json"]):
+        assert main(["logs", "--data-dir", str(tmp_path), *option]) == 0
+        shown = capsys.readouterr().out
+        assert all(each.isprintable() for each in shown.split("\n")), shown
+    assert msgspec.json.decode(shown.split("\n")[0]) == facts

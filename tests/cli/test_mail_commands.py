@@ -315,3 +315,19 @@ async def test_following_waits_for_an_api_that_is_away_and_misses_nothing(
 def test_following_ends_when_it_is_refused(session: Session) -> None:
     with pytest.raises(ApiError, match="type"):
         events.follow(session, {"type": "nonsense"}, print, lambda seconds: None)
+
+
+async def test_json_on_a_terminal_steers_nothing_and_means_the_same(
+    session: Session, installation: FakeInstallation, capsys: pytest.CaptureFixture[str]
+) -> None:
+    hostile = "451 \x1b]0;x\x07 \x9b31m \u202e\U000e0041 é"
+    installation.queue.messages[ONE] = make_message(ONE)
+    installation.queue.entries = [make_entry(ONE, "a@far.example", last_reply=hostile, remote_host=hostile)]
+    await installation.store.add_events([msgspec.structs.replace(make_event(1), queue_id=ONE, detail=hostile)])
+    for words in (["queue", "list"], ["queue", "show", ONE], ["trace", ONE], ["events"]):
+        for option in ([], ["--json"]):
+            assert main([*words, *option]) == 0
+            shown = capsys.readouterr().out
+            assert all(line.isprintable() for line in shown.split("\n")), (words, option, shown)
+            assert "é" in shown
+    assert json.loads(shown)["detail"] == hostile

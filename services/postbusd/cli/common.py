@@ -9,6 +9,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+import msgspec
+
 from postbus.runtime.layout import Layout, default_data_dir, layout_of
 from postbus.runtime.settings import process_environment
 
@@ -65,6 +67,28 @@ def format_facts(facts: Sequence[tuple[str, str]]) -> str:
 def clean(text: str) -> str:
     """The text without characters that steer a terminal."""
     return text if text.isprintable() else "".join(each if each.isprintable() else "\ufffd" for each in text)
+
+
+def clean_lines(text: str) -> str:
+    """Several lines without characters that steer a terminal."""
+    return "\n".join(clean(line) for line in text.expandtabs().split("\n"))
+
+
+def format_json(value: object) -> str:
+    """One line of JSON, for a terminal too: what could steer one is written as an escape, which means the same."""
+    return escape_json(msgspec.json.encode(value).decode())
+
+
+def escape_json(text: str) -> str:
+    """JSON with escapes for unprintable characters but line breaks: they stand in strings only."""
+    return text if text.isprintable() else "".join(map(_escape, text))
+
+
+def _escape(character: str) -> str:
+    if character.isprintable() or character == "\n":
+        return character
+    units = character.encode("utf-16-be", "surrogatepass")
+    return "".join(f"\\u{units[at]:02x}{units[at + 1]:02x}" for at in range(0, len(units), 2))
 
 
 def on_off(value: object) -> str:

@@ -5,7 +5,7 @@ import sys
 from typing import Any
 
 from postbusd.cli.api import path_of
-from postbusd.cli.common import clean
+from postbusd.cli.common import clean, clean_lines
 from postbusd.cli.objects import Session, UsageError, print_json
 
 NOT_ALL = 3
@@ -17,7 +17,7 @@ def run_dns(session: Session, args: argparse.Namespace) -> int:
     if args.zone:
         if args.json:
             raise UsageError("--zone is no JSON")
-        sys.stdout.write(session.api.get_text(path_of("domains", args.name, "dns", "zone")))
+        sys.stdout.write(clean_lines(session.api.get_text(path_of("domains", args.name, "dns", "zone"))))
         return 0
     plan = session.api.get(path_of("domains", args.name, "dns"), {"compare": "true"} if args.check else None)
     if args.json:

@@ -6,11 +6,9 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-import msgspec
-
 from postbus.runtime.layout import StartError
 from postbusd.cli.api import ApiError, path_of
-from postbusd.cli.common import add_data_dir, clean
+from postbusd.cli.common import add_data_dir, clean, format_json
 from postbusd.cli.objects import Session, Subparsers, UsageError, run_action
 from postbusd.cli.times import format_time, parse_moment
 
@@ -109,4 +107,4 @@ def _tell(event: Any) -> None:
 
 
 def _tell_json(event: Any) -> None:
-    print(msgspec.json.encode(event).decode())
+    print(format_json(event))

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from postbusd.cli.common import clean, format_amount, format_table
+from postbusd.cli.common import clean, clean_lines, format_amount, format_table
 from postbusd.cli.times import format_time
 
 _PLACES = (
@@ -25,7 +25,7 @@ def format_ledger(ledger: Any) -> str:
         blocks.append("dead letters wait for you: postbus ledger held")
     if not ledger["balanced"]:
         blocks.append("what to do: docs/runbook.md, “The ledger does not balance”")
-    return "\n\n".join(clean_block(block) for block in blocks)
+    return "\n\n".join(clean_lines(block) for block in blocks)
 
 
 def summarize(ledger: Any) -> str:
@@ -81,11 +81,6 @@ def format_settlement(result: Any) -> str:
 def count_letters(number: int) -> str:
     """`1 dead letter`, `2 dead letters`."""
     return _count(number, "dead letter")
-
-
-def clean_block(text: str) -> str:
-    """Several lines without characters that steer a terminal."""
-    return "\n".join(clean(line) for line in text.split("\n"))
 
 
 def _verdict(ledger: Any) -> str:

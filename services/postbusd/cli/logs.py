@@ -11,7 +11,7 @@ from pathlib import Path
 
 import msgspec
 
-from postbusd.cli.common import add_data_dir, fail, layout_from
+from postbusd.cli.common import add_data_dir, clean, clean_lines, escape_json, fail, layout_from
 
 FOLLOW_SECONDS = 0.25
 _TIME = re.compile(r"(\d{4})[-/](\d\d)[-/](\d\d)[T ](\d\d:\d\d:\d\d(?:\.\d+)?)")
@@ -44,13 +44,13 @@ def run_logs(args: argparse.Namespace) -> int:
         tails |= {name: Tail(path) for name, path in paths.items()}
         lines = [(_time_of(line), name, line) for name, tail in tails.items() for line in tail.last(args.lines)]
         for _, name, line in sorted(lines, key=lambda found: found[0])[-args.lines :]:
-            print(line if args.json else format_line(name, line))
+            print(escape_json(line) if args.json else format_line(name, line))
         while args.follow:
             sys.stdout.flush()
             time.sleep(FOLLOW_SECONDS)
             for name, tail in tails.items():
                 for line in tail.new():
-                    print(line if args.json else format_line(name, line))
+                    print(escape_json(line) if args.json else format_line(name, line))
     except OSError as error:
         return fail("logs", f"{error.filename}: {error.strerror}")
     finally:
@@ -99,13 +99,13 @@ def format_line(name: str, line: str) -> str:
     except msgspec.DecodeError:
         facts = None
     if not isinstance(facts, dict) or "event" not in facts:
-        return f"{name}: {line}"
+        return clean_lines(f"{name}: {line}")
     at, service = str(facts.pop("ts", "")), facts.pop("service", name)
     level, event = facts.pop("level", ""), facts.pop("event")
     trouble = str(facts.pop("exception", "")).rstrip()
     rest = " ".join(f"{key}={_value(value)}" for key, value in facts.items())
-    text = f"{at[:23].replace('T', ' ')} {service:<15} {level:<7} {event} {rest}".rstrip()
-    return f"{text}\n{trouble}" if trouble else text
+    text = clean(f"{at[:23].replace('T', ' ')} {service:<15} {level:<7} {event} {rest}".rstrip())
+    return f"{text}\n{clean_lines(trouble)}" if trouble else text
 
 
 def _value(value: object) -> str:

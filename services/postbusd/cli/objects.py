@@ -14,7 +14,7 @@ from postbus.runtime.layout import StartError
 from postbus.runtime.settings import process_environment
 from postbus.runtime.supervisor_connection import Connection, read_connection
 from postbusd.cli.api import NOT_FOUND, TIMEOUT_SECONDS, ApiClient, ApiError, connect_api
-from postbusd.cli.common import add_data_dir, fail, layout_from
+from postbusd.cli.common import add_data_dir, escape_json, fail, layout_from
 from postbusd.cli.remote import describe, find_remote, open_wire
 
 MAX_PAGES = 10_000
@@ -136,5 +136,6 @@ def show(args: argparse.Namespace, value: object, text: str) -> int:
 def print_json(value: object) -> None:
     """Prints a value as indented JSON."""
     sys.stdout.flush()
-    sys.stdout.buffer.write(msgspec.json.format(msgspec.json.encode(value)) + b"\n")
+    text = escape_json(msgspec.json.format(msgspec.json.encode(value)).decode())
+    sys.stdout.buffer.write(f"{text}\n".encode())
     sys.stdout.buffer.flush()
