@@ -19,6 +19,7 @@ from postbus.testing.installation import (
     small_disk,
     start_platform,
 )
+from postbus.testing.observed import Observed, running_observed
 from postbus.testing.probes import assert_quiet_logs
 
 __all__ = ["Database", "Nats", "Platform", "postbus", "read_connection", "short_folder", "start_platform"]
@@ -52,6 +53,13 @@ def nats(_embedded: tuple[Layout, EmbeddedPostgres, EmbeddedNats]) -> Nats:
 def platform() -> Iterator[Platform]:
     with short_folder() as folder:
         yield start_platform(folder)
+
+
+@pytest.fixture(scope="session")
+def observed() -> Iterator[Observed]:
+    """A process for each service, a collector of traces, a mail server outside."""
+    with running_observed() as found:
+        yield found
 
 
 @pytest.fixture(scope="session")

@@ -55,7 +55,8 @@ def _head(message: Any, now_ms: int) -> list[str]:
     if message["accepted_ms"]:
         age = format_span(now_ms - message["accepted_ms"])
         lines.append(f"taken {format_time(message['accepted_ms'])}, {age} ago")
-    for name, text in (("message id", _message_id(message)), ("note", message["detail"])):
+    facts = (("message id", _message_id(message)), ("trace", _trace_id(message)), ("note", message["detail"]))
+    for name, text in facts:
         if text:
             lines.append(f"{name} {clean(text)}")
     if message["accounted"] == "held":
@@ -77,6 +78,12 @@ def _end(message: Any) -> str:
 def _message_id(message: Any) -> str:
     named = [each["message_id"] for each in (*message["outgoing"], *message["story"])]
     return next((text for text in named if text), "")
+
+
+def _trace_id(message: Any) -> str:
+    """For the tool that shows traces; retries of the queue have their own, linked to it."""
+    named = [each["traceparent"] for each in (message, *message["story"])]
+    return next((text.split("-")[1] for text in named if text.count("-") > 1), "")
 
 
 def _event_lines(event: Any, told: set[str]) -> list[str]:
