@@ -6,6 +6,7 @@ otherwise the next time: as a directory does that was changed meanwhile.
 
 import asyncio
 import contextlib
+import os
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any, cast
@@ -119,6 +120,7 @@ async def run_trial(argument: bytes, points: KillPoints) -> bytes:
             await points.watch(service._worker.deliver(deliveries))
         elif trial.action == "hand_over":
             async with _lock_held(service):
+                await service._queue.counts()
                 await points.watch(_hand_over(service, bus))
         elif trial.action == "drain":
             await _drain(service, bus)
@@ -144,7 +146,7 @@ async def _composed(trial: Trial) -> AsyncIterator[tuple[DeliveryService, NatsBu
     )
     rpc = cast("Rpc", _Rpc(directory=_Directory(trial.resolves_to), dns_provisioner=_Keys()))
     blobs = LocalBlobStore(Path(runtime.expand(runtime.blobs_dir)), 0)
-    context = ServiceContext("delivery", "trial", SystemClock(), runtime, rpc, blobs)
+    context = ServiceContext("delivery", f"trial-{os.getpid()}", SystemClock(), runtime, rpc, blobs)
     try:
         yield await build(context, settings), context._nats
     finally:
@@ -172,10 +174,9 @@ async def _fetch(bus: NatsBus, count: int) -> list[MailDelivery]:
 
 
 async def _hand_over(service: DeliveryService, bus: NatsBus) -> None:
-    """A round of the queue with what follows from it: DSNs and their delivery."""
+    """A round of the queue with the DSNs that follow from it; they are delivered as any message is."""
     await service._scheduler.work_once()
-    if await service._queue.relay_reports(REPORT_ROWS, bus.publish_mail):
-        await service._worker.deliver(await bus.fetch_mail(REPORT_ROWS, FETCH_SECONDS))
+    await service._queue.relay_reports(REPORT_ROWS, bus.publish_mail)
 
 
 async def _finish(service: DeliveryService, bus: NatsBus) -> None:
@@ -184,7 +185,8 @@ async def _finish(service: DeliveryService, bus: NatsBus) -> None:
     await service._queue.release_orphans(service._owner, suspects)
     while (await service._queue.counts()).waiting:
         await service._scheduler.work_once()
-    await service._queue.relay_reports(REPORT_ROWS, bus.publish_mail)
+    while await service._queue.relay_reports(REPORT_ROWS, bus.publish_mail):
+        pass
     await _drain(service, bus)
 
 

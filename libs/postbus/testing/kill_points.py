@@ -1,24 +1,27 @@
 """SIGKILL at every await of a piece of asynchronous work: what dies anywhere must lose and double nothing.
 
 A zygote process imports what the work needs, once. For each trial it forks; the fork runs the work on an event loop of
-its own and counts its kill points: every suspension of a task that belongs to the work (the request is sent, its answer
-is not here) and every resumption (the answer is here, nothing came of it yet). At the point that the trial names it
-ends itself by SIGKILL, as a machine that loses its power would: no `finally` runs, nothing is flushed.
+its own and looks at its kill points: every suspension of a task that belongs to the work (the request is sent, its
+answer is not here) and every resumption (the answer is here, nothing came of it yet). At the first one where no trial
+has died before it ends itself by SIGKILL, as a machine that loses its power would: no `finally` runs, nothing is
+flushed. So the trials go through all points, also where their order changes from one to the next.
 
-A work is `async def work(argument: bytes, points: KillPoints) -> bytes`; what is to be counted runs by `points.watch`,
-with every task that it starts. Tasks from before (connections, heartbeats of a bus) are not counted but die as well.
+A work is `async def work(argument: bytes, points: KillPoints) -> bytes`; its points are those of what it runs by
+`points.watch`, with every task that this starts. Tasks from before (connections) have none, but die as well.
 """
 
 import asyncio
 import contextlib
 import contextvars
+import gc
 import importlib
 import os
 import signal
 import subprocess
 import sys
 import traceback
-from collections.abc import Awaitable, Callable, Coroutine, Iterator
+from collections import Counter
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Iterator
 from pathlib import Path
 from types import CoroutineType
 from typing import Any, Protocol
@@ -28,7 +31,6 @@ import uvloop
 
 from postbus.runtime.settings import process_environment
 
-NEVER = 0
 TRIAL_SECONDS = 60
 _OURS = ("/postbus/", "/postbusd/")
 
@@ -36,19 +38,17 @@ _OURS = ("/postbus/", "/postbusd/")
 class Order(msgspec.Struct, frozen=True, kw_only=True):
     """One trial."""
 
-    kill_at: int
-    """Ordinal number of the point to die at; NEVER: the work is to finish."""
     argument: bytes
+    died_at: frozenset[str] | None = None
+    """Points where others have died; None: this one is to live."""
 
 
 class Ending(msgspec.Struct, frozen=True, kw_only=True):
     """How a trial ended."""
 
     killed: bool
-    points: int
-    """How many were counted: the one it died at, or all there are."""
     place: str = ""
-    """Where it died, innermost call last, for people."""
+    """Where it died, innermost call last."""
     result: bytes = b""
     fault: str = ""
     """Why it neither died as told nor finished."""
@@ -63,12 +63,12 @@ class Work(Protocol):
 
 
 class KillPoints:
-    """Counts, and ends the process at the point that was asked for."""
+    """Ends the process at the first point where nobody has died."""
 
-    def __init__(self, kill_at: int, report: Callable[[Ending], None]) -> None:
-        self.count = 0
-        self._kill_at = kill_at
+    def __init__(self, died_at: frozenset[str] | None, report: Callable[[Ending], None]) -> None:
+        self._died_at = died_at
         self._report = report
+        self._passed: Counter[str] = Counter()
         self._watching: contextvars.ContextVar[bool] = contextvars.ContextVar("watching", default=False)
 
     def make_task(self, loop: asyncio.AbstractEventLoop, coroutine: Any, **options: Any) -> asyncio.Task[Any]:
@@ -87,9 +87,13 @@ class KillPoints:
         return await task
 
     def _pass(self, moment: str, coroutine: Any) -> None:
-        self.count += 1
-        if self.count == self._kill_at:
-            self._report(Ending(killed=True, points=self.count, place=f"{moment} {_describe(coroutine)}"))
+        if self._died_at is None:
+            return
+        place = f"{moment} {_describe(coroutine)}"
+        self._passed[place] += 1
+        point = f"{place} #{self._passed[place]}"
+        if point not in self._died_at:
+            self._report(Ending(killed=True, place=point))
             os.kill(os.getpid(), signal.SIGKILL)
 
 
@@ -139,11 +143,12 @@ class Zygote:
     def __init__(self, process: subprocess.Popen[bytes]) -> None:
         self._process = process
 
-    def run(self, argument: bytes, kill_at: int = NEVER) -> Ending:
-        """One trial. Raises AssertionError when the work failed."""
+    def run(self, argument: bytes, died_at: Iterable[str] | None = None) -> Ending:
+        """One trial, killed where nobody died yet, or not at all. Raises AssertionError when the work failed."""
         assert self._process.stdin is not None
         assert self._process.stdout is not None
-        _write(self._process.stdin.fileno(), msgspec.msgpack.encode(Order(kill_at=kill_at, argument=argument)))
+        order = Order(argument=argument, died_at=None if died_at is None else frozenset(died_at))
+        _write(self._process.stdin.fileno(), msgspec.msgpack.encode(order))
         ending = msgspec.msgpack.decode(_read(self._process.stdout.fileno()), type=Ending)
         assert not ending.fault, ending.fault
         return ending
@@ -172,6 +177,8 @@ def serve(work: Work) -> None:
     """Runs trials until nobody orders any more. The process has no thread and no event loop, or it could not fork."""
     orders, answers = os.dup(0), os.dup(1)
     os.dup2(2, 1)  # what the work prints is no answer
+    gc.collect()
+    gc.freeze()  # a fork that collects would copy all of it
     while order := _read(orders):
         _write(answers, _try(work, msgspec.msgpack.decode(order, type=Order)))
 
@@ -187,7 +194,7 @@ def _try(work: Work, order: Order) -> bytes:
     os.close(reading)
     status = os.waitpid(child, 0)[1]
     ended = os.waitstatus_to_exitcode(status)
-    ending = msgspec.msgpack.decode(told, type=Ending) if told else Ending(killed=False, points=0)
+    ending = msgspec.msgpack.decode(told, type=Ending) if told else Ending(killed=False)
     if not told or ended != (-signal.SIGKILL if ending.killed else 0):
         ending = msgspec.structs.replace(ending, fault=ending.fault or f"ended with {ended}")
     return msgspec.msgpack.encode(ending)
@@ -202,14 +209,14 @@ def _work_and_exit(work: Work, order: Order, writing: int) -> None:
     signal.alarm(TRIAL_SECONDS)
     code = 1
     try:
-        points = KillPoints(order.kill_at, report)
+        points = KillPoints(order.died_at, report)
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             runner.get_loop().set_task_factory(points.make_task)
             result = runner.run(_bounded(work(order.argument, points)))
-        report(Ending(killed=False, points=points.count, result=result))
+        report(Ending(killed=False, result=result))
         code = 0
     except BaseException:
-        report(Ending(killed=False, points=0, fault=traceback.format_exc()))
+        report(Ending(killed=False, fault=traceback.format_exc()))
     finally:
         os._exit(code)
 
