@@ -48,6 +48,34 @@ def test_a_refused_token_says_how_to_send_one(client: RestClient) -> None:
     assert answer.headers["www-authenticate"] == 'Bearer realm="postbus"'
 
 
+def test_a_token_ends_with_the_request_after_its_end(client: RestClient) -> None:
+    """Nothing remembers a token, a kept connection neither."""
+    assert client.ask("GET", "/api/v1/domains")[0] == 200
+    del client.installation.store.tokens["one"]
+    assert client.refusal("GET", "/api/v1/domains") == (401, "unauthenticated", None)
+
+
+@pytest.mark.parametrize("trouble", [MailError(ErrorKind.INTERNAL, "x"), ValueError("x")])
+def test_a_token_reaches_no_log_and_no_answer(
+    client: RestClient, trouble: Exception, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def fail(request: object) -> None:
+        raise trouble
+
+    caplog.set_level("DEBUG")
+    monkeypatch.setattr(client.installation.directory, "list_domains", fail)
+    answers = [
+        client.ask("GET", "/api/v1/domains?token=" + TOKEN),
+        client.ask("GET", "/api/v1/domains", token=TOKEN[:-1]),
+    ]
+    assert [status for status, _ in answers] == [500, 401]
+    told = json.dumps(answers) + "".join(
+        json.dumps(record.__dict__, default=str) for record in caplog.records if record.name.startswith("postbus")
+    )
+    assert "admin_api.request" in told
+    assert TOKEN[:-1] not in told
+
+
 def test_a_domain_is_put_again_and_listed(client: RestClient) -> None:
     path = "/api/v1/domains/Demo.example"
     domain = {"name": "demo.example", "incoming": False, "catch_all": [], "relay": None}
