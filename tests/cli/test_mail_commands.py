@@ -240,11 +240,13 @@ def test_a_trace_says_of_each_copy_what_comes_next() -> None:
         "accepted_ms": 0,
         "placements": [],
         "outgoing": msgspec.to_builtins(copies),
+        "traceparent": "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01",
         "story": [],
         "story_cut": True,
     }
     text = format_message(message, NOW_MS)
     assert "note a note" in text
+    assert "trace 0af7651916cd43dd8448eb211c80319c" in text
     assert "longer than what is shown" in text
     assert "for a@x.example: held, tried once, until an administrator releases it [TLSv1.3" in text
     assert f"for b@x.example: sent, tried 2 times, ended {format_time(1_790_000_900_000)}" in text
