@@ -7,6 +7,7 @@ from postbus.core.errors import ErrorKind, MailError
 from postbus.core.ids import FolderId, MailboxId
 from postbus.mailstore.postgres import PostgresMailStore
 from postbus.runtime.event_log import EventLog
+from postbus.mailstore.epoch import Epoch
 from postbus.runtime.service import Context, ServiceSpec
 from postbus.runtime.tls import ServerTls
 from postbusd.imap_gateway.adapters.listeners import Listeners
@@ -70,6 +71,10 @@ class ImapGatewayService:
                 port = await self._open(endpoint, secure)
                 log.info("imap.listener.open", extra={"listener": "imaps" if secure else "imap", "port": port})
 
+        context.epoch.listen(self._end_epoch)
+        await context.bus.listen(SUBJECT_DIRECTORY_CHANGED, DirectoryChanged, self._logins.on_changed)
+        context.bus.on_reconnect(self._logins.on_reconnect)
+        context.spawn("logins", self._logins.run)
     async def _open(self, endpoint: str, secure: bool) -> int:
         try:
             return await self._listeners.open(endpoint, secure=secure)
@@ -90,6 +95,14 @@ class ImapGatewayService:
         while True:
             await asyncio.sleep(self._settings.sweep_seconds)
             await self._recheck()
+
+    async def _end_epoch(self, epoch: Epoch, before: Epoch | None, _: object) -> None:
+        """Before anything of the new epoch is read: views and sessions of the one before end (architecture §4)."""
+        if before is None:
+            return
+        ended = self._server.end_epoch()
+        self._views.end_all()
+        log.warning("imap.epoch.over", extra={"epoch": epoch.number, "reason": epoch.reason, "sessions": ended})
 
     async def _recheck(self) -> None:
         """After a reconnect, and as often as `sweep_seconds` says."""

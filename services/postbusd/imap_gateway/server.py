@@ -67,6 +67,10 @@ class ImapServer:
             session.drain_soon()
         await self._empty.wait()
 
+    def end_epoch(self) -> int:
+        """BYE to everybody who may have been told of folders, at once; how many."""
+        return sum(session.end_epoch() for session in tuple(self._sessions.values()))
+
     async def list_sessions(self, request: ListSessionsRequest) -> ListSessionsReply:
         """The open sessions, the oldest first."""
         wanted = [

@@ -49,6 +49,8 @@ class Session(SessionState):
         self._running = False
         self._login_deadline = deps.clock.monotonic() + deps.settings.login_seconds
 
+        self._life = asyncio.timeout(None)
+        self._alive = True
     def drain_soon(self) -> None:
         """Says BYE after the command that is under way, or at once."""
         self._draining = True
@@ -56,6 +58,16 @@ class Session(SessionState):
 
     def describe(self) -> SessionInfo:
         """For `list_sessions`."""
+    def end_epoch(self) -> bool:
+        """Ends a session that may have been told of folders, wherever it stands: nothing more is told but BYE.
+
+        A response that is half written can't be ended in any other way than with the connection.
+        """
+        if self.account is None or not self._alive:
+            return False
+        self._life.reschedule(0)
+        return True
+
         return SessionInfo(
             session_id=self.session_id,
             mailbox_id=self.account.mailbox_id if self.account is not None else None,
@@ -72,21 +84,34 @@ class Session(SessionState):
         told = Span("imap.session", new_trace(), None, {"session_id": self.session_id})
         try:
             with use_trace(told.context):
-                await self._converse()
+                async with self._life:
+                    try:
+                        await self._converse()
+                    finally:
+                        self._alive = False
         except Goodbye as goodbye:
             self.write(format_untagged(b"BYE", goodbye.text, goodbye.code))
         except ConnectionError:
             log.debug("imap.session.lost", extra={"session_id": self.session_id})
         except Exception:
-            incident = self._count_incident()
-            log.exception("imap.session.failed", extra={"incident": incident, "session_id": self.session_id})
-            self.write(format_untagged(b"BYE", f"Internal error, incident {incident}"))
+            if self._life.expired():
+                self._end_in_time()
+            else:
+                incident = self._count_incident()
+                log.exception("imap.session.failed", extra={"incident": incident, "session_id": self.session_id})
+                self.write(format_untagged(b"BYE", f"Internal error, incident {incident}"))
         finally:
             told.end()
             await asyncio.shield(self._clean_up())
 
     async def _clean_up(self) -> None:
         """Whatever happens here must not reach the other sessions."""
+    def _end_in_time(self) -> None:
+        """Says BYE (RFC 9051 §7.1.5), unless that would land in the middle of a literal."""
+        if not self.mid_response:
+            self.write(format_untagged(b"BYE", EPOCH_OVER, b"UNAVAILABLE"))
+        log.info("imap.session.ended", extra={"session_id": self.session_id, "reason": "epoch"})
+
         try:
             async with asyncio.timeout(CLEAN_UP_SECONDS):
                 await self.close()

@@ -43,6 +43,8 @@ class SessionState:
         self.admit = _admit_all
         """Says whether one more session of a mailbox is welcome; set by the server."""
         self._output = bytearray()
+        self.mid_response = False
+        """A response is being written in pieces: until its end nothing else may be said."""
 
     @property
     def mailbox_id(self) -> MailboxId:

@@ -161,6 +161,13 @@ class ViewRegistry:
                 raise
             self._end(view)
 
+    def end_all(self) -> None:
+        """What the views show is over: their sessions end, the next ones load anew."""
+        self._unused.clear()
+        for slot in self._slots.values():
+            if slot.view is not None:
+                self._end(slot.view)
+
     def _end(self, view: FolderView) -> None:
         view.gone = True
         view.notify()

@@ -73,6 +73,7 @@ async def handle_fetch(session: SessionState, command: Fetch) -> Reply:
     plan = make_plan(command.items)
     complete = True
     for chunk in plan.split(selected.view, uids):
+        session.check_login()
         complete = await _fetch_chunk(session, selected, plan, chunk) and complete
         await session.flush(if_much=True)
         await asyncio.sleep(0)  # other sessions have their turn, even if the peer reads as fast as we write
@@ -101,6 +102,7 @@ async def _fetch_chunk(session: SessionState, selected: SelectedFolder, plan: Fe
 
 
 async def _write_heavy(session: SessionState, number: int, texts: Sequence[bytes], heavy: Heavy) -> None:
+    session.mid_response = True
     session.write(b"* %d FETCH (%b" % (number, b" ".join(texts)))
     separator = b" " if texts else b""
     for cut in heavy.cuts:
@@ -108,6 +110,7 @@ async def _write_heavy(session: SessionState, number: int, texts: Sequence[bytes
         await _write_cut(session, cut, heavy.source)
         separator = b" "
     session.write(b")\r\n")
+    session.mid_response = False
     if heavy.cuts:
         await asyncio.sleep(0)
 
