@@ -1,0 +1,168 @@
+"""Where the CPU goes: `python benchmarks/cpu_profile.py --py-spy PROGRAM [--seconds N] [--json FILE]`.
+
+py-spy (not part of the installation) samples which Python code holds the interpreter lock in each service process while
+signed messages come in, as fast as they go and then at 20 a second. A sample counts for the innermost frame that a rule
+knows; the CPU that a process used beyond its samples (system calls, fsync, hashing, tantivy's threads) is a row of its
+own. CPU of Postgres, NATS and the supervisor is taken from /proc as a whole. Milliseconds a message.
+"""
+
+import argparse
+import asyncio
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+from rig import report
+from rig.arrivals import Arrivals
+from rig.installation import Rig, running_rig, settle
+from rig.mail import Mail
+from rig.smtp import Load, at_rate, flood
+
+SAMPLES_A_SECOND = 200
+MESSAGES_A_SECOND = 20.0
+CONNECTIONS = {"flood": 8, "rate": 16}
+FLOOD_MESSAGES_A_SECOND = 100
+"""About how many a flood sends: enough for the seconds wanted."""
+WARM_UP = 100
+
+RULES: tuple[tuple[str, tuple[str, ...]], ...] = (
+    ("logs", ("logging/__init__.py", "postbus/runtime/log.py")),
+    ("metrics", ("prometheus_client/",)),
+    ("blobs", ("postbus/blobs/",)),
+    ("MIME scan", ("postbus/mime/",)),
+    ("SPF", ("postbusd/filter/spf.py", "adapters/pyspf.py", "spf.py")),
+    ("DKIM", ("postbusd/filter/dkim", "cryptography/")),
+    ("filter, the rest", ("postbusd/filter/", "postbus/spam/", "postbus/dmarc/", "postbus/runtime/dns.py")),
+    ("protobuf codec", ("postbus/bus/codec.py", "postbus/rpc/codec.py", "google/protobuf/")),
+    ("gRPC", ("grpc/", "postbus/rpc/")),
+    ("NATS client", ("nats/", "postbus/bus/")),
+    ("Postgres client", ("asyncpg/", "postbus/runtime/database.py")),
+    ("mail store, client side", ("postbus/mailstore/",)),
+    ("delivery", ("postbusd/delivery/", "postbus/dsn/")),
+    ("SMTP dialogue", ("postbusd/smtp_edge/", "postbus/smtp/")),
+    ("IMAP", ("postbusd/imap_gateway/", "postbus/imap/")),
+    ("index", ("postbusd/indexer/", "tantivy/")),
+    ("directory", ("postbusd/directory/",)),
+    ("event log", ("postbusd/admin_api/", "postbus/runtime/event_log.py")),
+    ("runtime", ("postbus/runtime/", "postbus/core/")),
+    ("event loop", ("asyncio/", "uvloop/", "contextlib.py", "selectors.py", "ssl.py", "concurrent/futures/")),
+)
+OTHER = "other"
+BEYOND = "outside Python (system calls, fsync, hashes, tantivy)"
+
+
+def kind_of(stack: str) -> str:
+    """Of a stack as py-spy's raw format has it: frames from the outermost, `name (file:line)`."""
+    for frame in reversed(stack.split(";")):
+        for kind, paths in RULES:
+            if any(f"({path}" in frame or f"/{path}" in frame for path in paths):
+                return kind
+    return OTHER
+
+
+class Recording:
+    """py-spy on every service process."""
+
+    def __init__(self, rig: Rig, program: str, folder: Path) -> None:
+        self._files: dict[str, Path] = {}
+        self._programs = []
+        for name, pid in rig.parts.pids.items():
+            if name in {"postgres", "nats", "supervisor"}:
+                continue
+            self._files[name] = folder / f"{pid}.raw"
+            sampling = ("record", "--gil", "--format", "raw", "--rate", str(SAMPLES_A_SECOND), "--duration", "600")
+            command = (program, *sampling, "--pid", str(pid), "--output", str(self._files[name]))
+            self._programs.append(subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL))
+
+    def stop(self) -> dict[str, Counter[str]]:
+        """Seconds by kind and process."""
+        for program in self._programs:
+            program.send_signal(2)
+        for program in self._programs:
+            program.wait(60)
+        return {name: _sum_up(path) for name, path in self._files.items()}
+
+
+def _sum_up(path: Path) -> Counter[str]:
+    seconds: Counter[str] = Counter()
+    for line in path.read_text().splitlines():
+        stack, _, count = line.rpartition(" ")
+        seconds[kind_of(stack)] += int(count) / SAMPLES_A_SECOND
+    return seconds
+
+
+async def profile(rig: Rig, case: str, mails: list[Mail], program: str, folder: Path) -> dict[str, Any]:
+    """Milliseconds a message by process and kind."""
+    arrivals = Arrivals()
+    await arrivals.open(rig.platform, rig.mailboxes)
+    await _send(rig, "flood", rig.post.to(rig.mailboxes, WARM_UP))
+    await settle()
+    recording = await asyncio.to_thread(Recording, rig, program, folder)
+    await settle(3.0)
+    used = rig.parts.cpu_seconds()
+    load = await _send(rig, case, mails)
+    await settle(1.0)
+    used_after = rig.parts.cpu_seconds()
+    sampled = await asyncio.to_thread(recording.stop)
+    await arrivals.close()
+    count = len(load.sent)
+    found: dict[str, dict[str, float]] = {}
+    for name in used_after:
+        spent = used_after[name] - used[name]
+        kinds = sampled.get(name, Counter())
+        rows = {kind: seconds * 1000 / count for kind, seconds in kinds.most_common()}
+        if kinds:
+            rows[BEYOND] = (spent - kinds.total()) * 1000 / count
+        found[name] = {"all": round(spent * 1000 / count, 2), **{kind: round(ms, 2) for kind, ms in rows.items()}}
+    return {"case": case, "messages": count, "ms_per_message": found}
+
+
+async def _send(rig: Rig, case: str, mails: list[Mail]) -> Load:
+    host, port = rig.platform.host, rig.platform.port("smtp")
+    if case == "rate":
+        return await at_rate(host, port, mails, CONNECTIONS[case], MESSAGES_A_SECOND)
+    return await flood(host, port, mails, CONNECTIONS[case])
+
+
+def show(results: list[dict[str, Any]]) -> None:
+    kinds = dict.fromkeys(
+        kind for each in results for rows in each["ms_per_message"].values() for kind in rows if kind != "all"
+    )
+    for name in results[0]["ms_per_message"]:
+        print(f"\n{name}: CPU ms a message")
+        rows = [
+            (kind, *(each["ms_per_message"][name].get(kind, 0.0) for each in results))
+            for kind in ("all", *kinds)
+            if any(kind in each["ms_per_message"][name] for each in results)
+        ]
+        print(report.table(("kind", *(each["case"] for each in results)), rows))
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--py-spy", required=True)
+    parser.add_argument("--seconds", type=int, default=15)
+    parser.add_argument("--separate", action="store_true")
+    parser.add_argument("--keep", type=Path, help="folder for py-spy's files")
+    parser.add_argument("--json", type=Path)
+    options = parser.parse_args()
+    results = []
+    with running_rig(separate=options.separate) as rig, tempfile.TemporaryDirectory() as temporary:
+        for case, speed in (("flood", FLOOD_MESSAGES_A_SECOND), ("rate", MESSAGES_A_SECOND)):
+            folder = (options.keep or Path(temporary)) / case
+            folder.mkdir(parents=True, exist_ok=True)
+            mails = rig.post.to(rig.mailboxes, int(options.seconds * speed))
+            began = time.monotonic()
+            results.append(asyncio.run(profile(rig, case, mails, options.py_spy, folder)))
+            print(f"profile: {case} took {time.monotonic() - began:.0f} s", file=sys.stderr, flush=True)
+    show(results)
+    report.write_json(options.json, {"profile": results})
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
