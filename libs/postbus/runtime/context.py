@@ -60,6 +60,11 @@ class ServiceContext:
             registry=self.registry,
         )
         count_drops(service, dropped.inc)
+        self._ready = Gauge(
+            f"postbus_{service.replace('-', '_')}_ready_state",
+            "1 while every readiness check passes, else 0.",
+            registry=self.registry,
+        )
         self.background = Background(service, self.registry, clock)
         self.started = False
         """Set by the host when the service's `start` has returned."""
@@ -121,7 +126,9 @@ class ServiceContext:
 
     async def health(self) -> Health:
         """Runs the checks."""
-        return await run_checks(self.service, self._checks, self.background.faults(), self.started)
+        found = await run_checks(self.service, self._checks, self.background.faults(), self.started)
+        self._ready.set(found.ready)
+        return found
 
     async def close(self) -> None:
         """Ends the loops, then the connections. Never raises."""

@@ -111,6 +111,7 @@ class ObservabilityListener:
         if observed is None and service:
             return _NOT_FOUND
         if page == "metrics" and observed is not None:
+            await observed.health()  # a metric tells it
             return Answer("200 OK", CONTENT_TYPE_LATEST, generate_latest(observed.registry()))
         if page in ("healthz", "readyz"):
             return await self._health(page, [observed] if observed else list(self._services.values()))

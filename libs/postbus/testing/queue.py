@@ -292,7 +292,9 @@ class MemoryQueue:
         """Of what is open."""
         self._touch()
         states = [row.state for row in self.rows.values()]
-        return Counts(waiting=states.count(QueueState.WAITING), held=states.count(QueueState.HELD))
+        waiting = sorted(key for key, row in self.rows.items() if row.state is QueueState.WAITING)
+        oldest_ms = self.rows[waiting[0]].message.accepted_ms if waiting else 0
+        return Counts(waiting=len(waiting), held=states.count(QueueState.HELD), oldest_ms=oldest_ms)
 
     async def trim(self, before_ms: int, limit: int) -> int:
         """Whole messages."""

@@ -13,7 +13,7 @@ from postbus.core.ids import QueueId
 from postbus.testing.mail import accepted_mail, forward_path
 from postbus.testing.queue import DAY_MS, NOW_MS, ledger_entry, new_copy, outgoing, queued_message
 from postbusd.delivery.outbound.news import failed_event
-from postbusd.delivery.outbound.queue import Attempt, Claimed, ClaimLimits, Outcomes, Outgoing
+from postbusd.delivery.outbound.queue import Attempt, Claimed, ClaimLimits, Counts, Outcomes, Outgoing
 
 if TYPE_CHECKING:
     from postbusd.delivery.outbound.queue import Queue
@@ -201,12 +201,22 @@ class QueueContract:
         assert (await queue.change(action(QueueAction.CANCEL), NOW_MS)).changed == 1
         assert await accounted(ledger, "Q1") == (Accounted.QUEUED, "no copy is left to send: 1 failed, 1 cancelled")
 
+    async def test_how_long_the_oldest_copy_waits_is_known(self, queue: "Queue") -> None:
+        """Held ones don't wait, finished ones don't."""
+        for name, age_ms, held in (("Q1", 9000, True), ("Q2", 5000, False), ("Q3", 1000, False)):
+            message = msgspec.structs.replace(queued_message(name), accepted_ms=NOW_MS - age_ms)
+            copies = (new_copy("x@b.example", held=held),)
+            await queue.enter([], [Outgoing(message=message, copies=copies)], NOW_MS)
+        assert await queue.counts() == Counts(waiting=2, held=1, oldest_ms=NOW_MS - 5000)
+        await queue.change(action(QueueAction.CANCEL), NOW_MS)
+        assert await queue.counts() == Counts()
+
     async def test_a_copy_may_begin_held(self, queue: "Queue") -> None:
         """Until an administrator releases it."""
         copy = new_copy("x@b.example", held=True)
         await queue.enter([], [Outgoing(message=queued_message("Q1"), copies=(copy,))], NOW_MS)
         assert await queue.claim(ME, NOW_MS, UNTIL_MS, limits()) == []
-        assert (await queue.counts()).held == 1
+        assert (await queue.counts()) == Counts(held=1)
         assert (await queue.change(action(QueueAction.RELEASE), NOW_MS)).changed == 1
         assert len(await queue.claim(ME, NOW_MS, UNTIL_MS, limits())) == 1
 

@@ -40,7 +40,12 @@ _LIST_OPEN = f"{_LIST} AND c.state IN ('waiting', 'held') {_PAGE}"
 _LIST_ALL = f"{_LIST} {_PAGE}"
 _LIST_MESSAGE = f"{_LIST} AND c.queue_id = $5 {_PAGE}"
 _COUNT = """
-SELECT count(*) FILTER (WHERE state = 'waiting') AS waiting, count(*) FILTER (WHERE state = 'held') AS held
+SELECT count(*) FILTER (WHERE state = 'waiting') AS waiting, count(*) FILTER (WHERE state = 'held') AS held,
+    coalesce((
+        SELECT o.accepted_ms FROM delivery.outgoing o WHERE o.queue_id = (
+            SELECT c.queue_id FROM delivery.outgoing_copy c
+            WHERE c.state IN ('waiting', 'held') AND c.state = 'waiting' ORDER BY c.queue_id LIMIT 1)
+    ), 0) AS oldest_ms
 FROM delivery.outgoing_copy WHERE state IN ('waiting', 'held')
 """
 _FROM_STATES = {
@@ -133,7 +138,7 @@ class PostgresQueueBooks:
         """See `QueueBooks.counts`."""
         async with connection(self._pool) as session:
             row = await session.fetchrow(_COUNT)
-        return Counts(waiting=row["waiting"], held=row["held"]) if row else Counts()
+        return Counts(waiting=row["waiting"], held=row["held"], oldest_ms=row["oldest_ms"]) if row else Counts()
 
     async def trim(self, before_ms: int, limit: int) -> int:
         """See `QueueBooks.trim`."""

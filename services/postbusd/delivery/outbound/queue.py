@@ -122,6 +122,8 @@ class Counts(msgspec.Struct, frozen=True, kw_only=True):
 
     waiting: int = 0
     held: int = 0
+    oldest_ms: int = 0
+    """When the oldest message with a waiting copy was accepted; 0: there is none."""
 
 
 class QueueWriter(Protocol):
