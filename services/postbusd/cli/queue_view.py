@@ -38,6 +38,8 @@ def explain(entry: Any, now_ms: int) -> str:
     words = said(entry)
     state = entry["state"]
     if state == "held":
+        if words.startswith("held "):
+            return words
         return "held by an administrator" + (f"; before: {words}" if words else "")
     if state != "waiting":
         return words or state

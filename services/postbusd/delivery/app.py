@@ -15,6 +15,7 @@ from postbus.runtime.service import Context, ServiceSpec
 from postbusd.delivery.adapters.postgres import PostgresLedger
 from postbusd.delivery.adapters.postgres_expansions import PostgresExpansions
 from postbusd.delivery.adapters.postgres_queue import PostgresQueue
+from postbusd.delivery.adapters.postgres_restore import QueueEpochs
 from postbusd.delivery.expansion import Expander
 from postbusd.delivery.journey import Site
 from postbusd.delivery.outbound.control import Control
@@ -87,6 +88,7 @@ class DeliveryService:
             metrics=Metrics(context.registry),
         )
         context.add_check("database", ledger.check)
+        context.epoch.listen(QueueEpochs(queue, context.registry).begin)
         copies = Gauge(
             "postbus_delivery_queue_copies",
             "Outgoing copies that are not finished, by state (waiting, held).",

@@ -117,6 +117,8 @@ class PostgresQueue(PostgresQueueBooks):
     """Implements `Queue`."""
 
     _holds_lock = False
+    _servers = 0
+    """How many servers of the database there were before this one."""
 
     async def enter(
         self, entries: Sequence[LedgerEntry], outgoing: Sequence[Outgoing], now_ms: int
@@ -199,20 +201,27 @@ class PostgresQueue(PostgresQueueBooks):
         return self._holds_lock
 
     async def keep_lock(self, owner: str) -> None:
-        """Holds the owner's lock for ever, taking it again when its connection was lost."""
+        """Holds the owner's lock for ever, taking it again when its connection was lost or its server is another."""
         while True:
             try:
                 async with connection(self._pool) as session:
+                    server = self._servers
                     await session.execute("SELECT pg_advisory_lock(hashtextextended($1, 0))", owner)
-                    self._holds_lock = True
-                    while True:
+                    self._holds_lock = server == self._servers
+                    while server == self._servers:
                         await asyncio.sleep(LOCK_LOOK_SECONDS)
                         await session.execute("SELECT 1")
+                    await session.execute("SELECT pg_advisory_unlock_all()")
             except MailError as error:
                 log.warning("delivery.queue.lock_lost", extra={"reason": str(error)})
             finally:
                 self._holds_lock = False
             await asyncio.sleep(LOCK_PAUSE_SECONDS)
+
+    def drop_lock(self) -> None:
+        """The server is another one: a lock on the one before says nothing to anybody."""
+        self._servers += 1
+        self._holds_lock = False
 
 
 async def _release(session: "Session", owners: Sequence[str]) -> int:

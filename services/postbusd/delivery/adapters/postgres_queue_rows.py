@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from postbus.runtime.database import Session
 
 OPEN_STATES = ["waiting", "held"]
+HELD_AFTER_RESTORE = "held after a restore: it may have been sent in the time that is lost"
+"""Why a copy is held; `postbus queue release` lets it go."""
 COPY_COLUMNS = "c.*, m.*"
 SELECT_WANTED = """
 SELECT c.queue_id, c.recipient FROM delivery.outgoing_copy c
@@ -48,13 +50,17 @@ ON CONFLICT (queue_id) DO NOTHING
 """
 _PUT_COPIES = """
 INSERT INTO delivery.outgoing_copy (queue_id, recipient, domain, reverse_path, route_domain, notify, orcpt, due_ms,
-    state)
+    state, last_reply)
 SELECT g.queue_id, g.recipient, g.domain, g.reverse_path, g.route_domain,
     coalesce(string_to_array(nullif(g.notify, ''), ','), '{}'), g.orcpt, $8,
-    CASE WHEN g.held THEN 'held' ELSE 'waiting' END
+    CASE WHEN g.held OR r.restored THEN 'held' ELSE 'waiting' END, CASE WHEN r.restored THEN $10 ELSE '' END
 FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::text[], $6::text[], $7::text[],
         $9::boolean[])
     AS g(queue_id, recipient, domain, reverse_path, route_domain, notify, orcpt, held)
+CROSS JOIN LATERAL (
+    SELECT EXISTS (SELECT FROM delivery.epoch e, delivery.outgoing m
+                   WHERE m.queue_id = g.queue_id AND m.accepted_ms < e.restored_ms) AS restored
+) r
 ORDER BY g.queue_id, g.recipient
 ON CONFLICT (queue_id, recipient) DO NOTHING RETURNING queue_id, recipient
 """
@@ -83,6 +89,7 @@ async def write_copies(session: "Session", outgoing: Sequence[Outgoing], now_ms:
         [copy.orcpt for _, copy in rows],
         now_ms,
         [copy.held for _, copy in rows],
+        HELD_AFTER_RESTORE,
     )
     return {(row["queue_id"], row["recipient"]) for row in new}
 
