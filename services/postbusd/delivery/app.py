@@ -97,6 +97,12 @@ class DeliveryService:
         )
         copies.labels("waiting").set_function(lambda: self._counts.waiting)
         copies.labels("held").set_function(lambda: self._counts.held)
+        oldest = Gauge(
+            "postbus_delivery_queue_oldest_seconds",
+            "Since the oldest message with a waiting outgoing copy was accepted; 0: none waits.",
+            registry=context.registry,
+        )
+        oldest.set_function(self._oldest_seconds)
 
     @property
     def port(self) -> DeliveryPort:
@@ -151,6 +157,10 @@ class DeliveryService:
 
     async def _on_directory_changed(self, _: DirectoryChanged) -> None:
         await self._handover.forget_routes()
+
+    def _oldest_seconds(self) -> float:
+        oldest_ms = self._counts.oldest_ms
+        return max(self._context.clock.now_ms() - oldest_ms, 0) / 1000 if oldest_ms else 0.0
 
     async def _count(self) -> None:
         """Keeps the gauge fresh without a query at each scrape."""
