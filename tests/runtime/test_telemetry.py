@@ -5,7 +5,7 @@ import threading
 from collections.abc import Iterator, Sequence
 
 import pytest
-from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+from opentelemetry.exporter.otlp.proto.common.trace_encoder import encode_spans
 
 from postbus.core.errors import ErrorKind, MailError
 from postbus.core.trace import TraceContext, current_trace, new_trace, use_trace
@@ -16,7 +16,7 @@ from postbus.runtime.telemetry_export import (
     RefusedError,
     Send,
     SpanQueue,
-    encode_batch,
+    make_converter,
     set_up_telemetry,
     shut_down_telemetry,
 )
@@ -106,7 +106,8 @@ def finished(service: str = "filter", number: int = 1) -> FinishedSpan:
 def test_requests_are_what_the_protocol_says() -> None:
     parent, link = new_trace(), new_trace()
     failed = finished("delivery", 2)._replace(parent=parent, links=(link,), error="unavailable", ended_ns=5)
-    request = ExportTraceServiceRequest.FromString(encode_batch([finished(), failed], "instance"))
+    convert = make_converter("instance")
+    request = encode_spans([convert(finished()), convert(failed)])
     first, second = request.resource_spans
     names = [{each.key: each.value.string_value for each in part.resource.attributes} for part in (first, second)]
     assert [each["service.name"] for each in names] == ["filter", "delivery"]
@@ -243,7 +244,11 @@ def test_the_end_of_a_process_waits_a_bounded_time_for_a_collector_that_hangs(
 
 
 @pytest.mark.usefixtures("fast")
-def test_a_port_where_nobody_listens_costs_a_line(caplog: pytest.LogCaptureFixture) -> None:
+def test_a_port_where_nobody_listens_costs_a_line(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(telemetry_export, "FLUSH_SECONDS", 0.1)
+    monkeypatch.setattr(telemetry_export, "STOP_SECONDS", 5.0)
     set_up_telemetry("http://127.0.0.1:9", "i")
     lost: list[float] = []
     telemetry_export.count_drops("runtime", lost.append)
