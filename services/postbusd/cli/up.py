@@ -25,6 +25,7 @@ from postbus.runtime.supervisor_ports import (
     allot_loopback_ports,
     check_free,
 )
+from postbus.runtime.supervisor_restore import read_restore_id, settle_restore
 from postbus.runtime.supervisor_state import Lock, State
 from postbusd.cli.common import add_data_dir, fail, layout_from
 from postbusd.cli.detach import run_detached
@@ -34,6 +35,7 @@ from postbusd.cli.up_settings import make_settings_file
 FIRST_START_OCTETS = 300 * 1024 * 1024
 """What a first start needs: an empty database with its write-ahead log, and as root a copy of Postgres's programs."""
 EXTRA_NAMES = "POSTBUS_DNS_PROVISIONER_EXTRA_NAMES"
+RESTORE_ID = "POSTBUS_RUNTIME_RESTORE_ID"
 LATER_START_OCTETS = 32 * 1024 * 1024
 
 
@@ -53,6 +55,12 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
     parser.add_argument("--plain-imap", action="store_true", help="IMAP without TLS too, on N+143")
     parser.add_argument(
         "--workers", choices=("grouped", "separate"), default="grouped", help="separate: one process a service"
+    )
+    parser.add_argument(
+        "--restored",
+        action="store_true",
+        help="the data folder is a copy that was put back: folders skip the UIDs of the time that is lost, outgoing "
+        "mail is held (postbus queue release)",
     )
     parser.add_argument("--resolver", metavar="HOST:PORT", help="the DNS server that every check uses")
     parser.set_defaults(handler=run_up)
@@ -142,6 +150,8 @@ def _prepare(args: argparse.Namespace, layout: Layout, addresses: Addresses, tel
         tell(f"First start: making a database, keys and settings in {layout.root}")
         make_settings_file(layout)
     postgres, nats = prepare_postgres(layout), prepare_nats(layout)
+    if settle_restore(layout, postgres, args.restored):
+        tell("After a restore: folders skip the UIDs of the lost time; outgoing mail is held (postbus queue list)")
     groups = tuple((service,) for group in GROUPS for service in group) if args.workers == "separate" else GROUPS
     given = {**read_env_file(layout.settings_file), **process_environment()}
     resolver = {"POSTBUS_RUNTIME_RESOLVER": args.resolver} if args.resolver else {}
@@ -154,6 +164,7 @@ def _prepare(args: argparse.Namespace, layout: Layout, addresses: Addresses, tel
             **given,
             **resolver,
             **_certificate_names(given, args.host),
+            **_restore_id(given, layout),
             **addresses.settings(),
             "POSTBUS_RUNTIME_DATA_DIR": str(layout.root),
             "POSTBUS_RUNTIME_RUN_DIR": str(layout.run),
@@ -166,6 +177,11 @@ def _prepare(args: argparse.Namespace, layout: Layout, addresses: Addresses, tel
         is_first=not (layout.secrets / DONE_FILE).exists(),
         started=started,
     )
+
+
+def _restore_id(given: dict[str, str], layout: Layout) -> dict[str, str]:
+    """What was set and what the last restore made: a change of either is a new id."""
+    return {RESTORE_ID: " ".join(filter(None, (given.get(RESTORE_ID, ""), read_restore_id(layout))))}
 
 
 def _certificate_names(given: dict[str, str], host: str) -> dict[str, str]:
