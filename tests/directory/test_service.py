@@ -26,6 +26,7 @@ from postbus.testing.bus import FakeBus
 from postbus.testing.directory import KEYS, ManualClock, MemoryAccounts, MemoryDirectory, PlainHasher
 from postbus.testing.directory_contract import put, put_domain
 from postbusd.directory.administration import Tools
+from postbusd.directory.confirming import LoginConfirming
 from postbusd.directory.login import PasswordAuthenticator
 from postbusd.directory.resolution import CachedResolver
 from postbusd.directory.routes import CachedRoutes
@@ -42,6 +43,7 @@ class Site:
         bus: Bus = self.bus
         accounts = MemoryAccounts()
         self.service = DirectoryService(
+            confirming=LoginConfirming(self.repository, KEYS),
             resolver=CachedResolver(self.repository, accounts, clock, registry),
             authenticator=PasswordAuthenticator(self.repository, hasher, KEYS, clock, registry),
             routes=CachedRoutes(self.repository, SEALER, clock),

@@ -21,12 +21,14 @@ from postbus.contracts.directory import (
 )
 from postbus.contracts.events import FolderChanged
 from postbus.contracts.indexer import SearchReply, SearchRequest, TermHits, TextField
+from postbus.contracts.logins import ConfirmedLogin, ConfirmLoginsReply, ConfirmLoginsRequest
 from postbus.core.errors import ErrorKind, MailError
 from postbus.core.ids import EmailId, FolderId, MailboxId, ModSeq, new_email_id
 from postbus.mailstore.prepare import prepare_message
 from postbus.mailstore.values import Append, AppendResult, Flag
 from postbus.mime.scanner import scan_message
 from postbus.runtime.event_log import EventLog
+from postbus.runtime.logins import LoginWatch
 from postbus.testing.blobs import MemoryBlobStore
 from postbus.testing.bus import FakeBus
 from postbus.testing.mailstore import MemoryMailStore
@@ -60,6 +62,7 @@ class FakeAuthenticator:
         self.requests: list[AuthenticateRequest] = []
         self.resolved: list[ResolveRequest] = []
         self.quota_octets = 1_000_000
+        self.ended = False
         self.fail_with: MailError | None = None
 
     async def authenticate(self, request: AuthenticateRequest) -> AuthenticateReply:
@@ -69,8 +72,14 @@ class FakeAuthenticator:
         if (request.username, request.password) != ("ann@demo.example", "secret"):
             raise MailError(ErrorKind.UNAUTHENTICATED, "wrong")
         return AuthenticateReply(
-            mailbox_id=ANN, address="ann@demo.example", quota_octets=self.quota_octets, member="ann"
+            mailbox_id=ANN, address="ann@demo.example", quota_octets=self.quota_octets, member="ann", proof="ann's"
         )
+
+    async def confirm_logins(self, request: ConfirmLoginsRequest) -> ConfirmLoginsReply:
+        if self.fail_with is not None:
+            raise self.fail_with
+        word = ConfirmedLogin(stands=not self.ended, quota_octets=self.quota_octets)
+        return ConfirmLoginsReply(logins=(word,) * len(request.logins), revision=1)
 
     async def resolve(self, request: ResolveRequest) -> ResolveReply:
         self.resolved.append(request)
@@ -129,11 +138,13 @@ class Gateway:
         self.metrics = GatewayMetrics(CollectorRegistry())
         self.events = EventLog(self.bus, self.clock, "imap-gateway", self.metrics.events_dropped)
         self.views = ViewRegistry(self.store, self.bus, settings.cached_messages)
+        self.logins = LoginWatch(self.authenticator)
         self.deps = Deps(
             store=self.store,
             blobs=self.blobs,
             bus=self.bus,
             authenticator=self.authenticator,
+            logins=self.logins,
             resolver=self.authenticator,
             indexer=self.indexer,
             clock=self.clock,

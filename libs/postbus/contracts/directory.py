@@ -5,6 +5,7 @@ from typing import Protocol
 
 import msgspec
 
+from postbus.contracts.logins import LoginConfirmer
 from postbus.core.errors import ErrorKind
 from postbus.core.ids import MailboxId
 
@@ -120,6 +121,8 @@ class AuthenticateReply(msgspec.Struct, frozen=True, kw_only=True):
     revision: int = 0
     member: str = ""
     """Whose password it was: the user's name, of a group mailbox the member's; empty: an app's."""
+    proof: str = ""
+    """Of the secret that opened the mailbox, for `confirm_logins`; says nothing to anybody but directory."""
 
 
 class RelaySecurity(enum.StrEnum):
@@ -631,5 +634,5 @@ class DirectoryAdmin(DomainAdmin, MailboxAdmin, UserAdmin, GroupAdmin, AppAdmin,
     """The port of admin-api."""
 
 
-class Directory(AddressResolver, RouteFinder, Authenticator, DirectoryAdmin, Protocol):
+class Directory(AddressResolver, RouteFinder, Authenticator, LoginConfirmer, DirectoryAdmin, Protocol):
     """All that directory serves; callers ask for the narrower ports."""

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 
 from postbus.contracts.directory import Mailbox, Owner, OwnerKind
 from postbus.core.address import parse_local_part
+from postbus.core.ids import MailboxId
 from postbus.testing.directory_tables import DirectoryTables
 from postbusd.directory.ports import MAX_CANDIDATES
 from postbusd.directory.values import (
@@ -17,6 +18,7 @@ from postbusd.directory.values import (
     Login,
     MailboxFacts,
     Member,
+    Opening,
     StoredRoute,
 )
 
@@ -44,6 +46,24 @@ class MemoryReader(DirectoryTables):
             names = self.groups[name].members if kind is OwnerKind.GROUP else (name,)
             credentials = self._passwords(names, tag if kind is OwnerKind.GROUP else None)
         return Login(mailbox=_facts(mailbox), owner_kind=kind, credentials=tuple(credentials), revision=self.number)
+
+    async def load_openings(self, wanted: Sequence[tuple[MailboxId, str]]) -> tuple[int, list[Opening | None]]:
+        """What opens each mailbox now, for who opened it."""
+        self.touch()
+        mailboxes = {each.mailbox_id: each for each in self.mailboxes.values()}
+        return self.number, [self._opening(mailboxes.get(mailbox_id), member) for mailbox_id, member in wanted]
+
+    def _opening(self, mailbox: Mailbox | None, member: str) -> Opening | None:
+        if mailbox is None or not mailbox.active or mailbox.owner is None:
+            return None
+        kind, name = mailbox.owner.kind, mailbox.owner.name
+        if kind is OwnerKind.APP:
+            secret = self.credentials.get(name) if not member and self.apps[name].active else None
+        else:
+            members = self.groups[name].members if kind is OwnerKind.GROUP else (name,)
+            may = member in members and self.users[member].active and member in self.passwords
+            secret = self.passwords[member].secret_hash if may else None
+        return Opening(secret_hash=secret, quota_octets=mailbox.quota_octets) if secret is not None else None
 
     async def find_route(self, names: Sequence[str]) -> StoredRoute:
         """The way out of the longest of these domains that is ours."""

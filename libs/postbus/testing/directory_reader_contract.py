@@ -6,6 +6,7 @@ A subclass gives a fixture `reader` that holds what `example_site` holds.
 import pytest
 
 from postbus.contracts.directory import Owner, OwnerKind, Relay, RelaySecurity
+from postbus.core.ids import MailboxId
 from postbus.testing.directory import KEYS
 from postbus.testing.directory_sites import Site
 from postbusd.directory.ports import MAX_CANDIDATES, DirectoryReader
@@ -195,6 +196,39 @@ class DirectoryReaderContract:
         login = await reader.load_login("team", "a.test", tag=KEYS.tag("x") ^ 0x55)
         assert login is not None
         assert len(login.credentials) <= 1
+
+    async def test_what_opens_the_mailboxes_of_open_sessions(self, reader: DirectoryReader) -> None:
+        """load_openings: in the order asked for; nothing for who is gone, switched off or no member."""
+        found: dict[str, MailboxFacts] = {}
+        for name, domain in (("kim", "a.test"), ("kim2", "b.test"), ("pat", "a.test"), ("off", "a.test")):
+            mailbox = (await find(reader, name, domain)).mailbox
+            assert mailbox is not None
+            found[name] = mailbox
+        for name in ("team", "crew", "shop.app"):
+            login = await reader.load_login(name, "a.test", tag=0)
+            assert login is not None
+            found[name] = login.mailbox
+        openers = {
+            ("kim2", "kim"): ("plain:kim's password", 10),
+            ("kim", "kim"): ("plain:kim's password", None),
+            ("kim", "lee"): None,
+            ("kim", ""): None,
+            ("pat", "pat"): None,
+            ("off", "lee"): None,
+            ("team", "lee"): ("plain:lee's password", None),
+            ("team", "pat"): None,
+            ("team", "crew05"): None,
+            ("crew", "crew05"): ("plain:same for all", None),
+            ("crew", "crew00"): None,
+            ("shop.app", ""): (KEYS.index("credential of the shop"), None),
+            ("shop.app", "shop"): None,
+        }
+        gone = MailboxId("00000000-0000-7000-8000-00000000ffff")
+        wanted = [(gone, "kim"), *((found[name].mailbox_id, member) for name, member in openers)]
+        revision, openings = await reader.load_openings(wanted)
+        assert revision == await reader.revision()
+        told = [(each.secret_hash, each.quota_octets) if each is not None else None for each in openings]
+        assert told == [None, *openers.values()]
 
     async def test_the_route_of_the_longest_name_that_is_ours(self, reader: DirectoryReader) -> None:
         """find_route."""

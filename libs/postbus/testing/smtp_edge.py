@@ -27,10 +27,12 @@ from postbus.contracts.filter import (
     CheckMessageRequest,
     Verdict,
 )
+from postbus.contracts.logins import ConfirmedLogin, ConfirmLoginsReply, ConfirmLoginsRequest
 from postbus.core.clock import SystemClock
 from postbus.core.errors import ErrorKind, MailError
 from postbus.core.ids import MailboxId
 from postbus.runtime.event_log import EventLog
+from postbus.runtime.logins import LoginWatch
 from postbus.testing.blobs import MemoryBlobStore
 from postbus.testing.bus import FakeBus
 from postbusd.smtp_edge.conversation import ListenerKind, Site
@@ -82,6 +84,8 @@ class FakeDirectory:
         self.logins: list[AuthenticateRequest] = []
         self.fail_with: MailError | None = None
         self.login_fails_with: MailError | None = None
+        self.ended: set[MailboxId] = set()
+        """Whose logins stand no more."""
         self.revision = 1
 
     async def resolve(self, request: ResolveRequest) -> ResolveReply:
@@ -103,7 +107,15 @@ class FakeDirectory:
         known = self.answers.get(request.username)
         if known is None or request.password != PASSWORD:
             raise MailError(ErrorKind.UNAUTHENTICATED, "unknown user or wrong password")
-        return AuthenticateReply(mailbox_id=known.targets[0].mailbox_id, address=request.username)
+        mailbox_id = known.targets[0].mailbox_id
+        return AuthenticateReply(mailbox_id=mailbox_id, address=request.username, proof=f"of {mailbox_id}")
+
+    async def confirm_logins(self, request: ConfirmLoginsRequest) -> ConfirmLoginsReply:
+        """All but those in `ended`."""
+        if self.fail_with is not None:
+            raise self.fail_with
+        words = (ConfirmedLogin(stands=each.mailbox_id not in self.ended) for each in request.logins)
+        return ConfirmLoginsReply(logins=tuple(words), revision=self.revision)
 
 
 def _unknown(path: str) -> Resolution:
@@ -260,6 +272,7 @@ class Edge:
         self.counters = EdgeCounters("instance", 1, self.registry)
         self.events = EventLog(self.bus, clock, "smtp-edge", self.counters.events_dropped)
         self.recipients = Recipients(self.directory, clock, self.settings.resolve_cache_seconds)
+        self.logins = LoginWatch(self.directory)
         self.site = Site(
             settings=self.settings,
             mail_host="mail.demo.example",
@@ -271,6 +284,7 @@ class Edge:
             checks=ConnectionChecks(self.filter, clock, self.settings.connection_cache_seconds),
             limits=SessionLimits(self.settings.max_sessions, self.settings.max_sessions_per_address),
             authenticator=self.directory,
+            logins=self.logins,
             message_filter=self.filter,
             prechecker=self.prechecker,
             blobs=self.blobs,

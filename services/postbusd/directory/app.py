@@ -10,6 +10,7 @@ from postbus.runtime.service import Context, ServiceSpec
 from postbusd.directory.adapters.argon2 import Argon2Hasher
 from postbusd.directory.adapters.postgres import PostgresDirectory
 from postbusd.directory.administration import Tools
+from postbusd.directory.confirming import LoginConfirming
 from postbusd.directory.login import PasswordAuthenticator
 from postbusd.directory.passwords import CredentialKeys
 from postbusd.directory.resolution import CachedResolver
@@ -52,6 +53,7 @@ async def build(context: Context, settings: DirectorySettings) -> RunningDirecto
     service = DirectoryService(
         resolver=CachedResolver(repository, accounts, context.clock, context.registry),
         authenticator=PasswordAuthenticator(repository, hasher, keys, context.clock, context.registry),
+        confirming=LoginConfirming(repository, keys),
         routes=CachedRoutes(repository, sealer, context.clock),
         tools=Tools(
             repository=repository, accounts=accounts, hasher=hasher, keys=keys, sealer=sealer, clock=context.clock

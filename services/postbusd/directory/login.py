@@ -40,6 +40,7 @@ class _Proven(msgspec.Struct, frozen=True, kw_only=True):
     """Owner and mailbox."""
     revision: int
     expires: float
+    proof: str
 
 
 class LoginCache:
@@ -167,6 +168,7 @@ class PasswordAuthenticator:
             active=login.mailbox.active and credential.active,
             revision=login.revision,
             expires=self._clock.monotonic() + SUCCESS_SECONDS,
+            proof=self._keys.proof(login.mailbox.mailbox_id, member, credential.secret_hash),
         )
 
     async def _confirm_revision(self) -> None:
@@ -192,6 +194,7 @@ class PasswordAuthenticator:
             quota_octets=proven.mailbox.quota_octets,
             revision=proven.revision,
             member=proven.member,
+            proof=proven.proof,
         )
 
     def _refuse_for(self, seconds: float) -> None:

@@ -49,11 +49,17 @@ class CredentialKeys:
 
     def __init__(self, master_key: bytes) -> None:
         self._tag_key = hmac.digest(master_key, b"postbus directory password tag", hashlib.sha256)
+        self._proof_key = hmac.digest(master_key, b"postbus directory login proof", hashlib.sha256)
         self._index_key = hmac.digest(master_key, b"postbus directory app credential", hashlib.sha256)
 
     def tag(self, password: str) -> int:
         """0 to 255, of a prepared password: a group's mailbox tries only members whose tag fits (architecture §6)."""
         return hmac.digest(self._tag_key, password.encode(), hashlib.sha256)[0]
+
+    def proof(self, mailbox_id: str, member: str, secret_hash: str) -> str:
+        """What an open session shows for its login (`confirming`): another one after the secret has changed."""
+        octets = f"{mailbox_id}\0{member}\0{secret_hash}".encode()
+        return hmac.digest(self._proof_key, octets, hashlib.sha256).hex()
 
     def index(self, credential: str) -> str:
         """64 hexadecimal digits, of an app's generated credential: what the database keeps of it."""

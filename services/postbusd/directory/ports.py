@@ -7,7 +7,8 @@ in `administration.ports`.
 from collections.abc import Sequence
 from typing import Protocol
 
-from postbusd.directory.values import Found, Key, Login, StoredRoute
+from postbus.core.ids import MailboxId
+from postbusd.directory.values import Found, Key, Login, Opening, StoredRoute
 
 
 class DirectoryReader(Protocol):
@@ -22,6 +23,13 @@ class DirectoryReader(Protocol):
 
         Of a group's mailbox only the credentials whose tag is `tag` or unknown, at most MAX_CANDIDATES of them: active
         members first, then those whose tag is known, then by name.
+        """
+        ...
+
+    async def load_openings(self, wanted: Sequence[tuple[MailboxId, str]]) -> tuple[int, list[Opening | None]]:
+        """Revision and, for each mailbox with the name of who opened it (empty: its app), what opens it now.
+
+        None: the mailbox or its opener is gone or not active, or may not open it any more.
         """
         ...
 

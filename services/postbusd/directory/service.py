@@ -15,7 +15,9 @@ from postbus.contracts.directory import (
     Route,
 )
 from postbus.contracts.events import DirectoryChanged
+from postbus.contracts.logins import ConfirmLoginsReply, ConfirmLoginsRequest
 from postbusd.directory.administration import Administration, Tools
+from postbusd.directory.confirming import LoginConfirming
 from postbusd.directory.login import PasswordAuthenticator
 from postbusd.directory.resolution import CachedResolver
 from postbusd.directory.routes import CachedRoutes
@@ -33,6 +35,7 @@ class DirectoryService(Administration):
         resolver: CachedResolver,
         authenticator: PasswordAuthenticator,
         routes: CachedRoutes,
+        confirming: LoginConfirming,
         tools: Tools,
         bus: Bus,
     ) -> None:
@@ -40,6 +43,7 @@ class DirectoryService(Administration):
         self._resolver = resolver
         self._authenticator = authenticator
         self._routes = routes
+        self._confirming = confirming
         self._bus = bus
         self._relay = OutboxRelay(tools.repository.relay_outbox, bus, RELAY_SECONDS)
 
@@ -50,6 +54,10 @@ class DirectoryService(Administration):
     async def authenticate(self, request: AuthenticateRequest) -> AuthenticateReply:
         """Checks a password."""
         return await self._authenticator.authenticate(request)
+
+    async def confirm_logins(self, request: ConfirmLoginsRequest) -> ConfirmLoginsReply:
+        """Whether the logins of open sessions still stand."""
+        return await self._confirming.confirm_logins(request)
 
     async def find_route(self, request: FindRouteRequest) -> Route:
         """The way out for mail of a domain, and what it is signed as."""

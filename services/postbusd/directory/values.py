@@ -116,6 +116,14 @@ class Login(msgspec.Struct, frozen=True, kw_only=True):
     revision: int
 
 
+class Opening(msgspec.Struct, frozen=True, kw_only=True):
+    """A mailbox that is active and one who may open it now."""
+
+    secret_hash: str
+    """As in Credential."""
+    quota_octets: int | None
+
+
 class StoredRoute(msgspec.Struct, frozen=True, kw_only=True):
     """The way out of a domain of ours."""
 

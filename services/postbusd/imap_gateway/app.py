@@ -3,11 +3,14 @@
 import asyncio
 import logging
 
+from postbus.bus.subjects import SUBJECT_DIRECTORY_CHANGED
+from postbus.contracts.events import DirectoryChanged
 from postbus.core.errors import ErrorKind, MailError
 from postbus.core.ids import FolderId, MailboxId
+from postbus.mailstore.epoch import Epoch
 from postbus.mailstore.postgres import PostgresMailStore
 from postbus.runtime.event_log import EventLog
-from postbus.mailstore.epoch import Epoch
+from postbus.runtime.logins import LoginWatch
 from postbus.runtime.service import Context, ServiceSpec
 from postbus.runtime.tls import ServerTls
 from postbusd.imap_gateway.adapters.listeners import Listeners
@@ -35,12 +38,14 @@ class ImapGatewayService:
         self._views = ViewRegistry(store, context.bus, settings.cached_messages)
         self._events = EventLog(context.bus, context.clock, context.service, metrics.events_dropped)
         self._metrics = metrics
+        self._logins = LoginWatch(context.rpc.directory)
         self._server = ImapServer(
             Deps(
                 store=store,
                 blobs=context.blobs,
                 bus=context.bus,
                 authenticator=context.rpc.directory,
+                logins=self._logins,
                 resolver=context.rpc.directory,
                 indexer=context.rpc.indexer,
                 clock=context.clock,
@@ -66,15 +71,15 @@ class ImapGatewayService:
         context.spawn("sweep", self._sweep)
         context.spawn("events", self._events.run)
         context.bus.on_reconnect(self._recheck)
+        context.epoch.listen(self._end_epoch)
+        await context.bus.listen(SUBJECT_DIRECTORY_CHANGED, DirectoryChanged, self._logins.on_changed)
+        context.bus.on_reconnect(self._logins.on_reconnect)
+        context.spawn("logins", self._logins.run)
         for endpoint, secure in ((settings.imaps_listen, True), (settings.imap_listen, False)):
             if endpoint:
                 port = await self._open(endpoint, secure)
                 log.info("imap.listener.open", extra={"listener": "imaps" if secure else "imap", "port": port})
 
-        context.epoch.listen(self._end_epoch)
-        await context.bus.listen(SUBJECT_DIRECTORY_CHANGED, DirectoryChanged, self._logins.on_changed)
-        context.bus.on_reconnect(self._logins.on_reconnect)
-        context.spawn("logins", self._logins.run)
     async def _open(self, endpoint: str, secure: bool) -> int:
         try:
             return await self._listeners.open(endpoint, secure=secure)
@@ -91,11 +96,6 @@ class ImapGatewayService:
         except (MailError, TimeoutError):
             log.warning("imap.events.lost")
 
-    async def _sweep(self) -> None:
-        while True:
-            await asyncio.sleep(self._settings.sweep_seconds)
-            await self._recheck()
-
     async def _end_epoch(self, epoch: Epoch, before: Epoch | None, _: object) -> None:
         """Before anything of the new epoch is read: views and sessions of the one before end (architecture §4)."""
         if before is None:
@@ -103,6 +103,11 @@ class ImapGatewayService:
         ended = self._server.end_epoch()
         self._views.end_all()
         log.warning("imap.epoch.over", extra={"epoch": epoch.number, "reason": epoch.reason, "sessions": ended})
+
+    async def _sweep(self) -> None:
+        while True:
+            await asyncio.sleep(self._settings.sweep_seconds)
+            await self._recheck()
 
     async def _recheck(self) -> None:
         """After a reconnect, and as often as `sweep_seconds` says."""

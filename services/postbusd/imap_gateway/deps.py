@@ -8,6 +8,7 @@ from postbus.contracts.directory import AddressResolver, Authenticator
 from postbus.contracts.indexer import Indexer
 from postbus.core.clock import Clock
 from postbus.runtime.event_log import EventLog
+from postbus.runtime.logins import LoginWatch
 from postbusd.imap_gateway.metrics import GatewayMetrics
 from postbusd.imap_gateway.ports import GatewayStore
 from postbusd.imap_gateway.settings import ImapGatewaySettings
@@ -21,6 +22,7 @@ class Deps(msgspec.Struct, frozen=True, kw_only=True):
     blobs: BlobStore
     bus: WakeUps
     authenticator: Authenticator
+    logins: LoginWatch
     resolver: AddressResolver
     indexer: Indexer
     clock: Clock

@@ -38,6 +38,8 @@ EVENTS_A_TURN = 16
 """Pipelined commands that need no waiting, between two turns of the other sessions."""
 OUTCOME_UNKNOWN = "The last command may or may not have been done, log in again and look"
 GOING_DOWN = "Server is going down, come back in a moment"
+EPOCH_OVER = "The mail store goes on from an earlier state, log in again and look"
+"""After a failover or a restore: what this client was told may not be so any more."""
 
 
 class Session(SessionState):
@@ -47,17 +49,15 @@ class Session(SessionState):
         super().__init__(wire, deps, Engine(deps.settings.max_append_octets))
         self._draining = False
         self._running = False
-        self._login_deadline = deps.clock.monotonic() + deps.settings.login_seconds
-
         self._life = asyncio.timeout(None)
         self._alive = True
+        self._login_deadline = deps.clock.monotonic() + deps.settings.login_seconds
+
     def drain_soon(self) -> None:
         """Says BYE after the command that is under way, or at once."""
         self._draining = True
         self.wire.bell.set()
 
-    def describe(self) -> SessionInfo:
-        """For `list_sessions`."""
     def end_epoch(self) -> bool:
         """Ends a session that may have been told of folders, wherever it stands: nothing more is told but BYE.
 
@@ -68,6 +68,8 @@ class Session(SessionState):
         self._life.reschedule(0)
         return True
 
+    def describe(self) -> SessionInfo:
+        """For `list_sessions`."""
         return SessionInfo(
             session_id=self.session_id,
             mailbox_id=self.account.mailbox_id if self.account is not None else None,
@@ -104,14 +106,14 @@ class Session(SessionState):
             told.end()
             await asyncio.shield(self._clean_up())
 
-    async def _clean_up(self) -> None:
-        """Whatever happens here must not reach the other sessions."""
     def _end_in_time(self) -> None:
         """Says BYE (RFC 9051 §7.1.5), unless that would land in the middle of a literal."""
         if not self.mid_response:
             self.write(format_untagged(b"BYE", EPOCH_OVER, b"UNAVAILABLE"))
         log.info("imap.session.ended", extra={"session_id": self.session_id, "reason": "epoch"})
 
+    async def _clean_up(self) -> None:
+        """Whatever happens here must not reach the other sessions."""
         try:
             async with asyncio.timeout(CLEAN_UP_SECONDS):
                 await self.close()
@@ -153,6 +155,7 @@ class Session(SessionState):
 
     async def _run(self, command: Command) -> None:
         name = type(command).__name__.lower()
+        self.check_login()
         started = self.deps.clock.monotonic()
         reply = await self._attempt(command, name)
         self.engine.complete(reply.ok)
@@ -216,6 +219,7 @@ class Session(SessionState):
                     if data:
                         self.engine.receive_data(data)
                         return True
+                    self.check_login()
                     if self._draining:
                         raise Goodbye(GOING_DOWN)
                     if for_news and self._has_news():

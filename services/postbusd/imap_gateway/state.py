@@ -1,10 +1,14 @@
 """What commands see of their session: its account, its selected folder, its output."""
 
 import asyncio
+from collections.abc import Callable
+
+import msgspec
 
 from postbus.bus.subjects import folder_changed_subject
 from postbus.contracts.directory import AuthenticateReply
 from postbus.contracts.events import FolderChanged
+from postbus.contracts.logins import ConfirmedLogin
 from postbus.core.errors import ErrorKind, LocalProtocolError, MailError
 from postbus.core.ids import FolderId, MailboxId, ModSeq, new_uuid7
 from postbus.imap.engine import Engine
@@ -39,12 +43,32 @@ class SessionState:
         self.selected: SelectedFolder | None = None
         self.condstore = False
         """The client knows mod_seqs: changes of flags are told with them from now on (RFC 7162 §3.1)."""
+        self.mid_response = False
+        """A response is being written in pieces: until its end nothing else may be said."""
         self.failed_logins = 0
         self.admit = _admit_all
         """Says whether one more session of a mailbox is welcome; set by the server."""
         self._output = bytearray()
-        self.mid_response = False
-        """A response is being written in pieces: until its end nothing else may be said."""
+        self._login_ended = False
+        self._leave_logins: Callable[[], None] | None = None
+
+    def begin_account(self, account: AuthenticateReply) -> None:
+        """Logged in: from now on directory's word on the login counts."""
+        self.account = account
+        self._leave_logins = self.deps.logins.enter(account, self._take_word)
+
+    def _take_word(self, word: ConfirmedLogin) -> None:
+        """A login that stands no more ends the session; one that does may have another quota."""
+        if not word.stands:
+            self._login_ended = True
+            self.wire.bell.set()
+        elif self.account is not None and self.account.quota_octets != word.quota_octets:
+            self.account = msgspec.structs.replace(self.account, quota_octets=word.quota_octets)
+
+    def check_login(self) -> None:
+        """Raises Goodbye when the login has ended."""
+        if self._login_ended:
+            raise Goodbye("This login has ended, log in again", b"AUTHENTICATIONFAILED")
 
     @property
     def mailbox_id(self) -> MailboxId:
@@ -127,6 +151,8 @@ class SessionState:
 
     async def close(self) -> None:
         """Gives back what the session holds; octets still queued are handed over first."""
+        if self._leave_logins is not None:
+            self._leave_logins()
         self._hand_over()
         self.wire.close()
         await self.unselect()

@@ -7,6 +7,7 @@ from postbus.bus.subjects import SUBJECT_DIRECTORY_CHANGED
 from postbus.contracts.events import DirectoryChanged
 from postbus.core.errors import MailError
 from postbus.runtime.event_log import EventLog
+from postbus.runtime.logins import LoginWatch
 from postbus.runtime.service import Context, ServiceSpec
 from postbus.runtime.tls import ServerTls
 from postbusd.smtp_edge.adapters.listeners import Listeners
@@ -33,6 +34,7 @@ class SmtpEdgeService:
         self._counters = EdgeCounters(context.instance_id, context.clock.now_ms(), context.registry)
         self._events = EventLog(context.bus, context.clock, context.service, self._counters.events_dropped)
         self._recipients = Recipients(context.rpc.directory, context.clock, settings.resolve_cache_seconds)
+        self._logins = LoginWatch(context.rpc.directory)
         self._listeners = Listeners(self._make_site(), tls.context)
 
     @property
@@ -48,6 +50,9 @@ class SmtpEdgeService:
             log.info("smtp.spool.cleaned", extra={"files": spooled})
         await context.bus.listen(SUBJECT_DIRECTORY_CHANGED, DirectoryChanged, self._recipients.on_changed)
         context.bus.on_reconnect(self._recipients.on_reconnect)
+        await context.bus.listen(SUBJECT_DIRECTORY_CHANGED, DirectoryChanged, self._logins.on_changed)
+        context.bus.on_reconnect(self._logins.on_reconnect)
+        context.spawn("logins", self._logins.run)
         context.spawn("events", self._events.run)
         context.add_check("blobs", context.blobs.check_writable)
         for kind, listen in (
@@ -80,6 +85,7 @@ class SmtpEdgeService:
             checks=ConnectionChecks(context.rpc.filter, context.clock, settings.connection_cache_seconds),
             limits=SessionLimits(settings.max_sessions, settings.max_sessions_per_address),
             authenticator=context.rpc.directory,
+            logins=self._logins,
             message_filter=context.rpc.filter,
             prechecker=context.rpc.delivery,
             blobs=context.blobs,

@@ -2,18 +2,20 @@
 
 import asyncio
 import enum
+from collections.abc import Callable
 
 import msgspec
 
 from postbus.blobs.ports import BlobStore
 from postbus.bus.ports import MailPublisher
 from postbus.contracts.delivery import Prechecker
-from postbus.contracts.directory import Authenticator, Resolution
+from postbus.contracts.directory import AuthenticateReply, Authenticator, Resolution
 from postbus.contracts.filter import MessageFilter
 from postbus.core.clock import Clock
 from postbus.core.errors import MailError
 from postbus.core.ids import QueueId
 from postbus.runtime.event_log import EventLog
+from postbus.runtime.logins import LoginWatch
 from postbus.runtime.telemetry import Span
 from postbus.smtp.commands import Hello, Mail, Rcpt
 from postbus.smtp.sasl import SaslExchange
@@ -51,6 +53,7 @@ class Site(msgspec.Struct, frozen=True, kw_only=True):
     checks: ConnectionChecks
     limits: SessionLimits
     authenticator: Authenticator
+    logins: LoginWatch
     message_filter: MessageFilter
     prechecker: Prechecker
     blobs: BlobStore
@@ -101,6 +104,8 @@ class Conversation:
         self.tls = ""
         self.hello: Hello | None = None
         self.login: Login | None = None
+        self.on_login: Callable[[AuthenticateReply], None] = _ignore
+        """Told of the login; set by the session."""
         self.transaction: Transaction | None = None
         self.exchange: SaslExchange | None = None
         self.connection: ConnectionVerdict | None = None
@@ -128,3 +133,7 @@ class Conversation:
             transaction.spool.discard()
         transaction.span.set(outcome=transaction.outcome, recipients=len(transaction.recipients))
         transaction.span.end()
+
+
+def _ignore(login: AuthenticateReply) -> None:
+    """Before a session has said what a login means to it."""

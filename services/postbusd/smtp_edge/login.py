@@ -90,6 +90,7 @@ async def _authenticate(conversation: Conversation, credentials: Credentials) ->
             )
         return refusal
     conversation.login = Login(mailbox_id=reply.mailbox_id, address=reply.address)
+    conversation.on_login(reply)
     log.info(
         "smtp.login.succeeded",
         extra={"mailbox_id": reply.mailbox_id, "client_address": conversation.client_address},

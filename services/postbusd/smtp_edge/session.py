@@ -8,8 +8,11 @@ import asyncio
 import contextlib
 import logging
 import os
+from collections.abc import Callable
 
+from postbus.contracts.directory import AuthenticateReply
 from postbus.contracts.events import EventType
+from postbus.contracts.logins import ConfirmedLogin
 from postbus.core.errors import ErrorKind, MailError
 from postbus.core.trace import new_trace, use_trace
 from postbus.runtime.log import new_incident, use_session
@@ -65,6 +68,9 @@ class Session:
         self._out = bytearray()
         self._waiting: asyncio.Timeout | None = None
         self._draining = False
+        self._login_ended = False
+        self._leave_logins: Callable[[], None] | None = None
+        self._conversation.on_login = self._watch_login
 
     async def run(self) -> None:
         """From the first octet to the last; never raises but when cancelled."""
@@ -81,6 +87,8 @@ class Session:
                 await self._run_checked()
             finally:
                 self._conversation.end_transaction()
+                if self._leave_logins is not None:
+                    self._leave_logins()
                 self._site.limits.leave(address)
                 self._site.counters.session_closed()
 
@@ -89,6 +97,16 @@ class Session:
         self._draining = True
         if self._waiting is not None and self._engine.state in _BETWEEN_TRANSACTIONS:
             self._waiting.reschedule(0)
+
+    def _watch_login(self, login: AuthenticateReply) -> None:
+        self._leave_logins = self._site.logins.enter(login, self._take_word)
+
+    def _take_word(self, word: ConfirmedLogin) -> None:
+        """A login that stands no more ends the session, in the middle of a message too."""
+        if not word.stands and not self._login_ended:
+            self._login_ended = True
+            if self._waiting is not None:
+                self._waiting.reschedule(0)
 
     async def _turn_away(self, full: str) -> None:
         log.info("smtp.connection.refused", extra={"client_address": self._stream.peer_address, "limit": full})
@@ -134,6 +152,9 @@ class Session:
         engine = self._engine
         events = 0
         while engine.state is not State.CLOSED:
+            if self._login_ended:
+                self._end(replies.LOGIN_ENDED, "login_ended")
+                return
             event = engine.next_event()
             if not isinstance(event, NeedData):
                 await self._handle(event)
@@ -161,7 +182,9 @@ class Session:
             async with asyncio.timeout(max(0.0, min(seconds, left))) as self._waiting:
                 return await self._stream.receive()
         except TimeoutError:
-            if self._draining:
+            if self._login_ended:
+                self._end(replies.LOGIN_ENDED, "login_ended")
+            elif self._draining:
                 self._end(replies.SHUTTING_DOWN, "draining")
             else:
                 self._end(replies.IDLE if left >= seconds else replies.TOO_SLOW, "idle")

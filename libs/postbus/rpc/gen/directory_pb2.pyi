@@ -331,11 +331,13 @@ class AuthenticateReply(_message.Message):
     QUOTA_OCTETS_FIELD_NUMBER: _builtins.int
     REVISION_FIELD_NUMBER: _builtins.int
     MEMBER_FIELD_NUMBER: _builtins.int
+    PROOF_FIELD_NUMBER: _builtins.int
     mailbox_id: _builtins.str
     address: _builtins.str
     quota_octets: _builtins.int
     revision: _builtins.int
     member: _builtins.str
+    proof: _builtins.str
     def __init__(
         self,
         *,
@@ -344,16 +346,117 @@ class AuthenticateReply(_message.Message):
         quota_octets: _builtins.int | None = ...,
         revision: _builtins.int = ...,
         member: _builtins.str = ...,
+        proof: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_quota_octets", b"_quota_octets", "quota_octets", b"quota_octets"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_quota_octets", b"_quota_octets", "address", b"address", "mailbox_id", b"mailbox_id", "member", b"member", "quota_octets", b"quota_octets", "revision", b"revision"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_quota_octets", b"_quota_octets", "address", b"address", "mailbox_id", b"mailbox_id", "member", b"member", "proof", b"proof", "quota_octets", b"quota_octets", "revision", b"revision"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__quota_octets: _TypeAlias = _typing.Literal["quota_octets"]  # noqa: Y015
     _WhichOneofArgType__quota_octets: _TypeAlias = _typing.Literal["_quota_octets", b"_quota_octets"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType__quota_octets) -> _WhichOneofReturnType__quota_octets | None: ...
 
 Global___AuthenticateReply: _TypeAlias = AuthenticateReply  # noqa: Y015
+
+@_typing.final
+class ShownLogin(_message.Message):
+    """The login of an open session, as Authenticate gave it."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MAILBOX_ID_FIELD_NUMBER: _builtins.int
+    MEMBER_FIELD_NUMBER: _builtins.int
+    PROOF_FIELD_NUMBER: _builtins.int
+    mailbox_id: _builtins.str
+    member: _builtins.str
+    proof: _builtins.str
+    def __init__(
+        self,
+        *,
+        mailbox_id: _builtins.str = ...,
+        member: _builtins.str = ...,
+        proof: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["mailbox_id", b"mailbox_id", "member", b"member", "proof", b"proof"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ShownLogin: _TypeAlias = ShownLogin  # noqa: Y015
+
+@_typing.final
+class ConfirmLoginsRequest(_message.Message):
+    """The logins of many sessions at once."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    LOGINS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def logins(self) -> _containers.RepeatedCompositeFieldContainer[Global___ShownLogin]: ...
+    def __init__(
+        self,
+        *,
+        logins: _abc.Iterable[Global___ShownLogin] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["logins", b"logins"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ConfirmLoginsRequest: _TypeAlias = ConfirmLoginsRequest  # noqa: Y015
+
+@_typing.final
+class ConfirmedLogin(_message.Message):
+    """What a login is worth now."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    STANDS_FIELD_NUMBER: _builtins.int
+    QUOTA_OCTETS_FIELD_NUMBER: _builtins.int
+    stands: _builtins.bool
+    quota_octets: _builtins.int
+    def __init__(
+        self,
+        *,
+        stands: _builtins.bool = ...,
+        quota_octets: _builtins.int | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_quota_octets", b"_quota_octets", "quota_octets", b"quota_octets"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_quota_octets", b"_quota_octets", "quota_octets", b"quota_octets", "stands", b"stands"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__quota_octets: _TypeAlias = _typing.Literal["quota_octets"]  # noqa: Y015
+    _WhichOneofArgType__quota_octets: _TypeAlias = _typing.Literal["_quota_octets", b"_quota_octets"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__quota_octets) -> _WhichOneofReturnType__quota_octets | None: ...
+
+Global___ConfirmedLogin: _TypeAlias = ConfirmedLogin  # noqa: Y015
+
+@_typing.final
+class ConfirmLoginsReply(_message.Message):
+    """Answers in the order asked for."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    LOGINS_FIELD_NUMBER: _builtins.int
+    REVISION_FIELD_NUMBER: _builtins.int
+    revision: _builtins.int
+    @_builtins.property
+    def logins(self) -> _containers.RepeatedCompositeFieldContainer[Global___ConfirmedLogin]: ...
+    def __init__(
+        self,
+        *,
+        logins: _abc.Iterable[Global___ConfirmedLogin] | None = ...,
+        revision: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["logins", b"logins", "revision", b"revision"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ConfirmLoginsReply: _TypeAlias = ConfirmLoginsReply  # noqa: Y015
 
 @_typing.final
 class Relay(_message.Message):

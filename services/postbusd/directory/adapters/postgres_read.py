@@ -20,6 +20,7 @@ from postbusd.directory.values import (
     Login,
     MailboxFacts,
     Member,
+    Opening,
     StoredRoute,
 )
 
@@ -108,6 +109,22 @@ LEFT JOIN LATERAL (
 WHERE m.domain = $1 AND m.local_part = $2
 ORDER BY c.rank
 """
+_LOAD_OPENINGS = """
+SELECT (SELECT revision FROM directory.revision) AS revision, m.mailbox_id, m.quota_octets, c.secret_hash
+FROM unnest((SELECT $1::uuid[]), (SELECT $2::text[])) WITH ORDINALITY AS w(mailbox_id, member, position)
+LEFT JOIN directory.mailbox m ON m.mailbox_id = w.mailbox_id AND m.active
+LEFT JOIN LATERAL (
+    SELECT k.secret_hash
+    FROM directory.user_account u JOIN directory.credential k ON k.user_id = u.user_id AND k.kind = 'password'
+    WHERE u.username = w.member AND u.active AND (u.user_id = m.owner_user OR EXISTS (
+        SELECT FROM directory.group_member g WHERE g.group_id = m.owner_group AND g.user_id = u.user_id))
+    UNION ALL
+    SELECT k.secret_hash
+    FROM directory.app a JOIN directory.credential k ON k.app_id = a.app_id AND k.kind = 'generated'
+    WHERE w.member = '' AND a.app_id = m.owner_app AND a.active
+) c ON true
+ORDER BY w.position
+"""
 _FIND_ROUTE = """
 SELECT r.revision, d.name, d.relay_host, d.relay_port, d.relay_security, d.relay_username, d.relay_password_sealed
 FROM directory.revision r LEFT JOIN directory.domain d ON d.name = ANY($1::text[])
@@ -150,6 +167,18 @@ class PostgresReader(PostgresSessions):
             ),
             revision=rows[0]["revision"],
         )
+
+    async def load_openings(self, wanted: Sequence[tuple[MailboxId, str]]) -> tuple[int, list[Opening | None]]:
+        """Revision and, for each mailbox with the name of who opened it, what opens it now."""
+        mailbox_ids, members = [each[0] for each in wanted], [each[1] for each in wanted]
+        async with self._connection() as session:
+            rows = await session.fetch(_LOAD_OPENINGS, mailbox_ids, members)
+        return rows[0]["revision"] if rows else 0, [
+            Opening(secret_hash=row["secret_hash"], quota_octets=row["quota_octets"])
+            if row["secret_hash"] is not None
+            else None
+            for row in rows
+        ]
 
     async def find_route(self, names: Sequence[str]) -> StoredRoute:
         """The way out of the longest of these domains that is ours."""

@@ -85,7 +85,7 @@ async def _log_in(session: SessionState, username: str, password: str) -> Reply:
         return await _fail(session, username, error)
     if not session.admit(account.mailbox_id):
         return refuse("Too many sessions of this mailbox", b"LIMIT")
-    session.account = account
+    session.begin_account(account)
     session.deps.metrics.logins.labels("ok").inc()
     _note(session, EventType.LOGIN, account.address, account.member)
     extra = {"session_id": session.session_id, "mailbox_id": account.mailbox_id, "client_address": client_address}
