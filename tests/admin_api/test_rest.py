@@ -65,7 +65,7 @@ def test_a_token_reaches_no_log_and_no_answer(
     caplog.set_level("DEBUG")
     monkeypatch.setattr(client.installation.directory, "list_domains", fail)
     answers = [
-        client.ask("GET", "/api/v1/domains?token=" + TOKEN),
+        client.ask("GET", "/api/v1/domains?after=" + TOKEN),
         client.ask("GET", "/api/v1/domains", token=TOKEN[:-1]),
     ]
     assert [status for status, _ in answers] == [500, 401]
@@ -175,6 +175,23 @@ def test_refusals_have_a_code_and_the_field(
     client: RestClient, method: str, path: str, options: dict[str, Any], expected: tuple[int, str, str | None]
 ) -> None:
     assert client.refusal(method, path, **options) == expected
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "field"),
+    [
+        ("DELETE", "/api/v1/mailboxes/kim@demo.example?dryrun=true", "dryrun"),
+        ("DELETE", "/api/v1/mailboxes/kim@demo.example?dry_run=true&dry_run=false", "dry_run"),
+        ("GET", "/api/v1/domains?limit[]=1", "limit__"),
+        ("GET", "/api/v1/events?kind=login", "kind"),
+        ("GET", "/api/v1/healthz?x=1", "x"),
+        ("GET", "/api/v1/domains?=1", "query"),
+        ("PUT", "/api/v1/domains/a.example?incoming=true", "incoming"),
+    ],
+)
+def test_a_query_is_strict_as_well(client: RestClient, method: str, path: str, field: str) -> None:
+    """A misspelt dry_run must not delete."""
+    assert client.refusal(method, path) == (400, "invalid", field)
 
 
 async def test_the_event_log_is_read_and_followed(client: RestClient) -> None:

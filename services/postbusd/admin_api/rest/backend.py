@@ -1,5 +1,8 @@
 """What the routes work with."""
 
+import functools
+import typing
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
@@ -8,6 +11,7 @@ from litestar.connection import ASGIConnection
 from litestar.datastructures import State
 from litestar.exceptions import HTTPException, InternalServerException
 from litestar.handlers import BaseRouteHandler
+from litestar.params import QueryParameter
 
 from postbus.contracts.admin_api import VerifyTokenRequest
 from postbus.contracts.delivery import Bookkeeper, MessageTracker, QueueControl
@@ -16,7 +20,7 @@ from postbus.contracts.dns_provisioner import CertificateSource, DnsPlanner
 from postbus.contracts.smtp_edge import SmtpEdge
 from postbus.core.errors import ErrorKind, MailError
 from postbusd.admin_api.ports import EventStore
-from postbusd.admin_api.rest.problems import explain_decoding
+from postbusd.admin_api.rest.problems import clean_field, explain_decoding
 from postbusd.admin_api.status import StatusProbes
 from postbusd.admin_api.tokens import SCOPE_ADMIN, Tokens
 
@@ -70,10 +74,33 @@ async def require_token(connection: ASGIConnection[Any, Any, Any, State], handle
 
 
 async def check_request(request: ApiRequest) -> None:
-    """Before any operation: no text has a NUL; a body is strictly what is taken, nothing is converted or ignored."""
-    if _has_nul([*request.path_params.values(), *[list(pair) for pair in request.query_params.multi_items()]]):
+    """Before any operation: no text has a NUL; query and body are strictly what is taken, nothing is ignored."""
+    query = list(request.query_params.multi_items())
+    if _has_nul([*request.path_params.values(), *[list(pair) for pair in query]]):
         raise MailError(ErrorKind.INVALID, "the request has a NUL character")
+    _check_query([name for name, _ in query], _query_names(request.route_handler))
     await _check_body(request)
+
+
+def _check_query(given: Sequence[str], known: frozenset[str]) -> None:
+    """A `dryrun` that is taken for nothing would delete."""
+    for number, name in enumerate(given):
+        if name not in known:
+            raise MailError(ErrorKind.INVALID, f"{clean_field(name) or 'query'}: there is no such parameter")
+        if name in given[:number]:
+            raise MailError(ErrorKind.INVALID, f"{name}: is given twice")
+
+
+@functools.cache
+def _query_names(handler: BaseRouteHandler) -> frozenset[str]:
+    """The query parameters of an operation."""
+    hints = typing.get_type_hints(handler.fn, include_extras=True)
+    return frozenset(
+        metadata.name or name
+        for name, hint in hints.items()
+        for metadata in getattr(hint, "__metadata__", ())
+        if isinstance(metadata, QueryParameter)
+    )
 
 
 async def _check_body(request: ApiRequest) -> None:

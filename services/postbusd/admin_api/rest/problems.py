@@ -166,9 +166,9 @@ def explain_decoding(message: str) -> str:
     for pattern, text in ((_UNKNOWN, "there is no such field"), (_MISSING, "is needed")):
         found = pattern.search(message)
         if found is not None:
-            return f"{_clean(found[1])}: {text}"
+            return f"{clean_field(found[1])}: {text}"
     path = _PATH.search(message)
-    field = _clean(path[1]) if path is not None else ""
+    field = clean_field(path[1]) if path is not None else ""
     return f"{field}: {_PATH.sub('', message)}" if field else message
 
 
@@ -177,12 +177,12 @@ def _explain(error: ValidationException) -> str:
     complaints = error.extra if isinstance(error.extra, list) else []
     first = complaints[0] if complaints and isinstance(complaints[0], dict) else {}
     key = str(first.get("key", ""))
-    field = _clean(_WIRE_NAMES.get(key, key))
+    field = clean_field(_WIRE_NAMES.get(key, key))
     reason = str(first.get("message", error.detail))
     return f"{field}: {reason}" if field else reason
 
 
-def _clean(field: str) -> str:
+def clean_field(field: str) -> str:
     """A field's name as it may stand in an answer."""
     return re.sub(r"[^a-z0-9_]", "_", field.lower())[:64].lstrip("_0123456789")
 
