@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import shutil
 
 from postbus.bus.subjects import SUBJECT_DIRECTORY_CHANGED
 from postbus.contracts.events import DirectoryChanged
@@ -54,7 +55,7 @@ class SmtpEdgeService:
         context.bus.on_reconnect(self._logins.on_reconnect)
         context.spawn("logins", self._logins.run)
         context.spawn("events", self._events.run)
-        context.add_check("blobs", context.blobs.check_writable)
+        context.add_check("blobs", self._check_blobs)
         for kind, listen in (
             (ListenerKind.SMTP, settings.smtp_listen),
             (ListenerKind.SUBMISSION, settings.submission_listen),
@@ -71,6 +72,17 @@ class SmtpEdgeService:
                 await self._events.flush()
         except (MailError, TimeoutError) as error:
             log.warning("smtp.events.lost", extra={"reason": str(error)})
+
+    async def _check_blobs(self) -> None:
+        runtime = self._context.runtime
+        folder = runtime.expand(runtime.blobs_dir)
+        try:
+            usage = await asyncio.to_thread(shutil.disk_usage, folder)
+        except OSError:
+            pass  # below it is told why
+        else:
+            self._counters.disk(usage.free, runtime.disk_reserve_octets)
+        await self._context.blobs.check_writable()
 
     def _make_site(self) -> Site:
         context, settings = self._context, self._settings

@@ -40,6 +40,12 @@ class EdgeCounters:
             "postbus_smtp_edge_events_dropped", "Events lost because the bus was away.", registry=registry
         )
         self._sessions = Gauge("postbus_smtp_edge_open_sessions", "Sessions open now.", registry=registry)
+        self._free = Gauge(
+            "postbus_smtp_edge_disk_free_octets", "Free space for messages at the last look.", registry=registry
+        )
+        self._reserve = Gauge(
+            "postbus_smtp_edge_disk_reserve_octets", "Free space below which mail is refused.", registry=registry
+        )
         self._seconds = Histogram(
             "postbus_smtp_edge_end_of_data_seconds",
             "From the final dot to the reply.",
@@ -89,6 +95,11 @@ class EdgeCounters:
     def end_of_data_took(self, seconds: float) -> None:
         """How long the client waited."""
         self._seconds.observe(seconds)
+
+    def disk(self, free_octets: int, reserve_octets: int) -> None:
+        """What is left of the disk, and what has to be."""
+        self._free.set(free_octets)
+        self._reserve.set(reserve_octets)
 
     def recipient(self, reply: Reply) -> None:
         """RCPT was answered."""
