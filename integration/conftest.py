@@ -19,6 +19,7 @@ from postbus.testing.installation import (
     small_disk,
     start_platform,
 )
+from postbus.testing.kill_points import Zygote, running_zygote
 from postbus.testing.observed import Observed, running_observed
 from postbus.testing.probes import assert_quiet_logs
 
@@ -72,3 +73,10 @@ def separate() -> Iterator[Platform]:
             assert_quiet_logs(platform)
         finally:
             postbus("down", "--data-dir", str(folder), check=False)
+
+
+@pytest.fixture(scope="session")
+def zygote() -> Iterator[Zygote]:
+    """Forked for each trial that dies."""
+    with running_zygote("postbus.testing.delivery_trial", "postbus.testing.edge_trial") as zygote:
+        yield zygote

@@ -7,7 +7,7 @@ by one clean run, by redelivery from the bus; then every message must be where i
 import asyncio
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,17 +18,11 @@ from postbus.contracts.directory import Outcome, Resolution
 from postbus.contracts.events import ForwardPath, MailAccepted, Origin
 from postbus.core.ids import BlobId, new_mailbox_id, new_queue_id
 from postbus.testing.delivery_world import World, kill_everywhere, opened_world, passed
-from postbus.testing.kill_points import Zygote, running_zygote
+from postbus.testing.kill_points import RESUMED, Zygote
 from postbus.testing.mail import PLAIN, accepted_mail, forward_path
 
 if TYPE_CHECKING:
     from postbus.testing.installation import Database, Nats
-
-
-@pytest.fixture(scope="module")
-def zygote() -> Iterator[Zygote]:
-    with running_zygote("postbus.testing.delivery_trial:run_trial") as zygote:
-        yield zygote
 
 
 @pytest.fixture
@@ -158,7 +152,7 @@ async def test_a_batch_that_the_database_refuses(world: World, expected: Expecte
         expected.add(path, to=[str(world.alice)], account="held", accepted_ms=1 << 62)
         return await expected.publish()
 
-    places = await kill_everywhere(world, publish, action="deliver")
+    places = await kill_everywhere(world, publish, moments=(RESUMED,), action="deliver")
     await world.finish(action="drain")
     await expected.assert_each_once()
     assert passed(places) >= {"_store_singly", "_put_aside", "_hold", "record"}

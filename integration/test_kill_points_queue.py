@@ -17,7 +17,7 @@ import pytest
 from postbus.core.ids import BlobId, new_queue_id
 from postbus.testing.delivery_world import World, kill_everywhere, opened_world, passed
 from postbus.testing.dns_server import running_dns
-from postbus.testing.kill_points import Zygote, running_zygote
+from postbus.testing.kill_points import RESUMED, Zygote
 from postbus.testing.queue import ledger_entry, new_copy, queued_message
 from postbus.testing.sink import Sink, running_sink
 from postbusd.delivery.adapters.postgres_queue import PostgresQueue
@@ -38,12 +38,6 @@ WITH moved AS (DELETE FROM delivery.report_outbox RETURNING *) INSERT INTO parke
 UNPARK = "INSERT INTO delivery.report_outbox SELECT * FROM parked"
 FIRST_SEQUENCE = 1 << 40
 """Of the ledger's rows: far beyond those of the stream, which the DSNs get."""
-
-
-@pytest.fixture(scope="module")
-def zygote() -> Iterator[Zygote]:
-    with running_zygote("postbus.testing.delivery_trial:run_trial") as zygote:
-        yield zygote
 
 
 @pytest.fixture
@@ -124,7 +118,9 @@ class Copies:
 async def test_the_outgoing_queue(world: World, queue: PostgresQueue, sink: Sink) -> None:
     copies = Copies(world, queue, await world.blobs.put(CONTENT))
     resolves_to = {"alice@ours.example": str(world.alice)}
-    places = await kill_everywhere(world, copies.enter, copies.put_away, action="hand_over", resolves_to=resolves_to)
+    places = await kill_everywhere(
+        world, copies.enter, copies.put_away, (RESUMED,), action="hand_over", resolves_to=resolves_to
+    )
     assert passed(places) >= PARTS
     sink.answer = lambda address: REFUSED if address.startswith("refused@") else TAKEN
     await copies.bring_back()

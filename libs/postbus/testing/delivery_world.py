@@ -22,7 +22,7 @@ from postbus.contracts.events import Event, MailAccepted
 from postbus.core.ids import MailboxId, new_mailbox_id
 from postbus.mailstore.postgres import PostgresMailStore
 from postbus.testing.delivery_trial import Servers, Trial
-from postbus.testing.kill_points import Ending, Zygote
+from postbus.testing.kill_points import MOMENTS, Ending, Zygote
 
 if TYPE_CHECKING:
     from postbus.testing.installation import Database, Nats
@@ -31,6 +31,7 @@ TABLES = (
     "delivery.ledger, delivery.dead_letter, delivery.outgoing, delivery.outgoing_copy, delivery.outbox, "
     "delivery.report_outbox, mailstore.outbox"
 )
+DELIVERY = "postbus.testing.delivery_trial:run_trial"
 UNDISTURBED_SECONDS = 300.0
 """The ack wait while processes die: nothing comes again before all of them are dead."""
 REDELIVERY_SECONDS = 0.3
@@ -62,9 +63,9 @@ class World(msgspec.Struct, frozen=True, kw_only=True):
         config = next(config for stream, config in consumer_configs() if stream == STREAM_MAIL)
         await self.bus.jetstream().add_consumer(STREAM_MAIL, config.evolve(**changes))
 
-    def run(self, trial: Trial, died_at: Sequence[str] | None = None) -> Ending:
+    def run(self, trial: Trial, died_at: Sequence[str] | None = None, moments: tuple[str, ...] = MOMENTS) -> Ending:
         """One process of delivery."""
-        return self.zygote.run(msgspec.msgpack.encode(trial), died_at)
+        return self.zygote.run(DELIVERY, msgspec.msgpack.encode(trial), died_at, moments)
 
     async def forget_dead(self) -> None:
         """Until the bus has seen that nobody waits for messages: it would send them to a process that has just died."""
@@ -118,7 +119,11 @@ class World(msgspec.Struct, frozen=True, kw_only=True):
 
 
 async def kill_everywhere(
-    world: World, begin: Callable[[], Any], after: Callable[[], Any] | None = None, **facts: Any
+    world: World,
+    begin: Callable[[], Any],
+    after: Callable[[], Any] | None = None,
+    moments: tuple[str, ...] = MOMENTS,
+    **facts: Any,
 ) -> list[str]:
     """Kills process after process, each where none died before, until one finishes; the places of death.
 
@@ -128,7 +133,7 @@ async def kill_everywhere(
     while len(places) < MOST_POINTS:
         await world.forget_dead()
         trial = Trial(servers=world.servers, messages=await begin(), **facts)
-        ending = await asyncio.to_thread(world.run, trial, places)
+        ending = await asyncio.to_thread(world.run, trial, places, moments)
         if after is not None:
             await after()
         if not ending.killed:
@@ -166,6 +171,7 @@ async def opened_world(
     bus = await nats_client.connect(nats.url, user="admin", password=nats.password("admin"))
     blobs = LocalBlobStore(folder / "blobs", 0)
     world = World(servers=servers, superuser=superuser, bus=bus, zygote=zygote, blobs=blobs, alice=alice, bob=bob)
+    await bus.jetstream().purge_stream(STREAM_MAIL)
     await world.configure_consumer(ack_wait=UNDISTURBED_SECONDS, max_ack_pending=MANY)
     try:
         yield world

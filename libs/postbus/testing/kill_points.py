@@ -1,13 +1,17 @@
 """SIGKILL at every await of a piece of asynchronous work: what dies anywhere must lose and double nothing.
 
 A zygote process imports what the work needs, once. For each trial it forks; the fork runs the work on an event loop of
-its own and looks at its kill points: every suspension of a task that belongs to the work (the request is sent, its
-answer is not here) and every resumption (the answer is here, nothing came of it yet). At the first one where no trial
+its own and looks at its kill points: every suspension of a task that belongs to the work (the request is made, and may
+still be in a buffer) and every resumption (the answer is here, nothing came of it yet). At the first one where no trial
 has died before it ends itself by SIGKILL, as a machine that loses its power would: no `finally` runs, nothing is
 flushed. So the trials go through all points, also where their order changes from one to the next.
 
+Where one task does one thing after the other, resumptions alone are as good: what was in a buffer has not happened, as
+after the resumption before.
+
 A work is `async def work(argument: bytes, points: KillPoints) -> bytes`; its points are those of what it runs by
-`points.watch`, with every task that this starts. Tasks from before (connections) have none, but die as well.
+`points.watch`, with every task that this starts, or of all tasks that begin after `points.watch_all`. Tasks from before
+(connections) have none, but die as well.
 """
 
 import asyncio
@@ -31,6 +35,8 @@ import uvloop
 
 from postbus.runtime.settings import process_environment
 
+SUSPENDED, RESUMED = "in", "after"
+MOMENTS = (SUSPENDED, RESUMED)
 TRIAL_SECONDS = 60
 _OURS = ("/postbus/", "/postbusd/")
 
@@ -38,9 +44,12 @@ _OURS = ("/postbus/", "/postbusd/")
 class Order(msgspec.Struct, frozen=True, kw_only=True):
     """One trial."""
 
+    work: str
+    """`module:function`."""
     argument: bytes
     died_at: frozenset[str] | None = None
     """Points where others have died; None: this one is to live."""
+    moments: tuple[str, ...] = MOMENTS
 
 
 class Ending(msgspec.Struct, frozen=True, kw_only=True):
@@ -65,17 +74,22 @@ class Work(Protocol):
 class KillPoints:
     """Ends the process at the first point where nobody has died."""
 
-    def __init__(self, died_at: frozenset[str] | None, report: Callable[[Ending], None]) -> None:
-        self._died_at = died_at
+    def __init__(self, order: Order, report: Callable[[Ending], None]) -> None:
+        self._order = order
         self._report = report
         self._passed: Counter[str] = Counter()
+        self._watches_all = False
         self._watching: contextvars.ContextVar[bool] = contextvars.ContextVar("watching", default=False)
 
     def make_task(self, loop: asyncio.AbstractEventLoop, coroutine: Any, **options: Any) -> asyncio.Task[Any]:
         """The loop's task factory."""
-        if self._watching.get():
+        if self._watches_all or self._watching.get():
             coroutine = _Watched(coroutine, self._pass)
         return asyncio.Task(coroutine, loop=loop, **options)
+
+    def watch_all(self) -> None:
+        """From now on every task that begins has kill points: those of connections that are yet to come."""
+        self._watches_all = True
 
     async def watch(self, work: Coroutine[Any, Any, Any]) -> Any:
         """Runs a part of the work with its awaits, and those of all tasks that it starts, as kill points."""
@@ -87,12 +101,12 @@ class KillPoints:
         return await task
 
     def _pass(self, moment: str, coroutine: Any) -> None:
-        if self._died_at is None:
+        if self._order.died_at is None or moment not in self._order.moments:
             return
         place = f"{moment} {_describe(coroutine)}"
         self._passed[place] += 1
         point = f"{place} #{self._passed[place]}"
-        if point not in self._died_at:
+        if point not in self._order.died_at:
             self._report(Ending(killed=True, place=point))
             os.kill(os.getpid(), signal.SIGKILL)
 
@@ -107,15 +121,15 @@ class _Watched(Coroutine[Any, Any, Any]):
 
     def send(self, value: Any) -> Any:
         if self._is_begun:
-            self._note("after", self._inner)
+            self._note(RESUMED, self._inner)
         self._is_begun = True
         waited_for = self._inner.send(value)
-        self._note("in", self._inner)
+        self._note(SUSPENDED, self._inner)
         return waited_for
 
     def throw(self, *error: Any) -> Any:
         waited_for = self._inner.throw(*error)
-        self._note("in", self._inner)
+        self._note(SUSPENDED, self._inner)
         return waited_for
 
     def close(self) -> None:
@@ -143,11 +157,14 @@ class Zygote:
     def __init__(self, process: subprocess.Popen[bytes]) -> None:
         self._process = process
 
-    def run(self, argument: bytes, died_at: Iterable[str] | None = None) -> Ending:
+    def run(
+        self, work: str, argument: bytes, died_at: Iterable[str] | None = None, moments: tuple[str, ...] = MOMENTS
+    ) -> Ending:
         """One trial, killed where nobody died yet, or not at all. Raises AssertionError when the work failed."""
         assert self._process.stdin is not None
         assert self._process.stdout is not None
-        order = Order(argument=argument, died_at=None if died_at is None else frozenset(died_at))
+        known = None if died_at is None else frozenset(died_at)
+        order = Order(work=work, argument=argument, died_at=known, moments=moments)
         _write(self._process.stdin.fileno(), msgspec.msgpack.encode(order))
         ending = msgspec.msgpack.decode(_read(self._process.stdout.fileno()), type=Ending)
         assert not ending.fault, ending.fault
@@ -155,9 +172,9 @@ class Zygote:
 
 
 @contextlib.contextmanager
-def running_zygote(work: str) -> Iterator[Zygote]:
-    """A zygote of `work` (`module:function`) while the block runs."""
-    command = [sys.executable, "-m", __name__, work]
+def running_zygote(*modules: str) -> Iterator[Zygote]:
+    """A zygote that has these modules loaded, while the block runs."""
+    command = [sys.executable, "-m", __name__, *modules]
     environment = {**process_environment(), "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
     process = subprocess.Popen(command, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
     try:
@@ -173,22 +190,22 @@ def running_zygote(work: str) -> Iterator[Zygote]:
 # Within the zygote
 
 
-def serve(work: Work) -> None:
+def serve() -> None:
     """Runs trials until nobody orders any more. The process has no thread and no event loop, or it could not fork."""
     orders, answers = os.dup(0), os.dup(1)
     os.dup2(2, 1)  # what the work prints is no answer
     gc.collect()
     gc.freeze()  # a fork that collects would copy all of it
     while order := _read(orders):
-        _write(answers, _try(work, msgspec.msgpack.decode(order, type=Order)))
+        _write(answers, _try(msgspec.msgpack.decode(order, type=Order)))
 
 
-def _try(work: Work, order: Order) -> bytes:
+def _try(order: Order) -> bytes:
     reading, writing = os.pipe()
     child = os.fork()
     if child == 0:
         os.close(reading)
-        _work_and_exit(work, order, writing)
+        _work_and_exit(order, writing)
     os.close(writing)
     told = _read(reading)
     os.close(reading)
@@ -200,7 +217,7 @@ def _try(work: Work, order: Order) -> bytes:
     return msgspec.msgpack.encode(ending)
 
 
-def _work_and_exit(work: Work, order: Order, writing: int) -> None:
+def _work_and_exit(order: Order, writing: int) -> None:
     """In the fork: never returns."""
 
     def report(ending: Ending) -> None:
@@ -209,7 +226,8 @@ def _work_and_exit(work: Work, order: Order, writing: int) -> None:
     signal.alarm(TRIAL_SECONDS)
     code = 1
     try:
-        points = KillPoints(order.died_at, report)
+        work = _find(order.work)
+        points = KillPoints(order, report)
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             runner.get_loop().set_task_factory(points.make_task)
             result = runner.run(_bounded(work(order.argument, points)))
@@ -245,6 +263,13 @@ def _exactly(stream: Any, size: int) -> bytes:
     return found
 
 
+def _find(name: str) -> Work:
+    module, _, function = name.partition(":")
+    work: Work = getattr(importlib.import_module(module), function)
+    return work
+
+
 if __name__ == "__main__":
-    module, _, function = sys.argv[1].partition(":")
-    serve(getattr(importlib.import_module(module), function))
+    for name in sys.argv[1:]:
+        importlib.import_module(name)
+    serve()
