@@ -2,7 +2,7 @@
 
 import logging
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import pytest
 from opentelemetry.exporter.otlp.proto.common.trace_encoder import encode_spans
@@ -151,6 +151,14 @@ def make_queue(send: Send) -> tuple[SpanQueue, list[float]]:
     return queue, lost
 
 
+def until(happened: Callable[[], bool]) -> None:
+    for _ in range(5000):
+        if happened():
+            return
+        threading.Event().wait(0.001)
+    raise AssertionError("it did not happen")
+
+
 def events(caplog: pytest.LogCaptureFixture) -> list[str]:
     return [record.getMessage() for record in caplog.records]
 
@@ -170,9 +178,7 @@ def test_what_an_absent_collector_misses_is_kept_for_its_return_and_told_once(
     for _ in range(5):
         assert collector.asked.acquire(timeout=5)
     collector.error = None
-    while not collector.took:
-        assert collector.asked.acquire(timeout=5)
-        threading.Event().wait(0.001)
+    until(lambda: bool(collector.took))
     queue.close()
     assert collector.took == sent
     assert lost == []
@@ -212,9 +218,7 @@ def test_a_bug_in_sending_does_not_end_the_thread(caplog: pytest.LogCaptureFixtu
     queue, lost = make_queue(collector.send)
     queue.put(finished())
     queue.start()
-    while not lost:
-        assert collector.asked.acquire(timeout=5)
-        threading.Event().wait(0.001)
+    until(lambda: bool(lost))
     collector.error = None
     queue.put(finished(number=2))
     queue.close()
