@@ -10,6 +10,7 @@ import concurrent.futures
 import contextlib
 import logging
 import os
+import resource
 import signal
 import sys
 import time
@@ -103,12 +104,21 @@ def run_services(specs: Sequence[ServiceSpec], environ: Mapping[str, str] | None
     set_up_logging(plan.runtime.log_level)
     if plan.runtime.die_with_parent:
         _die_with_parent()
+    raise_file_limit()
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         return runner.run(_run(plan))
 
 
 async def _run(plan: Plan) -> int:
     return await Host(plan).run()
+
+
+def raise_file_limit() -> None:
+    """Takes all file descriptors that the system grants: each connection is one, and shells grant 1,024 at first."""
+    granted, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if granted != most:
+        with contextlib.suppress(ValueError, OSError):
+            resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
 
 def _die_with_parent() -> None:
