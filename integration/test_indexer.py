@@ -16,6 +16,7 @@ from postbus.contracts.indexer import SearchRequest, TextField, TextTerm
 from postbus.core.clock import SystemClock
 from postbus.core.errors import ErrorKind, MailError
 from postbus.core.ids import EmailId, MailboxId, new_email_id, new_mailbox_id
+from postbus.mailstore.epoch import EpochGuard
 from postbus.mailstore.postgres import PostgresMailStore
 from postbus.mailstore.prepare import prepare_message
 from postbus.mailstore.values import Append, AppendOutcome, SpecialUse
@@ -37,6 +38,7 @@ class Context:
         self.blobs = blobs
         self.data_dir = folder
         self.registry = CollectorRegistry()
+        self.epoch = EpochGuard("", self.clock)
         self.tasks: list[asyncio.Task[None]] = []
         self.checks: dict[str, Callable[[], Awaitable[None]]] = {}
         self._pool = pool

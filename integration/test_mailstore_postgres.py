@@ -47,6 +47,8 @@ ROLES = {
     "indexed": "indexer",
     "failed": "indexer",
     "enqueue_all": "indexer",
+    "message_ids": "indexer",
+    "enqueue": "indexer",
 }
 """Which service calls what; everything else is imap-gateway's."""
 

@@ -7,7 +7,7 @@ import pytest
 
 from postbus.runtime import supervisor_restore
 from postbus.runtime.embedded import EmbeddedPostgres
-from postbus.runtime.layout import Layout
+from postbus.runtime.layout import Layout, write_private
 from postbus.runtime.supervisor_restore import read_restore_id, settle_restore
 
 
@@ -70,8 +70,6 @@ def test_a_start_that_is_killed_in_the_middle_is_no_restore(
 ) -> None:
     """Whichever of its writes was the last."""
     start(layout, postgres)
-    write = supervisor_restore.write_private
-
     for number in range(3):
         left = number
 
@@ -80,10 +78,10 @@ def test_a_start_that_is_killed_in_the_middle_is_no_restore(
             if not left:
                 raise KeyboardInterrupt
             left -= 1
-            write(path, content)
+            write_private(path, content)
 
         monkeypatch.setattr(supervisor_restore, "write_private", killed)
         with pytest.raises(KeyboardInterrupt):
             settle_restore(layout, postgres, False)
-        monkeypatch.setattr(supervisor_restore, "write_private", write)
+        monkeypatch.setattr(supervisor_restore, "write_private", write_private)
         assert start(layout, postgres) == ""

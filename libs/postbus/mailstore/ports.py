@@ -143,6 +143,14 @@ class IndexQueue(Protocol):
         """
         ...
 
+    async def message_ids(self, mailbox_id: MailboxId) -> list[bytes]:
+        """The email_ids, 16 octets each, of all messages of a mailbox."""
+        ...
+
+    async def enqueue(self, mailbox_id: MailboxId, email_ids: Sequence[EmailId]) -> None:
+        """Enqueues these messages of a mailbox; rows that wait already stay as they are."""
+        ...
+
 
 class Outbox(Protocol):
     """The port of the relay (delivery): claimed by SKIP LOCKED, deleted after the PubAck (architecture §3.6)."""

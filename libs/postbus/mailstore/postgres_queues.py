@@ -12,6 +12,7 @@ from postbus.mailstore.session import Session
 from postbus.mailstore.values import Enqueued, PendingIndex
 
 MAX_REASON_CHARACTERS = 500
+ID_OCTETS = 16
 
 
 class PostgresQueues:
@@ -68,6 +69,17 @@ class PostgresQueues:
         return Enqueued(
             mailbox_id=MailboxId(row["r_mailbox_id"]), email_id=EmailId(row["r_email_id"]), messages=row["r_messages"]
         )
+
+    async def message_ids(self, mailbox_id: MailboxId) -> list[bytes]:
+        """The email_ids of a mailbox, as octets."""
+        rows = await self._session.fetch("SELECT mailstore.message_ids_v1($1) AS ids", mailbox_id)
+        packed = rows[0]["ids"] or b""
+        return [packed[at : at + ID_OCTETS] for at in range(0, len(packed), ID_OCTETS)]
+
+    async def enqueue(self, mailbox_id: MailboxId, email_ids: Sequence[EmailId]) -> None:
+        """Enqueues these messages."""
+        now_ms = self._session.clock.now_ms()
+        await self._session.fetch("SELECT mailstore.enqueue_v1($1, $2, $3)", mailbox_id, list(email_ids), now_ms)
 
     async def relay_outbox(self, limit: int, publish: Publish) -> int:
         """Claims, publishes and deletes in one transaction: what is not published stays."""

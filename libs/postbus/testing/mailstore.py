@@ -1,5 +1,6 @@
 """A mail store in memory: the fake of every port of `postbus.mailstore.ports`, held to the same contract tests."""
 
+import uuid
 from collections.abc import Iterable, Sequence
 
 from postbus.contracts.events import Event
@@ -357,6 +358,19 @@ class MemoryMailStore:
             if key not in self._pending:
                 self._enqueue(*key)
         return Enqueued(mailbox_id=piece[-1][0], email_id=piece[-1][1], messages=len(piece)) if piece else None
+
+    async def message_ids(self, mailbox_id: MailboxId) -> list[bytes]:
+        """The email_ids of a mailbox, as octets."""
+        self._check()
+        box = self._mailboxes.get(mailbox_id)
+        return [uuid.UUID(email_id).bytes for email_id in box.messages] if box else []
+
+    async def enqueue(self, mailbox_id: MailboxId, email_ids: Sequence[EmailId]) -> None:
+        """Enqueues these messages."""
+        self._check()
+        for email_id in email_ids:
+            if mailbox_id in self._mailboxes and (mailbox_id, email_id) not in self._pending:
+                self._enqueue(mailbox_id, email_id)
 
     def _show_pending(self, keys: Iterable[tuple[MailboxId, EmailId]], limit: int) -> list[PendingIndex]:
         return [

@@ -355,3 +355,20 @@ class QueueContract:
         [again] = await store.append([make_append(mailbox_id, "fill-0")])
         assert again.outcome is AppendOutcome.STORED
         assert (await store.load_changes(mailbox_id, INBOX, head.highest_mod_seq)).complete
+
+    async def test_what_is_missing_elsewhere_is_enqueued_again(self, store: MailStore) -> None:
+        """message_ids tells all messages of a mailbox once; rows that wait stay as they are."""
+        mailbox_id, nobody = await make_mailbox(store), new_mailbox_id(NOW_MS)
+        messages = [make_message() for _ in range(3)]
+        await store.append([make_append(mailbox_id, f"{number}", each) for number, each in enumerate(messages)])
+        await store.copy(make_copy(mailbox_id, INBOX, (1,)))
+        ids = await store.message_ids(mailbox_id)
+        assert sorted(ids) == sorted(uuid.UUID(each.email_id).bytes for each in messages)
+        assert await store.message_ids(nobody) == []
+        first, *others = await store.pending_of([mailbox_id], 10)
+        await store.indexed(others)
+        await store.enqueue(mailbox_id, [each.email_id for each in messages[:2]])
+        await store.enqueue(nobody, [messages[0].email_id])
+        waiting = await store.pending_of([mailbox_id, nobody], 10)
+        assert waiting[0] == first
+        assert [row.email_id for row in waiting] == [messages[0].email_id, messages[1].email_id]

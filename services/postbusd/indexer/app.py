@@ -9,6 +9,7 @@ from postbus.runtime.service import Context, ServiceSpec
 from postbusd.indexer.adapters.tantivy import TantivyIndex
 from postbusd.indexer.extract import Extractor
 from postbusd.indexer.metrics import Metrics
+from postbusd.indexer.reconcile import FIRST_EPOCH
 from postbusd.indexer.search import Searcher
 from postbusd.indexer.settings import IndexerSettings
 from postbusd.indexer.worker import Worker
@@ -31,6 +32,7 @@ class IndexerService:
             clock=context.clock,
             settings=settings,
             metrics=metrics,
+            epoch=self._epoch,
         )
         self._searcher = Searcher(
             index=self._index,
@@ -60,6 +62,10 @@ class IndexerService:
         await self._worker.stop()
         await self._index.close()
         self._executor.shutdown(wait=False)
+
+    def _epoch(self) -> int:
+        known = self._context.epoch.known
+        return known.number if known is not None else FIRST_EPOCH
 
     async def _check_index(self) -> None:
         await self._index.count_documents()

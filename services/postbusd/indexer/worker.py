@@ -8,7 +8,7 @@ import asyncio
 import logging
 import time
 import uuid
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from postbus.contracts.events import IndexWanted
 from postbus.core.clock import Clock
@@ -22,6 +22,7 @@ from postbusd.indexer.extract import Extracted, Extractor, partial_document
 from postbusd.indexer.metrics import Metrics
 from postbusd.indexer.ports import SearchIndex
 from postbusd.indexer.rebuild import Rebuild
+from postbusd.indexer.reconcile import FIRST_EPOCH, Reconciler
 from postbusd.indexer.settings import IndexerSettings
 from postbusd.indexer.values import IndexDocument, format_key
 
@@ -37,7 +38,7 @@ MAX_PAUSE_SECONDS = 1.0
 class Worker:
     """The only writer of the index."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913  # the composition root's list of ports
         self,
         *,
         queue: IndexQueue,
@@ -46,8 +47,11 @@ class Worker:
         clock: Clock,
         settings: IndexerSettings,
         metrics: Metrics,
-    ) -> None:  # fmt: skip
+        epoch: Callable[[], int] = lambda: FIRST_EPOCH,
+    ) -> None:
+        """`epoch`: of the mail store, as the last connection found it."""
         self._queue = queue
+        self._reconciler = Reconciler(queue, index, epoch)
         self._rebuild = Rebuild(queue=queue, record=index.record, clock=clock, metrics=metrics)
         self._index = index
         self._extractor = extractor
@@ -114,6 +118,9 @@ class Worker:
         await self._rebuild.require(mailbox_ids)
         batch = max(self._settings.batch_messages, goal + 1)
         rows = await self._queue.pending_of(mailbox_ids, batch)
+        if self._reconciler.pending(mailbox_ids):
+            await self._reconcile(mailbox_ids)
+            rows = await self._queue.pending_of(mailbox_ids, batch)
         for _ in range(MAX_CATCH_UP_BATCHES):
             if len(rows) <= goal:
                 return rows
@@ -125,6 +132,11 @@ class Worker:
         if len(rows) > goal:
             raise MailError(ErrorKind.UNAVAILABLE, "the search index is behind")
         return rows
+
+    async def _reconcile(self, mailbox_ids: Sequence[MailboxId]) -> None:
+        async with self._lock:
+            for mailbox_id in self._reconciler.pending(mailbox_ids):
+                await self._reconciler.compare(mailbox_id)
 
     async def _wait(self) -> None:
         """Until something is wanted, then a little longer, so that one commit serves many messages."""
