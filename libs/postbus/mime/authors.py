@@ -1,9 +1,12 @@
 """Who a message is from: the addresses of its From field, read strictly (RFC 5322 §3.6.2, RFC 6854).
 
 For decisions that hang on the author (sender check, members-only lists), where a loose reading would let a forger
-choose what others see. IMAP's ENVELOPE (`postbus.mime.envelope`) reads the same field leniently.
+choose what others see. Programs disagree about a field that breaks the grammar (a comment or quotation mark without its
+end, an address in a name without quotation marks): of such a field every address that any of them might find counts as
+an author. IMAP's ENVELOPE (`postbus.mime.envelope`) reads the same field leniently.
 """
 
+import re
 from collections.abc import Sequence
 from typing import Final
 
@@ -17,6 +20,14 @@ MAX_AUTHORS: Final = 50
 MAX_FROM_OCTETS: Final = 16 * 1024
 """One From field, unfolded."""
 _SHOWN_OCTETS = 200
+_WORD: Final = rb'(?:[^\x00-\x20"(),:;<>@\[\\\]\x7f]++|"(?:[^"\\\x00-\x1f\x7f]++|\\[\t -~])*+")'
+_TOKEN: Final = re.compile(rb"[ \t]*+(?:(" + _WORD + rb")|([,:;<>@]))")
+_COMMENT_MARK: Final = re.compile(rb"\\.|[()]", re.DOTALL)
+_MAILBOX: Final = r"(?:w@w|w*+<w@w>)"
+_LIST: Final = rf",*+{_MAILBOX}(?:,++{_MAILBOX})*+,*+"
+_GRAMMAR: Final = re.compile(rf"(?:{_LIST}|w++:(?:{_LIST}|,*+);)\Z")
+"""Of tokens: `w` a word, the others themselves. Addresses, or one group of them (RFC 6854 §2.1)."""
+_ANY_ADDRESS: Final = re.compile(rb"""[^\x00-\x20"'(),:;<>@\[\\\]\x7f]++@[^\x00-\x20"'(),:;<>@\[\\\]\x7f]++""")
 
 
 def parse_authors(fields: Sequence[bytes]) -> tuple[Address, ...]:
@@ -31,10 +42,55 @@ def parse_authors(fields: Sequence[bytes]) -> tuple[Address, ...]:
     found, limited = read_addresses(fields[0], MAX_AUTHORS + 1)
     if limited or len(found) > MAX_AUTHORS:
         raise _invalid("the From field has too many addresses")
-    authors = tuple(_author(address) for address in found if address.host is not None)
+    authors = [_author(address) for address in found if address.host is not None]
     if not authors:
         raise _invalid("the From field has no address")
-    return authors
+    if not _is_plain(fields[0]):
+        authors += _find_any(fields[0])
+        if len(authors) > MAX_AUTHORS:
+            raise _invalid("the From field has too many addresses")
+    return tuple(dict.fromkeys(authors))
+
+
+def _is_plain(value: bytes) -> bool:
+    """Whether a field keeps to the grammar (RFC 5322 §3.4, RFC 6532), so that all programs read it alike."""
+    tokens: list[str] = []
+    at, end = 0, len(value.rstrip(b" \t"))
+    while at < end:
+        match = _TOKEN.match(value, at)
+        if match is not None:
+            tokens.append("w" if match[1] is not None else match[2].decode("ascii"))
+            at = match.end()
+            continue
+        at = _comment_end(value, at)
+        if at < 0:
+            return False
+    return _GRAMMAR.match("".join(tokens)) is not None
+
+
+def _comment_end(value: bytes, at: int) -> int:
+    """After the comment at this place; -1: there is none, or it has no end."""
+    while value[at : at + 1] in (b" ", b"\t"):
+        at += 1
+    if value[at : at + 1] != b"(":
+        return -1
+    depth = 0
+    for mark in _COMMENT_MARK.finditer(value, at):
+        depth += {b"(": 1, b")": -1}.get(mark[0], 0)
+        if depth == 0:
+            return mark.end()
+    return -1
+
+
+def _find_any(value: bytes) -> list[Address]:
+    """Whatever looks like an address, wherever it stands."""
+    found: list[Address] = []
+    for match in _ANY_ADDRESS.finditer(value):
+        local_part, _, host = match[0].partition(b"@")
+        found.append(_author(values.Address(name=None, route=None, mailbox=local_part, host=host.strip(b"."))))
+        if len(found) > MAX_AUTHORS:
+            break
+    return found
 
 
 def _author(found: values.Address) -> Address:
