@@ -36,11 +36,13 @@ from postbus.runtime.service import Rpc
 from postbus.runtime.settings import RuntimeSettings
 from postbus.testing.kill_points import KillPoints
 from postbusd.delivery.app import DeliveryService, build
+from postbusd.delivery.relay import one_after_another
 from postbusd.delivery.settings import DeliverySettings
 
 FETCH_SECONDS = 5.0
 IDLE_SECONDS = 0.1
 REPORT_ROWS = 20
+EVENT_ROWS = 500
 BATCH = 64
 _KEY = ed25519.Ed25519PrivateKey.generate().private_bytes(
     serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
@@ -63,7 +65,8 @@ class Trial(msgspec.Struct, frozen=True, kw_only=True):
 
     servers: Servers
     action: str
-    """`deliver` messages of the bus, `hand_over` what the queue holds; to the end: `drain` the bus, `finish` both."""
+    """`deliver` messages of the bus, `hand_over` what the queue holds, `relay` events; to the end: `drain` the bus, or
+    `finish` bus and queue."""
     messages: int = 0
     """deliver: how many to take, all in one batch."""
     resolves_to: dict[str, str] = {}
@@ -122,6 +125,10 @@ async def run_trial(argument: bytes, points: KillPoints) -> bytes:
             async with _lock_held(service):
                 await service._queue.counts()
                 await points.watch(_hand_over(service, bus))
+        elif trial.action == "relay":
+            await bus._ready(FETCH_SECONDS)
+            relay = one_after_another(service._store.relay_outbox, service._queue.relay_events)
+            await points.watch(relay(EVENT_ROWS, bus.publish_events))
         elif trial.action == "drain":
             await _drain(service, bus)
         else:
