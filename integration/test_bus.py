@@ -8,10 +8,12 @@ from typing import TYPE_CHECKING
 
 import msgspec
 import pytest
+from nats import connect
 
 from postbus.bus.nats import NatsBus
 from postbus.bus.ports import Counting
-from postbus.bus.streams import ensure_streams
+from postbus.bus.streams import ACK_WAIT_SECONDS, consumer_configs, ensure_streams
+from postbus.bus.subjects import CONSUMER_DELIVERY, STREAM_MAIL
 from postbus.contracts.events import Event, EventType, FolderChanged
 from postbus.core.errors import ErrorKind, MailError
 from postbus.core.ids import FolderId, MailboxId, ModSeq, new_queue_id, new_uuid7
@@ -228,3 +230,48 @@ async def test_counting_fails_at_once_without_the_bus_and_for_others(nats: "Nats
     with pytest.raises(MailError) as denied:
         await delivery.count("a", 1, 60)
     assert denied.value.kind is ErrorKind.UNAVAILABLE
+
+
+async def test_the_state_of_the_mail_stream_and_a_message_read_beside_the_consumer(
+    edge: NatsBus, delivery: NatsBus
+) -> None:
+    """Last sequence, ack floor and times agree with what is pulled."""
+    before = await delivery.mail_state()
+    mail = accepted_mail(queue_id(), PATH)
+    sequence = await edge.publish_mail(mail)
+    state = await delivery.mail_state()
+    assert (state.last_sequence, state.deleted, state.deleted_sequences) == (sequence, 0, ())
+    assert state.created_ms == before.created_ms
+    assert state.ack_floor < sequence
+    read = await delivery.read_mail(sequence)
+    assert read is not None
+    (pulled,) = await delivery.fetch_mail(1, 5.0)
+    assert (read.accepted, read.payload, read.stored_ns) == (pulled.accepted, pulled.payload, pulled.stored_ns)
+    assert state.last_stored_ns == pulled.stored_ns > state.created_ms * 1_000_000
+    await read.ack()
+    assert (await delivery.mail_state()).ack_floor < sequence
+    await pulled.ack()
+    assert await delivery.read_mail(sequence + 1) is None
+
+
+async def test_nobody_else_reads_mail_from_the_stream(nats: "Nats", monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its content is delivery's alone: nats-server does not even answer."""
+    monkeypatch.setattr("postbus.bus.mail_stream.API_SECONDS", 0.5)
+    async with connected(nats, "indexer") as indexer:
+        with pytest.raises(MailError) as refused:
+            await indexer.mail_state()
+    assert refused.value.kind is ErrorKind.UNAVAILABLE
+
+
+async def test_a_consumer_of_an_older_version_gets_the_ack_wait_of_this_one(nats: "Nats") -> None:
+    """What a killed process had in hand comes back after ACK_WAIT_SECONDS, also where 60 s were set before."""
+    client = await connect(nats.url, user="admin", password=nats.password("admin"))
+    try:
+        api = client.jetstream()
+        config = next(config for stream, config in consumer_configs() if stream == STREAM_MAIL)
+        await api.add_consumer(STREAM_MAIL, config.evolve(ack_wait=60.0))
+        assert (await api.consumer_info(STREAM_MAIL, CONSUMER_DELIVERY)).config.ack_wait == 60.0
+        await ensure_streams(nats.url, "admin", nats.password("admin"))
+        assert (await api.consumer_info(STREAM_MAIL, CONSUMER_DELIVERY)).config.ack_wait == ACK_WAIT_SECONDS
+    finally:
+        await client.close()

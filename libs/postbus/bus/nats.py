@@ -18,7 +18,8 @@ from nats.aio.msg import Msg
 from nats.js.api import Header
 
 from postbus.bus.codec import decode_value, encode_value
-from postbus.bus.ports import Handler, MailDelivery, Value
+from postbus.bus.mail_stream import decode_mail, read_message, read_state, stored_ns
+from postbus.bus.ports import Handler, MailDelivery, MailState, Value
 from postbus.bus.pull import PullConsumer, PulledMessage
 from postbus.bus.subjects import (
     CONSUMER_ADMIN_API,
@@ -181,6 +182,14 @@ class NatsBus:
             self._reconnected.append(self._mail.forget_requests)
         return [_MailDelivery(message) for message in await self._mail.fetch(limit, wait_seconds)]
 
+    async def mail_state(self) -> MailState:
+        """See `MailConsumer.mail_state`."""
+        return await read_state(await self._ready(PUBACK_SECONDS))
+
+    async def read_mail(self, stream_sequence: int) -> MailDelivery | None:
+        """See `MailConsumer.read_mail`."""
+        return await read_message(await self._ready(PUBACK_SECONDS), stream_sequence)
+
     async def trim_mail(self) -> int:
         """See `MailConsumer.trim_mail`."""
         client = await self._ready(PUBACK_SECONDS)
@@ -338,11 +347,10 @@ class _MailDelivery:
         self.payload = message.payload
         self.stream_sequence = message.stream_sequence
         self.attempt = message.attempt
-        self.accepted: MailAccepted | None = None
-        try:
-            self.accepted = decode_value(message.payload, MailAccepted)
-        except MailError as error:
-            log.error("bus.mail.malformed", extra={"reason": error.detail, "stream_sequence": message.stream_sequence})
+        self.stored_ns = stored_ns(message.reply)
+        self.accepted = decode_mail(message.payload)
+        if self.accepted is None:
+            log.error("bus.mail.malformed", extra={"stream_sequence": message.stream_sequence})
 
     async def ack(self) -> None:
         """Waits until the bus has noted it."""

@@ -32,6 +32,8 @@ class MailDelivery(Protocol):
     stream_sequence: int
     attempt: int
     """1 at the first try."""
+    stored_ns: int
+    """When the stream took it, Unix nanoseconds: grows with the sequence, and never changes."""
 
     async def ack(self) -> None:
         """Done: the bus has noted it when this returns (double ack)."""
@@ -58,6 +60,10 @@ class MailState(msgspec.Struct, frozen=True, kw_only=True):
     """Every sequence up to here is acknowledged."""
     deleted: int
     """Messages between first and last that the stream lost: 0, or the stream is damaged."""
+    deleted_sequences: tuple[int, ...] = ()
+    """Which ones, the first ten thousand."""
+    last_stored_ns: int = 0
+    """When the stream took its last message, Unix nanoseconds; 0: it holds none."""
 
 
 class MailConsumer(Protocol):

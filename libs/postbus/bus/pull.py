@@ -37,6 +37,7 @@ class PulledMessage:
         metadata = message.metadata
         self.stream_sequence = metadata.sequence.stream
         self.attempt = metadata.num_delivered or 1
+        self.reply = message.reply
 
     async def ack(self) -> None:
         """Double ack: returns when the server has noted it. Raises MailError: UNAVAILABLE."""

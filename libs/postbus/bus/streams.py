@@ -31,7 +31,8 @@ from postbus.bus.subjects import (
 )
 
 MAX_ACK_PENDING = 512
-ACK_WAIT_SECONDS = 60.0
+ACK_WAIT_SECONDS = 30.0
+"""After this what a killed process had in hand comes to another one; who works on it tells so three times as often."""
 EVENT_RETENTION_SECONDS = 7 * 86400
 """The event log itself is admin-api's table; the stream only has to outlast its absence."""
 TRAINED_RETENTION_SECONDS = 30 * 86400

@@ -7,31 +7,35 @@ from typing import Any
 import msgspec
 
 from postbus.bus.codec import decode_value, encode_value
-from postbus.bus.ports import Handler, MailDelivery, Value
+from postbus.bus.mail_stream import ReadMail, decode_mail
+from postbus.bus.ports import Handler, MailDelivery, MailState, Value
 from postbus.bus.subjects import rate_subject
 from postbus.contracts.events import Event, EventBatch, MailAccepted
 from postbus.core.errors import MailError
+
+STREAM_MADE_MS = 1_790_000_000_000
+NS_PER_MS = 1_000_000
 
 
 class FakeMailDelivery:
     """A message of a FakeBus; `acked` and `retries` tell what was answered."""
 
-    def __init__(self, payload: bytes, stream_sequence: int, attempt: int = 1) -> None:
+    def __init__(self, payload: bytes, stream_sequence: int, attempt: int = 1, stored_ns: int = 0) -> None:
         self.payload = payload
         self.stream_sequence = stream_sequence
         self.attempt = attempt
+        self.stored_ns = stored_ns or STREAM_MADE_MS * NS_PER_MS + stream_sequence
         self.acked = False
         self.retries: list[float] = []
         self.heartbeats = 0
-        self.accepted: MailAccepted | None = None
-        try:
-            self.accepted = decode_value(payload, MailAccepted)
-        except MailError:
-            self.accepted = None
+        self.accepted: MailAccepted | None = decode_mail(payload)
+        self.on_ack: Callable[[int], None] | None = None
 
     async def ack(self) -> None:
         """Notes it."""
         self.acked = True
+        if self.on_ack is not None:
+            self.on_ack(self.stream_sequence)
 
     async def retry(self, seconds: float) -> None:
         """Notes it."""
@@ -53,6 +57,11 @@ class FakeBus:
         """Totals by key and window length; clear it when a window ends."""
         self.fail_with: MailError | None = None
         self.reconnect_callbacks: list[Callable[[], Awaitable[None]]] = []
+        self.created_ms = STREAM_MADE_MS
+        self.first_sequence = 1
+        self.acked: set[int] = set()
+        self.lost: set[int] = set()
+        """Sequences that the stream has lost although it still holds earlier ones."""
         self._fetched = 0
         self._arrived = asyncio.Event()
         self._batches: asyncio.Queue[Sequence[Event]] = asyncio.Queue()
@@ -84,15 +93,61 @@ class FakeBus:
                 return []
         first = self._fetched
         self._fetched = min(len(self.mail), first + limit)
-        return [
-            FakeMailDelivery(encode_value(accepted), sequence)
-            for sequence, accepted in enumerate(self.mail[first : self._fetched], first + 1)
-        ]
+        return [self._delivery(sequence) for sequence in range(first + 1, self._fetched + 1) if self._holds(sequence)]
+
+    async def mail_state(self) -> MailState:
+        """As a server tells it."""
+        self._check()
+        last = len(self.mail)
+        deleted = tuple(sorted(sequence for sequence in self.lost if self.first_sequence <= sequence <= last))
+        floor = self.first_sequence - 1
+        while floor < last and (floor + 1 in self.acked or floor + 1 in self.lost):
+            floor += 1
+        return MailState(
+            created_ms=self.created_ms,
+            first_sequence=self.first_sequence,
+            last_sequence=last,
+            ack_floor=floor,
+            deleted=len(deleted),
+            deleted_sequences=deleted,
+            last_stored_ns=self.stored_ns(last) if last >= self.first_sequence else 0,
+        )
+
+    async def read_mail(self, stream_sequence: int) -> MailDelivery | None:
+        """Beside the consumer."""
+        self._check()
+        if not self._holds(stream_sequence):
+            return None
+        payload = encode_value(self.mail[stream_sequence - 1])
+        return ReadMail(payload, stream_sequence, self.stored_ns(stream_sequence))
 
     async def trim_mail(self) -> int:
         """Nothing is ever old."""
         self._check()
         return 0
+
+    def purge_mail(self, below: int) -> None:
+        """As a trim does: the stream begins at `below`."""
+        self.first_sequence = max(self.first_sequence, below)
+
+    def remake_mail(self) -> None:
+        """The stream is deleted and made anew, later than anything that the old one took."""
+        self.created_ms += 1_000_000
+        self.mail, self._fetched, self.first_sequence = [], 0, 1
+        self.acked, self.lost = set(), set()
+
+    def stored_ns(self, sequence: int) -> int:
+        """When the stream took it."""
+        return self.created_ms * NS_PER_MS + sequence
+
+    def _holds(self, sequence: int) -> bool:
+        return self.first_sequence <= sequence <= len(self.mail) and sequence not in self.lost
+
+    def _delivery(self, sequence: int) -> FakeMailDelivery:
+        payload = encode_value(self.mail[sequence - 1])
+        delivery = FakeMailDelivery(payload, sequence, stored_ns=self.stored_ns(sequence))
+        delivery.on_ack = self.acked.add
+        return delivery
 
     async def publish_events(self, events: Sequence[Event]) -> None:
         """Through the codec, as on the wire."""

@@ -31,7 +31,7 @@ from postbusd.delivery.tracing import DeliverySpans
 log = logging.getLogger(__name__)
 
 FETCH_SECONDS = 20.0
-HEARTBEAT_SECONDS = 20.0
+HEARTBEAT_SECONDS = 10.0
 """A third of the consumer's ack wait."""
 MAX_RETRY_SECONDS = 30.0
 AWAY_SECONDS = 1.0
