@@ -45,6 +45,9 @@ COUNT_SECONDS = 1.0
 """How long a count waits for its total."""
 CONNECT_SECONDS = 2
 RECONNECT_SECONDS = 0.2
+PING_SECONDS = 5
+MAX_UNANSWERED_PINGS = 2
+"""A server that hangs, or whose host is gone without a word, is known as away after three intervals."""
 MAX_PAYLOAD_OCTETS = 4 * 1024 * 1024
 """nats-server's max_payload in our configurations; a MailAccepted that exceeds it goes without its scan."""
 MAX_EVENT_RETRY_SECONDS = 16.0
@@ -106,6 +109,8 @@ class NatsBus:
                     name=self._service,
                     inbox_prefix=f"_INBOX_{self._service}",
                     connect_timeout=CONNECT_SECONDS,
+                    ping_interval=PING_SECONDS,
+                    max_outstanding_pings=MAX_UNANSWERED_PINGS,
                     reconnect_time_wait=RECONNECT_SECONDS,  # type: ignore[arg-type]  # a float works: it is slept
                     max_reconnect_attempts=-1,
                     reconnected_cb=self._on_reconnect,
