@@ -100,11 +100,13 @@ async def test_pipelined_recipients_are_resolved_in_one_call(edge: Edge) -> None
 
 async def test_good_answers_are_cached_and_refusals_confirmed(edge: Edge) -> None:
     async with edge.connect() as peer:
-        await greet(peer, "MAIL FROM:<>")
+        await greet(peer)
         for _ in range(2):
+            await peer.say("RSET\r\nMAIL FROM:<>")
             assert (await peer.say("RCPT TO:<alice@demo.example>")).startswith("250")
         assert len(edge.directory.requests) == 1
         await edge.recipients.on_changed(DirectoryChanged(revision=2))
+        await peer.say("RSET\r\nMAIL FROM:<>")
         assert (await peer.say("RCPT TO:<alice@demo.example>")).startswith("250")
         assert len(edge.directory.requests) == 2
         edge.directory.stale["bob@demo.example"] = Resolution(

@@ -134,7 +134,7 @@ async def _own(conversation: Conversation, transaction: Transaction, spool: Spoo
         scan=examined.encoded,
         traceparent=trace.format() if (trace := current_trace()) else "",
     )
-    accepted = msgspec.structs.replace(accepted, prefix=build_prefix(conversation, accepted, examined.scan))
+    accepted = msgspec.structs.replace(accepted, prefix=build_prefix(conversation, accepted, examined))
     with span("bus.publish_mail", {"queue_id": accepted.queue_id}):
         sequence = await site.bus.publish_mail(accepted)
     site.counters.owned(sequence, spool.octets)

@@ -13,6 +13,10 @@ FILTER_UNAVAILABLE = "FILTER_UNAVAILABLE"
 """The test of a message that was taken without filter."""
 
 
+STRAY_FIELD = b"X-Postbus-Stray-Line:\r\n"
+"""Takes a continuation line that stands at the beginning of a message, where it continues nothing."""
+
+
 class Examined(msgspec.Struct, frozen=True):
     """What the scan of a message gives to this service."""
 
@@ -74,7 +78,7 @@ def build_envelope(transaction: Transaction) -> Envelope:
     )
 
 
-def build_prefix(conversation: Conversation, accepted: MailAccepted, scan: Scan) -> bytes:
+def build_prefix(conversation: Conversation, accepted: MailAccepted, examined: Examined) -> bytes:
     """Received first, then filter's fields below it, then what a submission lacks (README: order of the prefix)."""
     paths = accepted.envelope.forward_paths
     received = format_received(
@@ -92,7 +96,9 @@ def build_prefix(conversation: Conversation, accepted: MailAccepted, scan: Scan)
             forward_path=paths[0].address if len(paths) == 1 else "",
         )
     )
-    return received + accepted.verdict.prefix + _missing_fields(conversation, accepted, scan)
+    added = received + accepted.verdict.prefix + _missing_fields(conversation, accepted, examined.scan)
+    # What begins with a blank would go on with the last of our own fields, and say there what it likes.
+    return added + STRAY_FIELD if examined.header[:1] in (b" ", b"\t") else added
 
 
 def _missing_fields(conversation: Conversation, accepted: MailAccepted, scan: Scan) -> bytes:

@@ -111,6 +111,8 @@ class Conversation:
         self.connection: ConnectionVerdict | None = None
         self.connection_task: asyncio.Task[ConnectionVerdict] | None = None
         self.errors = 0
+        self.idle_commands = 0
+        """Since the last message: those that brought the session no further, well-formed or not."""
         self.refused_recipients = 0
 
     @property

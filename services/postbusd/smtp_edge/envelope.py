@@ -1,6 +1,7 @@
 """MAIL and RCPT (RFC 5321 §4.1.1.2, §4.1.1.3): who may send, who receives (architecture §3.2)."""
 
 import logging
+from collections.abc import Callable
 from pathlib import Path
 
 from postbus.contracts.directory import Resolution
@@ -26,6 +27,8 @@ log = logging.getLogger(__name__)
 MAX_EXPANSION = 10_000
 """Mailboxes and addresses that the recipients of one transaction come to, unless one alone comes to more: all of them
 travel in `mail.accepted`, which must fit into one bus message."""
+
+Upcoming = Callable[[], list[Rcpt]]
 
 
 async def answer_mail(conversation: Conversation, command: Mail) -> Reply:
@@ -71,11 +74,14 @@ async def _judge_reverse_path(conversation: Conversation, transaction: Transacti
     return refusal or await site.rates.add_message(login, site.events) or replies.REVERSE_PATH_OK
 
 
-async def answer_rcpt(conversation: Conversation, command: Rcpt, upcoming: list[Rcpt]) -> Reply:
-    """Adds a recipient; `upcoming` are pipelined behind this one and resolved with it."""
+async def answer_rcpt(conversation: Conversation, command: Rcpt, upcoming: Upcoming) -> Reply:
+    """Adds a recipient; `upcoming` gives those that are pipelined behind this one, to be resolved with it."""
     transaction = conversation.transaction
     if transaction is None:
         return replies.NEED_MAIL
+    if any(recipient.command.address == command.address for recipient in transaction.recipients):
+        conversation.idle_commands += 1
+        return replies.FORWARD_PATH_OK
     if len(transaction.recipients) >= conversation.site.settings.max_recipients:
         return replies.TOO_MANY_RECIPIENTS
     reason = ""
@@ -90,7 +96,7 @@ async def answer_rcpt(conversation: Conversation, command: Rcpt, upcoming: list[
 
 
 async def _judge_recipient(
-    conversation: Conversation, transaction: Transaction, command: Rcpt, upcoming: list[Rcpt]
+    conversation: Conversation, transaction: Transaction, command: Rcpt, upcoming: Upcoming
 ) -> Reply:
     if command.forward_path is not None and command.forward_path.is_literal:
         return replies.LITERAL_REFUSED
@@ -103,8 +109,7 @@ async def _judge_recipient(
     if reply.is_permanent or needs_fresh_quota(resolution, site.settings.max_message_octets):
         resolution = await site.recipients.confirm(command.address)
         reply = judge_recipient(resolution, logged_in, size)
-    known = any(recipient.command.address == command.address for recipient in transaction.recipients)
-    if not reply.is_positive or known:
+    if not reply.is_positive:
         return reply
     refusal = await _refuse_accepted(conversation, transaction, resolution)
     if refusal is None:
@@ -139,12 +144,12 @@ async def _refuse_client(conversation: Conversation, command: Rcpt) -> Reply | N
 
 
 async def _resolve(
-    conversation: Conversation, transaction: Transaction, command: Rcpt, upcoming: list[Rcpt]
+    conversation: Conversation, transaction: Transaction, command: Rcpt, upcoming: Upcoming
 ) -> Resolution:
     known = transaction.resolved.pop(command.address, None)
     if known is not None:
         return known
-    addresses = [command.address, *(each.address for each in upcoming)]
+    addresses = [command.address, *(each.address for each in upcoming())]
     transaction.resolved = await conversation.site.recipients.resolve(addresses)
     return transaction.resolved.pop(command.address)
 

@@ -96,10 +96,13 @@ class SessionLimits:
         self._max_per_network = max_per_network
         self._networks: Counter[str] = Counter()
 
-    def enter(self, address: str) -> str:
-        """Takes a place: empty, or which limit (`total`, `address`) leaves none."""
+    def enter(self, address: str, *, may_log_in: bool = True) -> str:
+        """Takes a place: empty, or which limit (`total`, `address`) leaves none.
+
+        A quarter of all places is kept for the doors of those who `may_log_in`: a flood of port 25 locks nobody out.
+        """
         network = network_of(address)
-        if self.open >= self._max_sessions:
+        if self.open >= self._max_sessions - (0 if may_log_in else self._max_sessions // 4):
             return "total"
         if self._networks[network] >= self._max_per_network:
             return "address"

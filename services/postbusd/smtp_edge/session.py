@@ -42,6 +42,9 @@ log = logging.getLogger(__name__)
 
 KNOWN_GREET_PAUSE_SECONDS = 0.01
 """For networks that are known already: long enough for what was sent with the handshake to arrive."""
+MAX_IDLE_COMMANDS = 1_000
+"""Commands that lead nowhere before the next message, and one more for each second that the session lasts: programs
+keep connections open by NOOP, and nobody needs thousands a second."""
 EVENTS_A_TURN = 16
 """Pipelined commands that need no waiting, between two turns of the other sessions."""
 MAX_HELD_REPLY_OCTETS = 65_536
@@ -68,6 +71,7 @@ class Session:
         self._out = bytearray()
         self._waiting: asyncio.Timeout | None = None
         self._draining = False
+        self._started = site.clock.monotonic()
         self._login_ended = False
         self._leave_logins: Callable[[], None] | None = None
         self._conversation.on_login = self._watch_login
@@ -78,7 +82,7 @@ class Session:
         session_id = os.urandom(6).hex()
         facts: dict[str, str | int] = {"session_id": session_id, "listener": self._conversation.kind}
         with use_session(session_id), Span("smtp.session", new_trace(), None, facts):
-            full = self._site.limits.enter(address)
+            full = self._site.limits.enter(address, may_log_in=self._conversation.takes_logins)
             if full:
                 await self._turn_away(full)
                 return
@@ -235,7 +239,7 @@ class Session:
             case Mail():
                 return await answer_mail(conversation, command)
             case Rcpt():
-                return await answer_rcpt(conversation, command, self._engine.upcoming_recipients())
+                return await answer_rcpt(conversation, command, self._engine.upcoming_recipients)
             case Auth():
                 return await answer_auth(conversation, command)
             case Simple(verb=Verb.DATA):
@@ -304,7 +308,7 @@ class Session:
             reply = await accept_message(self._conversation, transaction, transaction.spool)
         self._conversation.end_transaction()
         if reply.is_positive:
-            self._conversation.errors = 0
+            self._conversation.errors = self._conversation.idle_commands = 0
         return reply
 
     def _enforce_patience(self, event: Event, reply: Reply) -> None:
@@ -314,7 +318,11 @@ class Session:
             return
         if isinstance(event, BadCommand) or (isinstance(event, Auth | SaslResponse) and reply.is_permanent):
             conversation.errors += 1
+        if not (isinstance(event, Mail | Rcpt | DataEnd) and reply.is_positive):
+            conversation.idle_commands += 1
+        seconds = self._site.clock.monotonic() - self._started
         too_many = conversation.refused_recipients >= self._settings.max_refused_recipients
+        too_many = too_many or conversation.idle_commands > MAX_IDLE_COMMANDS + seconds
         if conversation.errors >= self._settings.max_errors or too_many:
             log.info("smtp.session.too_many_errors", extra={"client_address": conversation.client_address})
             self._note_denied("too many errors")

@@ -26,7 +26,9 @@ class SmtpEdgeSettings(msgspec.Struct, frozen=True, kw_only=True):
         int, field_doc("All messages that are coming in together; beyond it they are spooled early, octets.")
     ] = 64 * 1024 * 1024
     max_recipients: Annotated[int, field_doc("Recipients of one transaction; more get 452 4.5.3.")] = 100
-    max_sessions: Annotated[int, field_doc("Sessions at a time, all listeners together; more get 421.")] = 2000
+    max_sessions: Annotated[
+        int, field_doc("Sessions at a time, all listeners together; more get 421. Port 25 may have three quarters.")
+    ] = 2000
     max_sessions_per_address: Annotated[
         int, field_doc("Sessions at a time from one address (IPv6: one /64); more get 421.")
     ] = 100
