@@ -297,7 +297,7 @@ class NatsBus:
                 subject, encode_value(value), headers={HEADER: trace.format()} if trace else None
             )
         except BusError as error:
-            log.info("bus.wake.lost", extra={"subject": subject, "reason": type(error).__name__})
+            log.info("bus.wake.lost", extra={"bus_subject": subject, "reason": type(error).__name__})
 
     async def listen(self, subject: str, kind: type[Value], handler: Handler[Value]) -> Callable[[], Awaitable[None]]:
         """See `WakeUps.listen`. Before the first connection it is only noted, and done when the bus is there."""
@@ -306,12 +306,12 @@ class NatsBus:
             try:
                 value = decode_value(message.data, kind)
             except MailError as error:
-                log.warning("bus.wake.malformed", extra={"subject": subject, "reason": error.detail})
+                log.warning("bus.wake.malformed", extra={"bus_subject": subject, "reason": error.detail})
                 return
             try:
                 await handler(value)
             except MailError as error:
-                log.warning("bus.wake.failed", extra={"subject": subject, "reason": str(error)})
+                log.warning("bus.wake.failed", extra={"bus_subject": subject, "reason": str(error)})
 
         if self._connected.is_set():
             return (await self._client.subscribe(subject, cb=on_message)).unsubscribe

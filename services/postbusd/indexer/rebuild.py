@@ -76,9 +76,10 @@ class Rebuild:
         messages = before.messages + piece.messages
         now = self._clock.monotonic()
         if self._told is None or now - self._told >= TOLD_SECONDS:
-            event = "indexer.rebuild.progress" if self._told is not None or before.messages else "indexer.rebuild.start"
+            goes_on = self._told is not None or before.messages > 0
             self._told = now
-            log.info(event, extra={"messages": messages, "mailbox_id": piece.mailbox_id})
+            facts = {"messages": messages, "mailbox_id": piece.mailbox_id}
+            log.info("indexer.rebuild.progress" if goes_on else "indexer.rebuild.start", extra=facts)
         await self._record.save(
             msgspec.structs.replace(before, mailbox_id=piece.mailbox_id, email_id=piece.email_id, messages=messages)
         )
