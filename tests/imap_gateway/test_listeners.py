@@ -5,6 +5,7 @@ import datetime
 import imaplib
 import socket
 import ssl
+import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -57,7 +58,7 @@ def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
 async def doors(gateway: Any, certificate: Path) -> AsyncIterator[Doors]:
     server_tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     server_tls.load_cert_chain(certificate)
-    listeners = Listeners(server_tls, gateway.server.accept)
+    listeners = Listeners(server_tls, gateway.server.accept, max_strangers=4, max_strangers_per_address=3)
     imaps = await listeners.open("127.0.0.1:0", secure=True)
     imap = await listeners.open("127.0.0.1:0", secure=False)
     client_tls = ssl.create_default_context(cafile=str(certificate))
@@ -173,6 +174,38 @@ async def test_a_slow_reader_gets_everything(gateway: Any, doors: Doors) -> None
                 return answer.count(b"0123456789abcde\r\n")
 
     assert await asyncio.to_thread(talk) == 160_000
+
+
+async def test_who_says_nothing_keeps_nobody_out_for_ever_and_who_logs_in_is_no_stranger(doors: Doors) -> None:
+    """Silent connections count before their handshake; those of who logged in do not."""
+
+    def greet() -> bytes:
+        with socket.create_connection(("127.0.0.1", doors.imaps), timeout=5) as plain:
+            try:
+                with doors.client_tls.wrap_socket(plain) as secure:
+                    return secure.recv(4096)
+            except OSError:
+                return b""
+
+    def talk() -> list[bool]:
+        users = []
+        for _ in range(5):
+            client = imaplib.IMAP4_SSL("127.0.0.1", doors.imaps, ssl_context=doors.client_tls, timeout=5)
+            client.login("ann@demo.example", "secret")
+            users.append(client)
+        silent = [socket.create_connection(("127.0.0.1", doors.imaps), timeout=5) for _ in range(3)]
+        answers = [bool(greet())]
+        for each in silent:
+            each.close()
+        deadline = time.monotonic() + 5
+        while not greet() and time.monotonic() < deadline:
+            pass
+        answers.append(bool(greet()))
+        for client in users:
+            client.logout()
+        return answers
+
+    assert await asyncio.to_thread(talk) == [False, True]
 
 
 def test_endpoints() -> None:

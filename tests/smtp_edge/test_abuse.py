@@ -2,6 +2,8 @@
 
 import pytest
 
+from postbus.smtp.commands import Rcpt
+from postbus.smtp.engine import ServerEngine
 from postbus.testing.smtp_edge import Edge, Peer, enter, submit
 from postbusd.smtp_edge import session
 from postbusd.smtp_edge.conversation import ListenerKind
@@ -54,14 +56,14 @@ async def test_a_recipient_named_again_is_one_recipient_and_asks_nobody(edge: Ed
 
 async def test_pipelined_recipients_are_looked_at_once(edge: Edge, monkeypatch: pytest.MonkeyPatch) -> None:
     looks = 0
-    upcoming = session.ServerEngine.upcoming_recipients
+    upcoming = ServerEngine.upcoming_recipients
 
-    def count(engine: session.ServerEngine) -> list[session.Rcpt]:
+    def count(engine: ServerEngine) -> list[Rcpt]:
         nonlocal looks
         looks += 1
         return upcoming(engine)
 
-    monkeypatch.setattr(session.ServerEngine, "upcoming_recipients", count)
+    monkeypatch.setattr(ServerEngine, "upcoming_recipients", count)
     async with edge.connect() as peer:
         await begin(peer)
         looks = 0

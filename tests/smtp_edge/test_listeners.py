@@ -161,6 +161,29 @@ def test_465_speaks_tls_first(play: Callable[[Scenario], None]) -> None:
     play(scenario)
 
 
+def test_who_is_silent_on_465_counts_before_the_handshake(play: Callable[[Scenario], None]) -> None:
+    async def scenario(edge: Edge, listeners: Listeners) -> None:
+        edge.change(max_sessions_per_address=2)
+        own = Listeners(edge.site, listeners.tls_context)
+        ((host, port),) = await own.open(ListenerKind.SUBMISSIONS, "127.0.0.1:0")
+        silent = [await asyncio.open_connection(host, port) for _ in range(2)]
+        with pytest.raises(OSError):  # noqa: PT011  # which one is the system's affair
+            await asyncio.open_connection(host, port, ssl=client_context())
+        for streams in silent:
+            await close(streams)
+        while True:
+            try:
+                streams = await asyncio.open_connection(host, port, ssl=client_context())
+                break
+            except OSError:
+                await asyncio.sleep(0)
+        assert (await answer(streams[0])).startswith("220 ")
+        await close(streams)
+        await own.drain()
+
+    play(scenario)
+
+
 def test_who_closes_its_half_still_gets_the_replies(play: Callable[[Scenario], None]) -> None:
     async def scenario(edge: Edge, listeners: Listeners) -> None:
         streams = await dial(listeners, ListenerKind.SMTP)

@@ -104,3 +104,41 @@ class Door:
         self._by_network[network] -= 1
         if not self._by_network[network]:
             del self._by_network[network]
+
+
+class DoorKeeper:
+    """Listening sockets in front of one door, from `open` to `close`."""
+
+    def __init__(self, door: Door) -> None:
+        self.door = door
+        self._sockets: list[socket.socket] = []
+        self._running: list[asyncio.Task[None]] = []
+
+    async def open(self, host: str, port: int, *, backlog: int, reuse_port: bool = False) -> list[tuple[str, int]]:
+        """Takes the port; where it listens. An empty host is every address of both families. Raises OSError."""
+        loop = asyncio.get_running_loop()
+        found = await loop.getaddrinfo(host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+        try:
+            for family, *_, address in dict.fromkeys(found):
+                self._sockets.append(
+                    socket.create_server(address, family=family, backlog=backlog, reuse_port=reuse_port)
+                )
+        except OSError:
+            self._close_sockets()
+            raise
+        self._running = [loop.create_task(self.door.run(each)) for each in self._sockets]
+        bound = [each.getsockname()[:2] for each in self._sockets]
+        return [(str(name), int(number)) for name, number in bound]
+
+    async def close(self) -> None:
+        """No new connections, handshakes end; those inside go on."""
+        running, self._running = self._running, []
+        for task in running:
+            task.cancel()
+        await asyncio.gather(*running, return_exceptions=True)
+        self._close_sockets()
+
+    def _close_sockets(self) -> None:
+        for each in self._sockets:
+            each.close()
+        self._sockets.clear()

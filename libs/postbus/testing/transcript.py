@@ -26,6 +26,7 @@ class ScriptedWire:
         self.closed = False
         self.stalled = False
         """The peer does not read: drain() waits for ever."""
+        self.welcomed = False
         self.written = 0
         self._incoming = bytearray()
         self._hung_up = False
@@ -53,6 +54,10 @@ class ScriptedWire:
         line, _, rest = bytes(self._outgoing).partition(b"\n")
         self._outgoing = bytearray(rest)
         return line.removesuffix(b"\r")
+
+    def welcome(self) -> None:
+        """Server's side."""
+        self.welcomed = True
 
     def take(self) -> bytes:
         """Server's side."""

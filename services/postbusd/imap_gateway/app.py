@@ -57,7 +57,12 @@ class ImapGatewayService:
                 tls_offered=True,
             )
         )
-        self._listeners = Listeners(tls.context, self._server.accept)
+        self._listeners = Listeners(
+            tls.context,
+            self._server.accept,
+            max_strangers=settings.max_strangers,
+            max_strangers_per_address=settings.max_strangers_per_address,
+        )
 
     @property
     def port(self) -> ImapServer:

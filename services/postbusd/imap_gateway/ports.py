@@ -33,6 +33,10 @@ class Wire(Protocol):
         """Sends what is queued, throws away what came too early, and does the handshake. Raises ConnectionError."""
         ...
 
+    def welcome(self) -> None:
+        """The peer has logged in: it is no stranger any more, and not counted as one."""
+        ...
+
     def close(self) -> None:
         """Sends what is queued, then closes."""
         ...

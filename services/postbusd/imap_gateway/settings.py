@@ -14,6 +14,12 @@ class ImapGatewaySettings(msgspec.Struct, frozen=True, kw_only=True):
     imap_listen: Annotated[str, field_doc("HOST:PORT of IMAP with STARTTLS; empty: off.")] = ""
     max_sessions: Annotated[int, field_doc("Sessions of this process.")] = 2000
     max_sessions_per_mailbox: Annotated[int, field_doc("Sessions of one mailbox in this process.")] = 50
+    max_strangers: Annotated[
+        int, field_doc("Connections before login, from accept on, at a time; more are closed without a word.")
+    ] = 1000
+    max_strangers_per_address: Annotated[
+        int, field_doc("Connections before login from one address (IPv6: one /64); more are closed without a word.")
+    ] = 100
     max_append_octets: Annotated[int, field_doc("Largest message that APPEND takes, octets.")] = 52_428_800
     login_seconds: Annotated[float, field_doc("How long a session may wait before login, seconds.")] = 60.0
     idle_seconds: Annotated[float, field_doc("How long a session may be silent (RFC 9051 §5.4), seconds.")] = 1800.0

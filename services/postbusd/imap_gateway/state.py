@@ -55,6 +55,7 @@ class SessionState:
     def begin_account(self, account: AuthenticateReply) -> None:
         """Logged in: from now on directory's word on the login counts."""
         self.account = account
+        self.wire.welcome()
         self._leave_logins = self.deps.logins.enter(account, self._take_word)
 
     def _take_word(self, word: ConfirmedLogin) -> None:

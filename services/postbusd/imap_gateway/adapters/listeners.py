@@ -1,12 +1,11 @@
 """The listening sockets: IMAPS, and plain IMAP with STARTTLS."""
 
-import asyncio
-import contextlib
 import ssl
 from collections.abc import Callable
 
 from postbus.core.errors import ErrorKind, MailError
-from postbusd.imap_gateway.adapters.wire import HANDSHAKE_SECONDS, WireProtocol
+from postbus.runtime.doors import Door, DoorKeeper
+from postbusd.imap_gateway.adapters.wire import WireProtocol
 
 BACKLOG = 512
 
@@ -22,12 +21,16 @@ def parse_endpoint(text: str) -> tuple[str, int]:
 
 
 class Listeners:
-    """Opened at start, closed first at drain."""
+    """Opened at start, closed first at drain. Whoever has not logged in is counted from the moment of accept."""
 
-    def __init__(self, tls: ssl.SSLContext, on_connect: OnConnect) -> None:
+    def __init__(
+        self, tls: ssl.SSLContext, on_connect: OnConnect, *, max_strangers: int, max_strangers_per_address: int
+    ) -> None:
         self._tls = tls
         self._on_connect = on_connect
-        self._servers: list[asyncio.Server] = []
+        self._max_strangers = max_strangers
+        self._max_strangers_per_address = max_strangers_per_address
+        self._keepers: list[DoorKeeper] = []
 
     async def open(self, endpoint: str, *, secure: bool) -> int:
         """Listens; the port. Raises OSError for a busy one."""
@@ -37,21 +40,19 @@ class Listeners:
         def connected(wire: WireProtocol) -> None:
             self._on_connect(wire, name)
 
-        server = await asyncio.get_running_loop().create_server(
-            lambda: WireProtocol(connected, self._tls, secure),
-            host or None,
-            port,
-            ssl=self._tls if secure else None,
-            ssl_handshake_timeout=HANDSHAKE_SECONDS if secure else None,
-            backlog=BACKLOG,
+        door = Door(
+            lambda leave: WireProtocol(connected, leave, self._tls, secure),
+            self._tls if secure else None,
+            max_connections=self._max_strangers,
+            max_per_network=self._max_strangers_per_address,
         )
-        self._servers.append(server)
-        actual: int = server.sockets[0].getsockname()[1]
-        return actual
+        keeper = DoorKeeper(door)
+        bound = await keeper.open(host, port, backlog=BACKLOG)
+        self._keepers.append(keeper)
+        return bound[0][1]
 
     async def close(self) -> None:
         """No new connections; those there go on."""
-        for server in self._servers:
-            with contextlib.suppress(OSError):
-                server.close()
-        self._servers.clear()
+        for keeper in self._keepers:
+            await keeper.close()
+        self._keepers.clear()

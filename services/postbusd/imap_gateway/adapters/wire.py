@@ -8,6 +8,8 @@ import ssl
 from collections.abc import Callable
 from typing import cast
 
+from postbus.runtime.doors import Leave
+
 READ_HIGH_WATER_OCTETS = 262_144
 WRITE_HIGH_WATER_OCTETS = 262_144
 HANDSHAKE_SECONDS = 30.0
@@ -17,11 +19,19 @@ LINGER_SECONDS = 10.0
 class WireProtocol(asyncio.Protocol):
     """One connection; `on_connect` gets it once it is there (after the handshake on a TLS listener)."""
 
-    def __init__(self, on_connect: Callable[["WireProtocol"], None], tls: ssl.SSLContext | None, secure: bool) -> None:
+    def __init__(
+        self,
+        on_connect: Callable[["WireProtocol"], None],
+        leave: Leave,
+        tls: ssl.SSLContext | None,
+        secure: bool,
+    ) -> None:
+        """`leave` is the door's: it counts those who have not logged in."""
         self.peer_address = ""
         self.is_secure = secure
         self.bell = asyncio.Event()
         self._on_connect = on_connect
+        self._leave = leave
         self._tls = tls
         self._transport: asyncio.Transport | None = None
         self._buffer = bytearray()
@@ -57,6 +67,7 @@ class WireProtocol(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         """asyncio: it is over."""
+        self._leave()
         self._lost = self._ended = True
         self._writable.set()
         self.bell.set()
@@ -113,6 +124,10 @@ class WireProtocol(asyncio.Protocol):
         self._transport.set_write_buffer_limits(high=WRITE_HIGH_WATER_OCTETS)
         self.is_secure = True
         self._reading_paused = False
+
+    def welcome(self) -> None:
+        """The door forgets us."""
+        self._leave()
 
     def close(self) -> None:
         """Sends what is queued, then closes; a peer that does not take it is cut off."""

@@ -18,6 +18,7 @@ from typing import Any
 from aiosmtpd.smtp import SMTP
 
 from postbus.core.errors import ErrorKind, MailError
+from postbus.runtime.doors import Leave
 
 log = logging.getLogger(__name__)
 logging.getLogger("mail.log").setLevel(logging.WARNING)
@@ -41,12 +42,14 @@ class Connection(SMTP):
         super().__init__(
             None, hostname=mail_host, timeout=MAX_SESSION_SECONDS, loop=asyncio.get_running_loop(), auth_required=False
         )
+        self._leave: Leave = _stay
         self._serve = serve
         self._tls_context = tls_context
 
-    def connect(self) -> "Connection":
-        """A protocol object for a new connection: what a server's factory returns."""
+    def connect(self, leave: Leave | None = None) -> "Connection":
+        """A protocol object for a new connection: what a server's factory returns; `leave` is the door's."""
         fresh = copy.copy(self)
+        fresh._leave = leave or _stay
         asyncio.StreamReaderProtocol.__init__(
             fresh,
             asyncio.StreamReader(limit=self.line_length_limit, loop=self.loop),
@@ -59,6 +62,7 @@ class Connection(SMTP):
 
     def connection_lost(self, error: Exception | None) -> None:
         """Not as in aiosmtpd, which cancels the session: a message whose final dot has come is carried to its end."""
+        self._leave()
         if self._timeout_handle is not None:
             self._timeout_handle.cancel()
         asyncio.StreamReaderProtocol.connection_lost(self, error)
@@ -159,6 +163,10 @@ class _Inside:
     def __init__(self, reader: Any, writer: Any) -> None:
         self.reader = reader
         self.writer = writer
+
+
+def _stay() -> None:
+    """Of a connection that came through no door."""
 
 
 def _reason(error: Exception) -> str:
