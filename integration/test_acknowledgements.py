@@ -1,28 +1,24 @@
 """Promises 1 and 2 with kill -9: what was answered with 250 or OK is there afterwards, exactly once.
 
-One platform of its own, because its processes are killed: each in turn right after an acknowledgement, then under load,
-then all of them at once.
+One platform of its own, because its processes are killed, each in turn right after an acknowledgement. Kills under load
+and of everything at once: test_kills_under_load.
 """
 
-import contextlib
 import imaplib
 import os
 import signal
 import time
 import uuid
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
-from postbus.testing.installation import Platform, postbus, read_connection, short_folder, start_platform
+from postbus.testing.installation import Platform, short_folder, start_platform
 from postbus.testing.probes import (
     HEAL_SECONDS,
-    Load,
     assert_exactly_once,
     logged_in,
     process_ids,
-    status,
     submit,
     wait_new_processes,
     wait_ready,
@@ -79,33 +75,3 @@ def test_a_store_answered_with_ok_survives(victim: Platform) -> None:
     with logged_in(victim, 1) as session:
         session.select("INBOX", readonly=True)
         assert rb"\Flagged" in session.fetch("1", "(FLAGS)")[1][0]  # type: ignore[operator]
-
-
-def test_nothing_is_lost_or_doubled_while_every_part_is_killed_under_load(victim: Platform) -> None:
-    wait_ready(victim)
-    loads = [Load(victim, f"load.{number}") for number in range(4)]
-    with contextlib.ExitStack() as stack:
-        for load in loads:
-            stack.enter_context(load)
-        for part in ("delivery", "nats", "postgres", "imap-gateway"):
-            time.sleep(1.0)
-            wait_new_processes(victim, *kill(victim, part))
-        time.sleep(1.0)
-    accepted = set().union(*(load.accepted for load in loads))
-    assert all(load.accepted for load in loads)
-    assert [text for load in loads for text in load.refused if not text.startswith("4")] == []
-    assert_exactly_once(victim, accepted)
-
-
-def test_the_death_of_everything_at_once_loses_nothing(victim: Platform) -> None:
-    wait_ready(victim)
-    accepted = {f"{uuid.uuid4()}@all.{number}" for number in range(20)}
-    for message_id in accepted:
-        submit(victim, message_id, victim.mailboxes[0][0])
-    supervisor = status(victim)["pid"]
-    for pid in {supervisor, *process_ids(victim).values()}:
-        os.kill(pid, signal.SIGKILL)
-    postbus("up", "--detach", "--data-dir", str(victim.data_dir), "--port-base", str(victim.port("smtp") - 25))
-    again = read_connection(Path(victim.data_dir))
-    assert again.mailboxes == victim.mailboxes
-    assert_exactly_once(again, accepted)

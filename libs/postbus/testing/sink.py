@@ -11,6 +11,7 @@ from aiosmtpd.smtp import SMTP, Envelope, Session
 
 from postbus.testing.postfix import free_port
 
+_QUEUE_ID = re.compile(rb"^Received:(?:[^\r\n]|\r\n[ \t])*?\bid ([0-9A-Z]{26})\b", re.MULTILINE)
 _MESSAGE_ID = re.compile(rb"^Message-ID: <([^>]*)>", re.MULTILINE | re.IGNORECASE)
 TAKEN = "250 2.0.0 taken"
 
@@ -20,6 +21,8 @@ class Sink:
 
     def __init__(self) -> None:
         self.messages: Counter[str] = Counter()
+        self.queue_ids: Counter[str] = Counter()
+        """Of the sender's installation, by the topmost Received field."""
         self.contents: dict[str, bytes] = {}
         self.port = 0
         self.answer: Callable[[str], str] = lambda _: "250 2.1.5 ok"
@@ -39,7 +42,10 @@ class Sink:
         content = envelope.content if isinstance(envelope.content, bytes) else b""
         found = _MESSAGE_ID.search(content)
         message_id = found[1].decode() if found else ""
+        received = _QUEUE_ID.search(content)
         with self._came:
+            if received is not None:
+                self.queue_ids[received[1].decode()] += 1
             self.messages[message_id] += 1
             self.contents[message_id] = content
             self._came.notify_all()
