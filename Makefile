@@ -1,5 +1,5 @@
 # For developers; all of it calls what `./postbus test` calls. Users need no make.
-.PHONY: check integration proto lock bench
+.PHONY: check integration proto lock compose-test bench
 
 check:
 	./postbus test style
@@ -21,6 +21,11 @@ lock:
 	$(LOCK) -o requirements.lock pyproject.toml
 	$(LOCK) -o requirements-build.lock requirements-build.in
 	$(LOCK) -o requirements-dev.lock requirements-dev.in
+
+# compose.yaml with real containers, about four minutes; deploy/compose_test/__main__.py says what it does and needs.
+compose-test:
+	./postbus test --help >/dev/null
+	.venv/bin/python deploy/compose_test
 
 bench:
 	@for file in benchmarks/*.py; do echo "== $$file"; .venv/bin/python "$$file" || exit; done

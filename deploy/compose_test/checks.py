@@ -111,6 +111,8 @@ def check_profiles(stack: Stack) -> None:
             name: each for name, each in json.loads(output)["services"].items() if profile in each.get("profiles", ())
         }
         _check_files(profile, services)
+        if not services:
+            raise TrialError(f"there is no profile {profile}")
         images = {each["image"] for each in services.values()} - small
         absent = sorted(image for image in images if not stack.engine.get_image(image))
         for image in absent:

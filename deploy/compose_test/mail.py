@@ -136,19 +136,19 @@ class Sender(threading.Thread):
     def __init__(self, mailboxes: Mailboxes, port: int, recipient: str) -> None:
         super().__init__(daemon=True)
         self._mailboxes, self._port, self._recipient = mailboxes, port, recipient
-        self._stop = threading.Event()
+        self._ended = threading.Event()
         self.failures = 0
 
     def run(self) -> None:
         """Until `end`."""
-        while not self._stop.is_set():
+        while not self._ended.is_set():
             try:
                 self._mailboxes.send(self._port, self._recipient)
             except (OSError, smtplib.SMTPException):
                 self.failures += 1
-                self._stop.wait(0.2)
+                self._ended.wait(0.2)
 
     def end(self) -> None:
         """Waits for the message under way."""
-        self._stop.set()
+        self._ended.set()
         self.join(IO_SECONDS * 3)

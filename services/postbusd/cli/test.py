@@ -18,7 +18,8 @@ from postbus.runtime.settings import process_environment
 from postbusd.cli.common import fail
 
 PHASES = ("style", "unit", "integration")
-PYTHON_FOLDERS = ("libs", "services", "tests", "integration", "benchmarks")
+PYTHON_FOLDERS = ("libs", "services", "tests", "integration", "benchmarks", "deploy")
+UNTYPED_FOLDERS = ("benchmarks", "deploy")
 FOREIGN_CLIENTS = {
     "curl": "curl",
     "fetchmail": "fetchmail",
@@ -73,7 +74,7 @@ def run_style(root: Path) -> bool:
     checks = (
         ("-m", "ruff", "format", "--check", "--quiet", *folders),
         ("-m", "ruff", "check", "--quiet", *folders),
-        ("-m", "mypy", *(folder for folder in folders if folder != "benchmarks")),
+        ("-m", "mypy", *(folder for folder in folders if folder not in UNTYPED_FOLDERS)),
         ("-c", "from importlinter.cli import lint_imports_command as run; run(['--no-logo'])"),
     )
     passed = [_run(root, check) for check in checks]
