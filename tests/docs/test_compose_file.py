@@ -1,4 +1,4 @@
-"""compose.yaml, .env and the code agree: services, secrets, settings, defaults; `docker compose` itself can't see it."""
+"""compose.yaml, .env and the code agree: services, secrets, settings, defaults, which compose itself can't see."""
 
 import re
 from pathlib import Path
