@@ -49,6 +49,7 @@ class Background:
 
     def spawn(self, name: str, work: Work) -> None:
         """See `Context.spawn`."""
+        self._failures.labels(name)  # from zero on: an alert sees the first one too
         task = asyncio.create_task(self._supervise(name, work), name=name, context=service_context(self._service))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)

@@ -44,6 +44,8 @@ class Metrics:
         self.messages = Counter(
             "postbus_delivery_messages", "Messages accounted for, by outcome.", ["outcome"], registry=registry
         )
+        for outcome in (Accounted.FOLDER, Accounted.QUEUED, Accounted.HELD):
+            self.messages.labels(outcome)  # from zero on: an alert sees the first one too
         self.redelivered = Counter(
             "postbus_delivery_redelivered_messages", "Messages that came again from the bus.", registry=registry
         )

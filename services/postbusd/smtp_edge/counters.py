@@ -23,6 +23,8 @@ class EdgeCounters:
         self._messages = Counter(
             "postbus_smtp_edge_messages", "Messages at end of DATA.", ["outcome"], registry=registry
         )
+        for outcome in self._counts:
+            self._messages.labels(outcome)
         # outcome: accepted, refused, deferred
         self._recipients = Counter("postbus_smtp_edge_recipients", "Answers to RCPT.", ["outcome"], registry=registry)
         # outcome: accepted, refused, deferred
