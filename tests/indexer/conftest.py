@@ -103,7 +103,10 @@ class World:
 
 @pytest.fixture
 async def world(tmp_path: Path) -> AsyncIterator[World]:
-    made = World(tmp_path, IndexerSettings(tail_messages=3, batch_messages=10, poll_seconds=30.0, gather_seconds=0.0))
+    made = World(
+        tmp_path,
+        IndexerSettings(tail_messages=3, batch_messages=10, poll_seconds=30.0, gather_seconds=0.0, commit_seconds=0.0),
+    )
     await made.worker.catch_up((ALICE,), 0)  # a new index is complete once it has looked for older messages
     yield made
     await made.index.close()

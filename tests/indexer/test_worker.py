@@ -9,6 +9,7 @@ import msgspec
 import pytest
 from prometheus_client import CollectorRegistry
 
+from postbus.contracts.events import IndexWanted
 from postbus.core.errors import ErrorKind, MailError
 from postbus.core.ids import MailboxId
 from postbus.mailstore.values import Flag, StoreMode, StoreRequest
@@ -130,6 +131,29 @@ async def test_the_loop_indexes_when_woken_and_stops(world: "World") -> None:
         while await rows(world):
             await asyncio.sleep(0)
         assert await world.find("woken") == [wanted]
+        await world.worker.stop()
+
+
+async def test_steady_mail_is_gathered_until_a_batch_is_full(world: "World") -> None:
+    world.settings = msgspec.structs.replace(world.settings, commit_seconds=3600.0)
+    await world.index.close()
+    world.open()
+    async with asyncio.TaskGroup() as group:
+        group.create_task(world.worker.run())
+        first = await world.deliver(message("first"))
+        await world.worker.wake(IndexWanted(count=1))
+        while await rows(world):
+            await asyncio.sleep(0)
+        second = await world.deliver(message("second"))
+        await world.worker.wake(IndexWanted(count=1))
+        for _ in range(200):
+            await asyncio.sleep(0)
+        assert await rows(world), "a commit for one message, right after the last one"
+        assert await world.find("second") == [second], "what waits is found all the same"
+        await world.worker.wake(IndexWanted(count=world.settings.batch_messages - 1))
+        while await rows(world):
+            await asyncio.sleep(0)
+        assert await world.find("first") == [first]
         await world.worker.stop()
 
 

@@ -12,6 +12,9 @@ class IndexerSettings(msgspec.Struct, frozen=True, kw_only=True):
 
     batch_messages: Annotated[int, field_doc("Messages indexed in one commit.")] = 200
     gather_seconds: Annotated[float, field_doc("How long messages are gathered for one commit, seconds.")] = 0.5
+    commit_seconds: Annotated[
+        float, field_doc("Time between two commits while mail keeps coming and no batch is full, seconds.")
+    ] = 2.0
     poll_seconds: Annotated[float, field_doc("Time between looks at the queue without a wake-up, seconds.")] = 10.0
     max_attempts: Annotated[
         int, field_doc("Attempts after which a message is indexed with what could be read of it.")
