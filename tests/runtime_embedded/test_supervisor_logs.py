@@ -64,6 +64,21 @@ def test_a_disk_that_takes_nothing_loses_lines_only(tmp_path: Path) -> None:
     assert file.lost == 1
 
 
+def test_half_a_line_of_a_disk_that_fills_does_not_spoil_the_next(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = os.write
+    file = LogFile(tmp_path / "a.log")
+    file.write(b"first\n")
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "write", lambda descriptor, data: real(descriptor, data[:3]))
+        file.write(b"second\n")
+    file.write(b"third\n")
+    file.close()
+    assert (tmp_path / "a.log").read_bytes() == b"first\nthird\n"
+    assert file.lost == 1
+
+
 @settings(max_examples=50, derandomize=True, deadline=None)
 @given(st.lists(st.sampled_from([b"a", b"\n", b"bc\n", b"\n\n", b""])))
 def test_any_chunking_gives_the_same_lines(chunks: list[bytes]) -> None:

@@ -46,7 +46,11 @@ class LogFile:
                 self._open()
             if self._size + len(line) > MAX_FILE_OCTETS:
                 self.rotate()
-            self._size += os.write(self._descriptor, line)
+            if os.write(self._descriptor, line) < len(line):
+                os.ftruncate(self._descriptor, self._size)  # half a line would spoil the next one
+                self.lost += 1
+            else:
+                self._size += len(line)
         except OSError:
             self.lost += 1
 
