@@ -2,6 +2,7 @@ import asyncio
 import errno
 import hashlib
 import os
+import shutil
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -91,11 +92,16 @@ async def test_a_put_is_synced_named_and_its_folders_are_synced_in_this_order(
 async def test_a_blob_that_exists_is_synced_again(
     root: Path, store: LocalBlobStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    await store.put(b"content")
+    other = LocalBlobStore(root, 0, FixedClock())
+    await other.put(b"content")
+    other.close()
+    path = place(root, b"content")
     calls = Calls(monkeypatch)
     await store.put(b"content")
-    path = place(root, b"content")
     assert calls.seen == [("fdatasync", path), ("fsync", path.parent), ("fsync", path.parent.parent), ("fsync", root)]
+    calls.seen.clear()
+    await store.put(b"content")
+    assert calls.seen == [("fdatasync", path), ("fsync", path.parent)], "the way to it is on the disk"
 
 
 async def test_a_spooled_file_is_synced_before_it_gets_its_name(
@@ -168,6 +174,21 @@ async def test_a_folder_that_cannot_be_synced_fails_the_put(
     with pytest.raises(MailError) as caught:
         await store.put(b"content")
     assert caught.value.kind is ErrorKind.UNAVAILABLE
+
+
+async def test_a_folder_that_somebody_removed_is_made_and_synced_again(
+    root: Path, store: LocalBlobStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await store.put(b"content")
+    for folder in (root / DAY, root / INCOMING):
+        shutil.rmtree(folder)
+    with pytest.raises(MailError) as caught:
+        await store.put(b"content")
+    assert caught.value.kind is ErrorKind.UNAVAILABLE
+    calls = Calls(monkeypatch)
+    blob_id = await store.put(b"content")
+    assert await store.get(blob_id) == b"content"
+    assert calls.seen[-3:] == [("fsync", folder) for folder in (place(root, b"content").parent, root / DAY, root)]
 
 
 async def test_an_absent_root_is_unavailable_not_an_absent_blob(tmp_path: Path) -> None:

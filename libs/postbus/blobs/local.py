@@ -1,10 +1,10 @@
 """Blobs in a local folder: `root/YYYYMMDD/ab/<sha256>`.
 
-A put is durable when it returns: the file is written beside its place and fdatasynced, renamed, and every folder on the
-way is fsynced, also when the blob exists already (its folder entry may be of a put that never finished, architecture
-§4). Refuses to write into the last `reserve_octets` of the file system: a full disk must not stop the database. Reads
-and writes run in a few threads; puts that wait for one are written together by one of them, so that the folders' fsync
-is shared.
+A put is durable when it returns: the file is written beside its place and fdatasynced, renamed, and its folder fsynced,
+also when the blob exists already (its folder entry may be of a put that never finished, architecture §4); the folders
+above are fsynced before a store's first put into a folder returns. Refuses to write into the last `reserve_octets` of
+the file system: a full disk must not stop the database. Reads and writes run in a few threads; puts that wait for one
+are written together by one of them, so that the folders' fsync is shared.
 """
 
 import asyncio
@@ -33,6 +33,8 @@ INCOMING = "incoming"
 """Folder of unfinished files, on the same file system; a crash leaves them there."""
 STALE_SECONDS = 86_400
 """An unfinished file this old belongs to nobody."""
+MAX_DURABLE_FOLDERS = 4096
+"""Remembered at once; a generation has 256."""
 
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
 
@@ -58,7 +60,9 @@ class LocalBlobStore:
         self._writers = ThreadPoolExecutor(WRITE_THREADS, "blob-write")
         self._free_writers = WRITE_THREADS
         self._waiting: list[_Put] = []
-        self._swept = False
+        self._prepared = False
+        self._durable: set[Path] = set()
+        """Innermost folders whose entries on the way to the root are on the disk."""
 
     async def put(self, content: bytes) -> BlobId:
         """Stores the octets, together with other waiting puts."""
@@ -83,7 +87,7 @@ class LocalBlobStore:
 
     async def check_writable(self) -> None:
         """Raises MailError when a put would fail now."""
-        await self._run(self._readers, self._check_space)
+        await self._run(self._readers, self._check_writable)
 
     def close(self) -> None:
         """Ends the threads after what they do now."""
@@ -123,10 +127,10 @@ class LocalBlobStore:
         try:
             with _mail_errors():
                 self._check_space()
-                self._sweep_once()
+                self._prepare_once()
                 folders: dict[Path, None] = {}
                 outcomes = [self._put_one(content, folders) for content in contents]
-                _sync_folders(folders)
+                self._sync_folders(folders)
                 return outcomes
         except MailError as error:
             return [error] * len(contents)
@@ -137,35 +141,40 @@ class LocalBlobStore:
                 blob_id = format_blob_id(self._clock.now_ms(), hashlib.sha256(content).hexdigest())
                 path = self._path(blob_id)
                 folders.update(dict.fromkeys(self._make_folders(path)))
-                self._write(content, path)
+                with self._forgets_lost_folder(path):
+                    self._write(content, path)
                 return blob_id
         except MailError as error:
             return error
 
-    def _sweep_once(self) -> None:
-        """Removes what a crash left unfinished long ago."""
-        if self._swept:
+    def _prepare_once(self) -> None:
+        """Makes the folder of unfinished files; removes those that a crash left long ago."""
+        if self._prepared:
             return
-        self._swept = True
-        with contextlib.suppress(FileNotFoundError):
-            for path in (self._root / INCOMING).iterdir():
+        incoming = self._root / INCOMING
+        incoming.mkdir(mode=0o700, exist_ok=True)
+        self._prepared = True
+        for path in incoming.iterdir():
+            with contextlib.suppress(FileNotFoundError):
                 if path.stat().st_mtime < time.time() - STALE_SECONDS:
-                    path.unlink(missing_ok=True)
+                    path.unlink()
 
     def _put_file(self, source: Path) -> BlobId:
         self._check_space()
+        self._prepare_once()
         with source.open("rb") as file:
             digest = hashlib.file_digest(file, "sha256").hexdigest()
             os.fdatasync(file.fileno())
         blob_id = format_blob_id(self._clock.now_ms(), digest)
         path = self._path(blob_id)
         folders = self._make_folders(path)
-        if path.exists():
-            _sync_file(path)
-            source.unlink()
-        else:
-            self._take(source, path)
-        _sync_folders(folders)
+        with self._forgets_lost_folder(path):
+            if path.exists():
+                _sync_file(path)
+                source.unlink()
+            else:
+                self._take(source, path)
+        self._sync_folders(folders)
         return blob_id
 
     def _take(self, source: Path, path: Path) -> None:
@@ -206,23 +215,46 @@ class LocalBlobStore:
         return self._root / day / digest[:2] / digest
 
     def _new_temporary(self) -> Path:
-        folder = self._root / INCOMING
-        folder.mkdir(mode=0o700, exist_ok=True)
-        return folder / os.urandom(16).hex()
+        return self._root / INCOMING / os.urandom(16).hex()
 
     def _make_folders(self, path: Path) -> list[Path]:
         """Makes what is missing; every folder whose entries must be durable before the put may answer.
 
-        All of them each time, made by us or not: another process may have made one and not have synced it yet.
+        All of them the first time, made by us or not: another process may have made one and not have synced it yet.
+        Later the innermost alone, for nobody removes a folder of today's generation.
         """
+        if path.parent in self._durable:
+            return [path.parent]
         path.parent.parent.mkdir(mode=0o700, exist_ok=True)
         path.parent.mkdir(mode=0o700, exist_ok=True)
         return [path.parent, path.parent.parent, self._root]
+
+    def _sync_folders(self, folders: "Sequence[Path] | dict[Path, None]") -> None:
+        """The innermost first; those whose way to the root is durable then are remembered."""
+        for folder in sorted(folders, key=lambda path: -len(path.parts)):
+            _sync_folder(folder)
+        if len(self._durable) > MAX_DURABLE_FOLDERS:
+            self._durable.clear()
+        innermost = len(self._root.parts) + 2
+        self._durable.update(folder for folder in folders if len(folder.parts) == innermost)
+
+    @contextlib.contextmanager
+    def _forgets_lost_folder(self, path: Path) -> Iterator[None]:
+        """Somebody removed it all the same: the next put makes it again."""
+        try:
+            yield
+        except FileNotFoundError:
+            self._durable.discard(path.parent)
+            self._prepared = False
+            raise
 
     def _check_space(self) -> None:
         status = os.statvfs(self._root)
         if status.f_bavail * status.f_frsize < self._reserve_octets:
             raise disk_full()
+
+    def _check_writable(self) -> None:
+        self._check_space()
         if not os.access(self._root, os.W_OK | os.X_OK):
             raise MailError(ErrorKind.UNAVAILABLE, "blob folder is not writable")
 
@@ -248,13 +280,12 @@ def _sync_file(path: Path) -> None:
         os.close(descriptor)
 
 
-def _sync_folders(folders: "Sequence[Path] | dict[Path, None]") -> None:
-    for folder in sorted(folders, key=lambda path: -len(path.parts)):
-        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
+def _sync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def _read(path: Path, start: int, length: int | None) -> bytes:
