@@ -69,7 +69,9 @@ class World:
             metrics=self.metrics,
         )
 
-    async def deliver(self, content: bytes, mailbox: MailboxId = ALICE, prefix: bytes = b"") -> EmailId:
+    async def deliver(
+        self, content: bytes, mailbox: MailboxId = ALICE, prefix: bytes = b"", traceparent: str = ""
+    ) -> EmailId:
         await self.store.ensure_mailbox(mailbox)
         email_id = new_email_id(self.clock.now_ms())
         message = prepare_message(
@@ -79,7 +81,13 @@ class World:
             scan=scan_message(content),
             internal_date_ms=self.clock.now_ms(),
         )
-        append = Append(mailbox_id=mailbox, operation_key=str(uuid.uuid4()), folder=SpecialUse.INBOX, message=message)
+        append = Append(
+            mailbox_id=mailbox,
+            operation_key=str(uuid.uuid4()),
+            folder=SpecialUse.INBOX,
+            message=message,
+            traceparent=traceparent,
+        )
         await self.store.append([append])
         return email_id
 

@@ -12,7 +12,9 @@ from prometheus_client import CollectorRegistry
 from postbus.contracts.events import IndexWanted
 from postbus.core.errors import ErrorKind, MailError
 from postbus.core.ids import MailboxId
+from postbus.core.trace import new_trace
 from postbus.mailstore.values import Flag, StoreMode, StoreRequest
+from postbus.testing.spans import kept_spans
 from postbusd.indexer import rebuild, worker
 from postbusd.indexer.metrics import Metrics
 from postbusd.indexer.rebuild import Rebuild
@@ -39,6 +41,18 @@ async def test_batches_until_the_queue_is_empty(world: "World") -> None:
     assert await rows(world) == 0
     assert await world.index.count_documents() == 25
     assert await world.find("word7") == [ids[7]]
+
+
+async def test_indexing_is_a_span_of_the_message_once_its_commit_is_durable(world: "World") -> None:
+    """Promise 8: one commit for a batch, a span for each message that has a trace."""
+    traces = [new_trace() for _ in range(2)]
+    for number, trace in enumerate(traces):
+        await world.deliver(message(f"word{number}"), traceparent=trace.format())
+    await world.deliver(message("untraced"))
+    with kept_spans() as kept:
+        await world.index_all()
+    assert [each.parent for each in kept.all_named("indexer.index", batch_messages=3)] == traces
+    assert {each.context.trace_id for each in kept.spans} == {trace.trace_id for trace in traces}
 
 
 async def test_a_message_enqueued_twice_is_one_document(world: "World") -> None:
