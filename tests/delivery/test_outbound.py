@@ -3,6 +3,7 @@
 import asyncio
 import email
 import email.policy
+from collections.abc import Sequence
 
 import msgspec
 import pytest
@@ -15,13 +16,15 @@ from postbus.contracts.filter import Verdict
 from postbus.core.errors import ErrorKind, MailError
 from postbus.core.ids import BlobId, MailboxId
 from postbus.testing.mail import PLAIN, accepted_mail, forward_path
-from postbus.testing.outbound import Outbound
+from postbus.testing.outbound import Outbound, answer
 from postbus.testing.queue import NOW_MS, new_copy, queued_message
 from postbusd.delivery.outbound.entering import Lifetime, outgoing_prefix, plan_outgoing
+from postbusd.delivery.outbound.handing import MAX_CONTENT_OCTETS
 from postbusd.delivery.outbound.judging import POSTPONE_MS
+from postbusd.delivery.outbound.ports import Load, Report
 from postbusd.delivery.outbound.queue import NewCopy, Outcomes, Outgoing
 from postbusd.delivery.outbound.scheduler import LEASE_MS
-from postbusd.delivery.outbound.values import Outcome
+from postbusd.delivery.outbound.values import NextHop, Outcome, OutgoingMessage
 from postbusd.delivery.settings import DeliverySettings
 
 X, Y = "x@b.example", "y@b.example"
@@ -310,3 +313,41 @@ def test_a_lists_copies_are_the_lists_own() -> None:
     from_outside = plan(submitted(path, origin=Origin.SMTP))
     assert from_outside is not None
     assert len(from_outside.copies) == 2
+
+
+async def test_large_messages_are_in_memory_within_bounds(outbound: Outbound) -> None:
+    """Twenty connections to slow hosts, each with a message that takes half of what all may have."""
+    loaded: list[str] = []
+    most = 0
+    gate = asyncio.Event()
+
+    async def transmit(next_hop: NextHop, messages: Sequence[OutgoingMessage], load: Load, report: Report) -> None:
+        nonlocal most
+        for message in messages:
+            await load(message)
+            loaded.append(message.queue_id)
+            most = max(most, len(loaded))
+            await gate.wait()
+            loaded.remove(message.queue_id)
+            results = [answer(each.address, Outcome.SENT, "250 2.0.0 ok") for each in message.recipients]
+            assert await report(message, results)
+
+    outbound.transmitter.transmit = transmit  # type: ignore[method-assign]
+    blob_id = await outbound.blobs.put(PLAIN)
+    for number in range(20):
+        large = queued_message(f"Q{number}", blob_id=blob_id, blob_octets=MAX_CONTENT_OCTETS // 2)
+        copies = (new_copy(f"x@d{number}.example"),)
+        await outbound.queue.enter([], [Outgoing(message=large, copies=copies)], NOW_MS)
+    small = queued_message("Q-small", blob_id=blob_id, blob_octets=len(PLAIN))
+    await outbound.queue.enter([], [Outgoing(message=small, copies=(new_copy("x@small.example"),))], NOW_MS)
+    work = asyncio.ensure_future(outbound.work())
+    while len(loaded) < 3:
+        await asyncio.sleep(0)
+    for _ in range(20):
+        await asyncio.sleep(0)
+    assert len(loaded) == 3
+    assert "Q-small" in loaded
+    gate.set()
+    await work
+    assert most == 3
+    assert {row.state for row in outbound.queue.rows.values()} == {QueueState.SENT}

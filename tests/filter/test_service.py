@@ -26,7 +26,7 @@ from postbusd.filter.connection import ConnectionChecker
 from postbusd.filter.dkim import DkimVerifier
 from postbusd.filter.metrics import FilterMetrics
 from postbusd.filter.reader import MessageReader
-from postbusd.filter.service import FilterService
+from postbusd.filter.service import MAX_CONTENT_OCTETS, FilterService
 from postbusd.filter.settings import FilterSettings
 
 DEFAULTS = FilterSettings()
@@ -257,3 +257,29 @@ async def test_every_published_sample_gets_a_verdict(bench: Bench, suites: Path)
         if path.is_file():
             reply = await bench.check(re.sub(rb"\r?\n", b"\r\n", path.read_bytes()))
             assert reply.verdict in {Verdict.ACCEPT, Verdict.QUARANTINE}
+
+
+async def test_large_messages_are_judged_within_bounds(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever sends a hundred at once does not fill the memory; small ones need not wait."""
+    reading = most = 0
+    gate = asyncio.Event()
+    get = bench.blobs.get
+
+    async def slow_get(blob_id: BlobId, start: int = 0, octets: int | None = None) -> bytes:
+        nonlocal reading, most
+        reading += 1
+        most = max(most, reading)
+        await gate.wait()
+        reading -= 1
+        return await get(blob_id, start, octets)
+
+    monkeypatch.setattr(bench.blobs, "get", slow_get)
+    blob_id = await bench.blobs.put(MESSAGE)
+    service = bench.service()
+    large = request(b"", blob_id=blob_id, size_octets=MAX_CONTENT_OCTETS // 2)
+    judging = [asyncio.ensure_future(service.check_message(large)) for _ in range(10)]
+    assert (await service.check_message(request())).verdict is Verdict.ACCEPT
+    assert reading == 2
+    gate.set()
+    assert {(await each).verdict for each in judging} == {Verdict.ACCEPT}
+    assert most == 2

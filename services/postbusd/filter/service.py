@@ -2,6 +2,7 @@
 
 import logging
 import time
+from typing import Final
 
 from postbus.contracts.filter import (
     CheckConnectionReply,
@@ -10,6 +11,7 @@ from postbus.contracts.filter import (
     CheckMessageRequest,
     ConnectionFilter,
 )
+from postbus.runtime.octets import OctetBudget
 from postbus.spam.checks import SpamScore, judge
 from postbus.spam.headers import format_spam_headers
 from postbus.spam.view import Authentication, AuthorAddress, MessageView
@@ -28,6 +30,9 @@ from postbusd.filter.view import (
     list_fields,
     take_apart,
 )
+
+MAX_CONTENT_OCTETS: Final = 160 * 1024 * 1024
+"""Of large messages that are judged at a time: a message is in memory as a whole meanwhile. The others wait."""
 
 log = logging.getLogger(__name__)
 
@@ -52,6 +57,7 @@ class FilterService:
         self._checks = checks
         self._connections = connections
         self._metrics = metrics
+        self._budget = OctetBudget(MAX_CONTENT_OCTETS)
 
     async def check_connection(self, request: CheckConnectionRequest) -> CheckConnectionReply:
         """Judges the client's address."""
@@ -59,6 +65,10 @@ class FilterService:
 
     async def check_message(self, request: CheckMessageRequest) -> CheckMessageReply:
         """Judges a message. Raises MailError only for its octets: as the blob store, INVALID for a foreign scan."""
+        async with self._budget.hold(request.size_octets):
+            return await self._check_message(request)
+
+    async def _check_message(self, request: CheckMessageRequest) -> CheckMessageReply:
         started = time.perf_counter()
         message = await self._reader.read(request)
         authors = list_authors(message.scan)

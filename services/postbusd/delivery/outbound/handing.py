@@ -22,6 +22,7 @@ from postbus.core.clock import Clock
 from postbus.core.errors import ErrorKind, MailError
 from postbus.core.lists import make_mark
 from postbus.core.trace import use_trace
+from postbus.runtime.octets import OctetBudget
 from postbusd.delivery.outbound.judging import Judgement, judge_result, postpone, tell
 from postbusd.delivery.outbound.ports import Signer, Transmitter
 from postbusd.delivery.outbound.queue import Attempt, Claimed, Outcomes, QueueLeases
@@ -40,6 +41,8 @@ COMMIT_SECONDS = 300.0
 COMMIT_PAUSE_SECONDS = 1.0
 LAST_COMMIT_SECONDS = 5.0
 """For an answer that is being committed when the process has to end."""
+MAX_CONTENT_OCTETS = 128 * 1024 * 1024
+"""Of large messages that are handed over at a time: each is in memory as a whole meanwhile. The others wait."""
 _NETWORK_STATUS = "4.4."  # RFC 3463 §3.5: network and routing
 
 
@@ -104,6 +107,7 @@ class Parts(msgspec.Struct, frozen=True, kw_only=True):
     settings: DeliverySettings
     metrics: QueueMetrics
     chance: random.Random
+    memory: OctetBudget = msgspec.field(default_factory=lambda: OctetBudget(MAX_CONTENT_OCTETS))
     sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
 
 
@@ -172,6 +176,8 @@ class _Delivery:
         self.spans = AttemptSpans(self._copies)
         self._unready: dict[Key, str] = {}
         """Messages whose content can't be had now, and why."""
+        self._held: dict[Key, int] = {}
+        """Octets of contents that are in memory."""
 
     async def run(self, route: Route) -> None:
         """Transmits all messages."""
@@ -182,11 +188,18 @@ class _Delivery:
             await self._parts.transmitter.transmit(self._hop, messages, self._load, self._report)
         except MailError as error:
             log.warning("delivery.queue.report_failed", extra={"next_hop": self._hop.name, "reason": str(error)})
+        finally:
+            for key in tuple(self._held):
+                self._release(key)
+
+    def _release(self, key: Key) -> None:
+        self._parts.memory.give_back(self._held.pop(key, 0))
 
     async def _load(self, message: OutgoingMessage) -> bytes:
         """DKIM-Signature fields, a list's mark, prefix and blob."""
         key = (message.queue_id, message.reverse_path)
         first = self._copies[key][0].message
+        self._held[key] = self._held.get(key, 0) + await self._parts.memory.take(first.blob_octets)
         try:
             with use_trace(self.spans.of(key)):
                 content = make_mark(message.reverse_path) + first.prefix + await self._parts.blobs.get(first.blob_id)
@@ -203,6 +216,7 @@ class _Delivery:
     async def _report(self, message: OutgoingMessage, results: Sequence[RecipientResult]) -> bool:
         """Commits; whoever cancels us meanwhile waits for the commit, or a copy would be sent twice."""
         key = (message.queue_id, message.reverse_path)
+        self._release(key)
         claimed = {each.copy.recipient: each for each in self._copies[key]}
         pairs = [(claimed[result.address], result) for result in results]
         with use_trace(self.spans.of(key)):
