@@ -188,6 +188,26 @@ async def test_what_a_server_does_not_tell_never_differs(world: World) -> None:
     assert (await world.connect("id")).number == 2
 
 
+async def test_a_database_that_takes_no_writes_can_still_be_read(world: World) -> None:
+    """Full, or switched to reading by its provider: only a new epoch has to wait."""
+    [mailbox_id] = await world.add_mailboxes(1)
+    world.clock.ms += 10 * HOUR_MS
+    try:
+        await world.owner.execute("ALTER ROLE postbus_imap_gateway SET default_transaction_read_only = on")
+        async with world.process() as process:
+            assert await process.uid_nexts(mailbox_id) == [1]
+        await world.promote()
+        async with world.process() as process:
+            with pytest.raises(MailError) as caught:
+                await process.uid_nexts(mailbox_id)
+            assert caught.value.kind is ErrorKind.UNAVAILABLE
+    finally:
+        await world.owner.execute("ALTER ROLE postbus_imap_gateway RESET default_transaction_read_only")
+    async with world.process() as process:
+        assert await process.uid_nexts(mailbox_id) == [1 + MILLION]
+    assert await world.owner.fetchval("SELECT seen_ms FROM mailstore.epoch") == world.clock.ms
+
+
 async def test_a_lift_is_done_in_pieces_that_stay_done(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     """A process that is killed in the middle leaves the rest to the next; nobody is served before the end."""
     monkeypatch.setattr(epoch_module, "PIECE_MAILBOXES", 2)

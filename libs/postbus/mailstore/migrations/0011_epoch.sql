@@ -192,7 +192,7 @@ BEGIN
         SELECT * INTO v_row FROM mailstore.epoch;
     END IF;
     v_reason := mailstore.epoch_reason(v_row, v_here.timeline, v_here.system_id, v_here.table_id, p_restore_id);
-    IF v_reason IS NOT NULL OR v_row.lifted_upto IS NOT NULL OR v_row.seen_ms < p_now_ms - 600000 THEN
+    IF v_reason IS NOT NULL OR v_row.lifted_upto IS NOT NULL THEN
         SELECT * INTO v_row FROM mailstore.epoch FOR UPDATE;
         v_reason := mailstore.epoch_reason(v_row, v_here.timeline, v_here.system_id, v_here.table_id, p_restore_id);
         IF v_reason IS NOT NULL THEN
@@ -222,6 +222,14 @@ BEGIN
             timeline = coalesce(v_here.timeline, e.timeline), system_id = coalesce(v_here.system_id, e.system_id),
             table_id = v_here.table_id, seen_ms = greatest(e.seen_ms, p_now_ms), span = v_row.span,
             lifted_upto = v_row.lifted_upto;
+    ELSIF v_row.seen_ms < p_now_ms - 600000 THEN
+        BEGIN
+            UPDATE mailstore.epoch e SET seen_ms = p_now_ms, timeline = coalesce(v_here.timeline, e.timeline),
+                system_id = coalesce(v_here.system_id, e.system_id)
+            WHERE e.only_row = (SELECT o.only_row FROM mailstore.epoch o FOR UPDATE SKIP LOCKED);
+        EXCEPTION WHEN disk_full OR io_error OR read_only_sql_transaction THEN
+            NULL;  -- what can still be read is worth more than this note
+        END;
     END IF;
     r_epoch := v_row.epoch;
     r_restored := v_row.restored;
