@@ -11,6 +11,8 @@ from shell import attempt, run, say
 
 PULL_SECONDS = 300.0
 SCRIPT_SECONDS = 900.0
+ENGINE_ROOT = "/var/tmp/engine"
+"""Where the scripts keep the engine that they start."""
 PYTHONS = ("3.13", "3.12", "3.11")
 STAND_INS = {"postgres:18-bookworm": ("postgres18",), "nats:2.15-alpine": ("nats",)}
 """Image → what base-images.sh calls it."""
@@ -47,7 +49,8 @@ class Engine:
         """Gets images, or makes stand-ins; those that could not be had. `python` is a stand-in's version."""
         missing = [image for image in images if not self.get_image(image)]
         wanted = [part for image in missing for part in self._stand_in(image)]
-        if wanted and (self._scripts / "base-images.sh").is_file():
+        is_known = (Path(self.environment["ENGINE_ROOT"]) / "env").is_file()
+        if wanted and is_known and (self._scripts / "base-images.sh").is_file():
             first = () if self.has_image("debian:bookworm-slim") else ("debian",)
             say(f"no registry gives {', '.join(missing)}: making stand-ins")
             environment = {**self.environment, "WHAT": " ".join((*first, *wanted)), "PYTHONS": python}
@@ -85,7 +88,8 @@ def find_engine(root: Path) -> Engine:
     """The engine that runs, else one started by the scripts. Raises NoEngineError, TrialError."""
     shared = Path(os.environ.get("POSTBUS_SHARED") or root.parent / "shared")
     scripts = Path(os.environ.get("ENGINE") or shared / "engine")
-    environment = {**os.environ, "DOCKER_BUILDKIT": "1"}
+    engine_root = os.environ.get("ENGINE_ROOT") or ENGINE_ROOT
+    environment = {**os.environ, "DOCKER_BUILDKIT": "1", "ENGINE_ROOT": engine_root}
     if _works(environment):
         return Engine(environment, scripts, is_ours=False)
     if not (scripts / "engine-up.sh").is_file():
@@ -94,8 +98,6 @@ def find_engine(root: Path) -> Engine:
         )
     if os.geteuid() != 0:
         raise NoEngineError("docker compose does not work here, and only root can start an engine")
-    engine_root = os.environ.get("ENGINE_ROOT") or "/var/tmp/engine"
-    environment["ENGINE_ROOT"] = engine_root
     sourced = _source(Path(engine_root) / "env", environment)
     if sourced and _works(sourced):
         return Engine(sourced, scripts, is_ours=False)

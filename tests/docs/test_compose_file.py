@@ -79,6 +79,13 @@ def test_every_profile_is_explained() -> None:
     assert [profile for profile in profiles if profile not in (ROOT / ".env").read_text()] == []
 
 
+def test_mounted_files_exist() -> None:
+    mounts = [mount for service in COMPOSE["services"].values() for mount in service.get("volumes", ())]
+    files = [ROOT / mount.partition(":")[0] for mount in mounts if mount.startswith("./")]
+    assert len(files) == 4
+    assert [file for file in files if not file.exists()] == []
+
+
 def test_nothing_of_this_installation_is_committed() -> None:
     ignored = (ROOT / ".gitignore").read_text().splitlines()
     assert {"/secrets/", "/postbus.env"} <= set(ignored)
