@@ -9,13 +9,14 @@ from postbus.imap.command import Command
 from postbus.imap.commands.append import Append
 from postbus.imap.commands.login import Authenticate, Login
 from postbus.imap.commands.session import Logout, Noop
-from postbus.imap.engine import CommandRefused, Engine, Event, Line, NeedData
+from postbus.imap.engine import NEED_DATA, CommandRefused, Engine, Event, Line, NeedData
 from postbus.imap.framer import FrameLimits, LiteralWanted
 from postbus.imap.limits import (
     MAX_DISCARDED_OCTETS_BEFORE_LOGIN,
     MAX_ERRORS_BEFORE_LOGIN,
     MAX_LINE_OCTETS,
     MAX_LINE_OCTETS_BEFORE_LOGIN,
+    MAX_UNANNOUNCED_OCTETS,
 )
 from postbus.imap.transitions import TRANSITIONS, State
 
@@ -76,6 +77,19 @@ def test_a_synchronizing_literal_asks_to_be_sent_and_the_other_does_not() -> Non
         LiteralWanted(octets=3),
         Login(tag=b"a", username="ann", password="x"),
     ]
+
+
+def test_a_large_literal_that_comes_at_once_is_told_before_it_is_read() -> None:
+    size = MAX_UNANNOUNCED_OCTETS + 1
+    engine = Engine()
+    engine.receive_data(b"a LOGIN ann x\r\n")
+    engine.next_event()
+    engine.complete(ok=True)
+    engine.receive_data(b"b APPEND INBOX {%d+}\r\n" % size)
+    assert engine.next_event() == LiteralWanted(octets=size, waits=False)
+    assert engine.next_event() == NEED_DATA
+    engine.receive_data(b"x" * size + b"\r\n")
+    assert isinstance(engine.next_event(), Append)
 
 
 def test_commands_of_other_states_are_refused() -> None:

@@ -35,6 +35,7 @@ from postbus.testing.mailstore import MemoryMailStore
 from postbus.testing.transcript import ScriptedWire, play_transcript
 from postbusd.imap_gateway.deps import Deps
 from postbusd.imap_gateway.metrics import GatewayMetrics
+from postbusd.imap_gateway.room import AppendRoom
 from postbusd.imap_gateway.server import ImapServer
 from postbusd.imap_gateway.settings import ImapGatewaySettings
 from postbusd.imap_gateway.view_registry import ViewRegistry
@@ -139,6 +140,7 @@ class Gateway:
         self.events = EventLog(self.bus, self.clock, "imap-gateway", self.metrics.events_dropped)
         self.views = ViewRegistry(self.store, self.bus, settings.cached_messages)
         self.logins = LoginWatch(self.authenticator)
+        self.room = AppendRoom(settings.append_memory_octets)
         self.deps = Deps(
             store=self.store,
             blobs=self.blobs,
@@ -152,6 +154,7 @@ class Gateway:
             events=self.events,
             metrics=self.metrics,
             settings=settings,
+            room=self.room,
             mail_host="mail.demo.example",
             tls_offered=tls_offered,
         )

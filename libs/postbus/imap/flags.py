@@ -9,6 +9,7 @@ from postbus.imap.limits import MAX_FLAGS, MAX_KEYWORD_OCTETS
 SYSTEM_FLAGS = ("\\Seen", "\\Answered", "\\Flagged", "\\Deleted", "\\Draft")
 r"""\Recent is the server's alone and gone with IMAP4rev2: nobody can set it here."""
 
+_NO_MORE = re.compile(rb" *+\Z")
 _SPELLING = {flag.upper(): flag for flag in SYSTEM_FLAGS}
 _FLAG = re.compile(rb'\\?[^\x00-\x20\x7f-\xff(){%*"\\\]]+')
 
@@ -48,7 +49,7 @@ def parse_flags(cursor: Cursor) -> tuple[str, ...]:
     if cursor.next_is(b"("):
         return parse_flag_list(cursor)
     found = {flag.lower(): flag for flag in (parse_flag(cursor),)}
-    while cursor.rest.strip(b" "):  # wild clients send trailing spaces
+    while _NO_MORE.match(cursor.data, cursor.position) is None:  # wild clients send trailing spaces
         cursor.expect_space()
         flag = parse_flag(cursor)
         found.setdefault(flag.lower(), flag)

@@ -20,6 +20,7 @@ from postbus.imap.limits import (
     MAX_LITERAL_OCTETS,
     MAX_LITERAL_OCTETS_BEFORE_LOGIN,
     MAX_TAG_OCTETS,
+    MAX_UNANNOUNCED_OCTETS,
 )
 
 
@@ -43,9 +44,13 @@ LIMITS_BEFORE_LOGIN = FrameLimits(
 
 
 class LiteralWanted(msgspec.Struct, frozen=True, kw_only=True):
-    """The client waits for a continuation request before it sends a literal (RFC 9051 §4.3)."""
+    """The client waits for a continuation request before it sends a literal (RFC 9051 §4.3).
+
+    Without `waits` it sends at once (RFC 7888), and is told of for its size: there must be room before more is read.
+    """
 
     octets: int
+    waits: bool = True
 
 
 class Frame(msgspec.Struct, frozen=True, kw_only=True):
@@ -179,7 +184,9 @@ class Framer:
             self._discarded += octets
             return None
         self._literal_left = octets
-        return None if at_once else LiteralWanted(octets=octets)
+        if at_once and octets <= MAX_UNANNOUNCED_OCTETS:
+            return None
+        return LiteralWanted(octets=octets, waits=not at_once)
 
     def _check_literal(self, octets: int) -> None:
         is_append = bool(self.limits.append) and _APPEND.match(self._command) is not None

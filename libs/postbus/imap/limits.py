@@ -16,6 +16,8 @@ MAX_DISCARDED_OCTETS = 104_857_600
 MAX_DISCARDED_OCTETS_BEFORE_LOGIN = 1_048_576
 MAX_APPEND_OCTETS = 52_428_800
 """Default for the message of an APPEND; the gateway's settings decide."""
+MAX_UNANNOUNCED_OCTETS = 1_048_576
+"""A larger literal that a client sends without waiting (RFC 7888) is told to the shell before it is read."""
 MAX_TAG_OCTETS = 64
 MAX_SET_RANGES = 10_000
 """Ranges in a sequence set."""

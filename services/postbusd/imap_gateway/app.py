@@ -17,6 +17,7 @@ from postbusd.imap_gateway.adapters.listeners import Listeners
 from postbusd.imap_gateway.deps import Deps
 from postbusd.imap_gateway.metrics import GatewayMetrics
 from postbusd.imap_gateway.ports import GatewayStore
+from postbusd.imap_gateway.room import AppendRoom
 from postbusd.imap_gateway.server import ImapServer
 from postbusd.imap_gateway.settings import ImapGatewaySettings
 from postbusd.imap_gateway.view_registry import ViewRegistry
@@ -53,6 +54,7 @@ class ImapGatewayService:
                 events=self._events,
                 metrics=metrics,
                 settings=settings,
+                room=AppendRoom(settings.append_memory_octets),
                 mail_host=context.runtime.mail_host,
                 tls_offered=True,
             )

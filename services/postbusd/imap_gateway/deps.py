@@ -11,6 +11,7 @@ from postbus.runtime.event_log import EventLog
 from postbus.runtime.logins import LoginWatch
 from postbusd.imap_gateway.metrics import GatewayMetrics
 from postbusd.imap_gateway.ports import GatewayStore
+from postbusd.imap_gateway.room import AppendRoom
 from postbusd.imap_gateway.settings import ImapGatewaySettings
 from postbusd.imap_gateway.view_registry import ViewRegistry
 
@@ -31,5 +32,6 @@ class Deps(msgspec.Struct, frozen=True, kw_only=True):
     metrics: GatewayMetrics
     settings: ImapGatewaySettings
     mail_host: str
+    room: AppendRoom
     tls_offered: bool
     """STARTTLS can be done on plain connections."""

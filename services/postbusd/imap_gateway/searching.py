@@ -6,6 +6,7 @@ Criteria narrow a list of rows one after the other, the cheap ones first. No que
 from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
+from postbus.core.errors import ErrorKind, MailError
 from postbus.imap.dates import DAY_MS
 from postbus.imap.search_keys import (
     AllKey,
@@ -28,6 +29,8 @@ from postbusd.imap_gateway.selected import SelectedFolder
 from postbusd.imap_gateway.views import ID_OCTETS
 
 NO_DAY = -(1 << 31)
+MAX_TESTS = 20_000_000
+"""Messages times criteria of one search: a second of work, during which nobody else of the process has a turn."""
 
 Hits = Mapping[TextKey, frozenset[bytes]]
 Rows = Sequence[int]
@@ -46,9 +49,10 @@ class Search:
         self._selected = selected
         self._view = selected.view
         self._hits = hits
+        self._tests = 0
 
     def find(self, key: SearchKey) -> list[int]:
-        """Uids of the matching messages, ascending."""
+        """Uids of the matching messages, ascending. Raises MailError: LIMIT."""
         uids = self._view.uids
         return [uids[row] for row in self._filter(key, self._known_rows())]
 
@@ -60,6 +64,9 @@ class Search:
         return [row for uid in selected.uids[: selected.count] if (row := view.row_of(uid)) >= 0]
 
     def _filter(self, key: SearchKey, rows: Rows) -> Rows:
+        self._tests += len(rows)
+        if self._tests > MAX_TESTS:
+            raise MailError(ErrorKind.LIMIT, "too many criteria for so many messages")
         match key:
             case AllKey():
                 return rows

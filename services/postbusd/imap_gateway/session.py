@@ -7,6 +7,7 @@ STORE and SEARCH by sequence number (RFC 9051 §7.5.1). A failure of one command
 import asyncio
 import itertools
 import logging
+import math
 import os
 
 from postbus.contracts.imap_gateway import Session as SessionInfo
@@ -23,6 +24,7 @@ from postbus.imap.framer import LiteralWanted
 from postbus.imap.responses import CONTINUE, format_capability, format_tagged, format_untagged
 from postbus.imap.transitions import State
 from postbus.mailstore.database import OutcomeUnknownError
+from postbus.runtime.octets import SMALL_OCTETS
 from postbus.runtime.telemetry import Span
 from postbusd.imap_gateway.capabilities import list_capabilities
 from postbusd.imap_gateway.deps import Deps
@@ -34,6 +36,10 @@ from postbusd.imap_gateway.state import Goodbye, SessionState
 log = logging.getLogger(__name__)
 
 CLEAN_UP_SECONDS = 5.0
+ROOM_SECONDS = 60.0
+"""How long a large literal may wait for its turn."""
+SLOWEST_OCTETS_PER_SECOND = 16_384
+"""A large literal that comes more slowly gives its room to others."""
 EVENTS_A_TURN = 16
 """Pipelined commands that need no waiting, between two turns of the other sessions."""
 OUTCOME_UNKNOWN = "The last command may or may not have been done, log in again and look"
@@ -51,6 +57,7 @@ class Session(SessionState):
         self._running = False
         self._life = asyncio.timeout(None)
         self._alive = True
+        self._literal_deadline = math.inf
         self._login_deadline = deps.clock.monotonic() + deps.settings.login_seconds
 
     def drain_soon(self) -> None:
@@ -137,14 +144,34 @@ class Session(SessionState):
                     if not await self.wait_input():
                         continue
                 case LiteralWanted():
-                    self.write(CONTINUE)
+                    await self._make_room(event)
                 case CommandRefused():
                     self._refuse(event)
+                    self._end_literals()
                 case Line():
                     raise Goodbye("Unexpected line")  # only a running command takes lines, and it takes them itself
                 case _:
+                    self._literal_deadline = math.inf
                     await self._run(event)
+                    self._end_literals()
         await self.flush()
+
+    async def _make_room(self, wanted: LiteralWanted) -> None:
+        """Lets a literal come in once there is room for it, and not for ever. Raises Goodbye where there is none."""
+        if self.account is not None and wanted.octets > SMALL_OCTETS:
+            try:
+                async with asyncio.timeout(ROOM_SECONDS):
+                    self.rooms.append(await self.deps.room.take(self.mailbox_id, wanted.octets))
+            except TimeoutError:
+                raise Goodbye("Too many large messages at once, try again later", b"UNAVAILABLE") from None
+            seconds = self.deps.settings.idle_seconds + wanted.octets / SLOWEST_OCTETS_PER_SECOND
+            self._literal_deadline = self.deps.clock.monotonic() + seconds
+        if wanted.waits:
+            self.write(CONTINUE)
+
+    def _end_literals(self) -> None:
+        self._literal_deadline = math.inf
+        self.give_back_room()
 
     def _refuse(self, refused: CommandRefused) -> None:
         self.deps.metrics.commands.labels("unknown", "bad").inc()
@@ -211,6 +238,7 @@ class Session(SessionState):
         seconds = self.deps.settings.idle_seconds
         if not logged_in:  # a client that sends an octet now and then gets no more than one that is silent
             seconds = max(0.0, self._login_deadline - self.deps.clock.monotonic())
+        seconds = max(0.0, min(seconds, self._literal_deadline - self.deps.clock.monotonic()))
         try:
             async with asyncio.timeout(seconds):
                 while True:

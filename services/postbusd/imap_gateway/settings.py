@@ -21,6 +21,10 @@ class ImapGatewaySettings(msgspec.Struct, frozen=True, kw_only=True):
         int, field_doc("Connections before login from one address (IPv6: one /64); more are closed without a word.")
     ] = 100
     max_append_octets: Annotated[int, field_doc("Largest message that APPEND takes, octets.")] = 52_428_800
+    append_memory_octets: Annotated[
+        int,
+        field_doc("Large messages (over 1 MiB) of APPEND in memory at a time, octets; half of it for one mailbox."),
+    ] = 268_435_456
     login_seconds: Annotated[float, field_doc("How long a session may wait before login, seconds.")] = 60.0
     idle_seconds: Annotated[float, field_doc("How long a session may be silent (RFC 9051 §5.4), seconds.")] = 1800.0
     write_seconds: Annotated[float, field_doc("How long a client may refuse to read, seconds.")] = 300.0

@@ -15,6 +15,7 @@ from postbus.imap.engine import Engine
 from postbus.imap.responses import format_highest_mod_seq
 from postbusd.imap_gateway.deps import Deps
 from postbusd.imap_gateway.ports import Wire
+from postbusd.imap_gateway.room import Taken
 from postbusd.imap_gateway.selected import SelectedFolder
 
 FLUSH_OCTETS = 65_536
@@ -48,6 +49,8 @@ class SessionState:
         self.failed_logins = 0
         self.admit = _admit_all
         """Says whether one more session of a mailbox is welcome; set by the server."""
+        self.rooms: list[Taken] = []
+        """For the large literals of the command that is coming in."""
         self._output = bytearray()
         self._login_ended = False
         self._leave_logins: Callable[[], None] | None = None
@@ -65,6 +68,11 @@ class SessionState:
             self.wire.bell.set()
         elif self.account is not None and self.account.quota_octets != word.quota_octets:
             self.account = msgspec.structs.replace(self.account, quota_octets=word.quota_octets)
+
+    def give_back_room(self) -> None:
+        """The message has come and gone."""
+        while self.rooms:
+            self.rooms.pop().give_back()
 
     def check_login(self) -> None:
         """Raises Goodbye when the login has ended."""
@@ -154,6 +162,7 @@ class SessionState:
         """Gives back what the session holds; octets still queued are handed over first."""
         if self._leave_logins is not None:
             self._leave_logins()
+        self.give_back_room()
         self._hand_over()
         self.wire.close()
         await self.unselect()

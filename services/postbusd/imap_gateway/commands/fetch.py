@@ -17,6 +17,7 @@ from postbus.core.ids import BlobId, EmailId
 from postbus.imap.commands.fetch import Fetch, FetchItem
 from postbus.mailstore.values import Flag, StoredMessage, StoreMode, StoreRequest
 from postbus.mime.codec import decode_scan
+from postbus.mime.limits import MAX_HEADER_OCTETS
 from postbusd.imap_gateway.commands.store import NO_SUCH_NUMBER
 from postbusd.imap_gateway.errors import Reply
 from postbusd.imap_gateway.fetch_plan import (
@@ -118,7 +119,9 @@ async def _write_heavy(session: SessionState, number: int, texts: Sequence[bytes
 async def _write_cut(session: SessionState, cut: Cut, source: Source | None) -> None:
     """Label and octets."""
     if source is not None and chooses_fields(cut):
-        session.write(format_chosen_fields(cut, await _read(session, source, cut.start, cut.end)))
+        end = min(cut.end, cut.start + MAX_HEADER_OCTETS)  # fields are looked for no further anywhere
+        session.write(format_chosen_fields(cut, await _read(session, source, cut.start, end)))
+        await asyncio.sleep(0)
         return
     session.write(format_cut_label(cut))
     if source is None or cut.missing:
