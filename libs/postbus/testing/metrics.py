@@ -16,7 +16,7 @@ Labels = dict[str, frozenset[str]]
 """Values by label."""
 ROW = re.compile(r"^\| `(postbus_[a-z0-9_]+)` \| ([^|]*) \| ([^|]+) \|$", re.MULTILINE)
 _LABEL = re.compile(r"`([a-z_]+)`: ([^;]+)")
-_KINDS = {"Counter": "_total", "Gauge": "", "Histogram": ""}
+_KINDS = {"Counter": "_total", "Gauge": "", "Histogram": "", "GaugeMetricFamily": "", "CounterMetricFamily": "_total"}
 _EVERYWHERE = ("libs/postbus/runtime", "libs/postbus/mailstore", "libs/postbus/bus")
 _OWN_LABELS = frozenset({"le"})
 """Of the format: bounds of buckets."""
@@ -59,9 +59,17 @@ def declared(service: str) -> Iterator[Declared]:
     prefix = prefix_of(service)
     folders = [folder_of(service), *(ROOT / folder for folder in _EVERYWHERE)]
     for path in (path for folder in folders for path in sorted(folder.rglob("*.py"))):
-        for node in ast.walk(ast.parse(path.read_text())):
-            if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in _KINDS and node.args:
-                name = _name(node.args[0], path.read_text(), prefix)
+        text = path.read_text()
+        tree = ast.parse(text)
+        makers = _makers(tree)
+        for node in ast.walk(tree):
+            if not (isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.args):
+                continue
+            template = makers.get(node.func.id, "")
+            if template.startswith(prefix) and isinstance(node.args[0], ast.Constant):
+                yield Declared(template + str(node.args[0].value), ())
+            elif node.func.id in _KINDS:
+                name = _name(node.args[0], text, prefix)
                 if name.startswith(prefix) and not (name.endswith(EPOCH) and service not in SCHEMA_USERS["mailstore"]):
                     full = name.removesuffix("_total") + _KINDS[node.func.id]
                     yield Declared(full, _label_names(node))
@@ -92,6 +100,19 @@ def shown(text: str) -> dict[str, Labels]:
     return found
 
 
+def _makers(tree: ast.Module) -> dict[str, str]:
+    """Functions that make a gauge by the last part of its name: their names, and what stands before that part."""
+    found = {}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.FunctionDef) and node.args.args:
+            for part in (part for part in ast.walk(node) if isinstance(part, ast.JoinedStr)):
+                first, last = part.values[0], part.values[-1]
+                is_name = isinstance(last, ast.FormattedValue) and isinstance(last.value, ast.Name)
+                if is_name and isinstance(first, ast.Constant) and str(first.value).startswith("postbus_"):
+                    found[node.name] = str(first.value)
+    return found
+
+
 def _read_labels(text: str) -> Labels:
     return {name: frozenset(value.strip() for value in values.split(",")) for name, values in _LABEL.findall(text)}
 
@@ -111,7 +132,7 @@ def _name(node: ast.expr, text: str, prefix: str) -> str:
 def _label_names(node: ast.Call) -> tuple[str, ...]:
     return tuple(
         str(element.value)
-        for each in node.args
+        for each in (*node.args, *(word.value for word in node.keywords if word.arg == "labels"))
         if isinstance(each, ast.List)
         for element in each.elts
         if isinstance(element, ast.Constant)

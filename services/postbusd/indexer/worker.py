@@ -15,7 +15,7 @@ from postbus.contracts.events import IndexWanted
 from postbus.core.clock import Clock
 from postbus.core.errors import ErrorKind, MailError
 from postbus.core.ids import MailboxId
-from postbus.core.trace import parse_traceparent
+from postbus.core.trace import parse_traceparent, use_trace
 from postbus.mailstore.ports import IndexQueue
 from postbus.mailstore.values import PendingIndex
 from postbus.runtime.telemetry import Attribute, child_of, record_span
@@ -201,10 +201,9 @@ class Worker:
             if document is None and row.attempt + 1 >= self._settings.max_attempts:
                 document = partial_document(row)
                 outcome = "partial"
-                log.warning(
-                    "indexer.message.partial",
-                    extra={"mailbox_id": row.mailbox_id, "email_id": row.email_id, "reason": result.reason},
-                )
+                facts = {"mailbox_id": row.mailbox_id, "email_id": row.email_id, "reason": result.reason}
+                with use_trace(parse_traceparent(row.traceparent)):
+                    log.warning("indexer.message.partial", extra=facts)
             if document is None:
                 outcome = "failed"
                 await self._queue.failed(row, result.reason)
