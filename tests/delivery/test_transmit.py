@@ -11,9 +11,10 @@ from postbus.contracts.directory import Relay, RelaySecurity
 from postbus.core.clock import SystemClock
 from postbus.core.errors import ErrorKind, MailError
 from postbus.core.ids import QueueId
+from postbus.testing.directory import ManualClock
 from postbus.testing.dns import FakeResolver
 from postbus.testing.smtp_peer import DROP, EXTENSIONS, FakeNetwork, FakePeer
-from postbusd.delivery.outbound.transmit import SmtpTransmitter
+from postbusd.delivery.outbound.transmit import BATCH_SECONDS, SmtpTransmitter
 from postbusd.delivery.outbound.values import (
     NextHop,
     Outcome,
@@ -417,3 +418,26 @@ def test_a_ca_file_that_can_not_be_read_is_told_at_the_start(tmp_path: Path) -> 
                 registry=CollectorRegistry(),
             )
         assert caught.value.kind is ErrorKind.INVALID
+
+
+async def test_a_host_that_takes_its_time_does_not_keep_a_connection_for_ever() -> None:
+    """Fifty messages at five minutes each would be four hours: what is left has its turn later."""
+    trial = Trial(FakePeer())
+    clock = ManualClock()
+    trial.transmitter = SmtpTransmitter(
+        resolver=trial.dns,
+        settings=DeliverySettings(),
+        clock=clock,
+        mail_host="mail.demo.example",
+        registry=CollectorRegistry(),
+        connector=trial.network,
+    )
+
+    async def report(message: OutgoingMessage, results: Sequence[RecipientResult]) -> bool:
+        clock.advance(BATCH_SECONDS / 2)
+        return await trial._report(message, results)
+
+    messages = [make_message(f"Q{number}") for number in range(50)]
+    await trial.transmitter.transmit(PEER, messages, trial._load, report)
+    assert [queue_id for queue_id, _ in trial.reports] == ["Q0", "Q1", "Q2"]
+    assert trial.network.open == 0

@@ -7,6 +7,7 @@ time. Every connection is told once in the log, when it ends or when it does not
 
 import random
 from collections.abc import Sequence
+from typing import Final
 
 from prometheus_client import CollectorRegistry
 
@@ -20,6 +21,10 @@ from postbusd.delivery.outbound.transmit_opening import Opener
 from postbusd.delivery.outbound.transmit_ports import Connector
 from postbusd.delivery.outbound.values import NextHop, OutgoingMessage
 from postbusd.delivery.settings import DeliverySettings
+
+BATCH_SECONDS: Final = 600.0
+"""After so long no further message of a batch is begun: a host that lets us wait for each answer holds a connection
+that others need."""
 
 
 class SmtpTransmitter:
@@ -54,10 +59,13 @@ class SmtpTransmitter:
         """See `Transmitter.transmit`."""
         road = await self._router.find(next_hop)
         batch = Batch(self._opener, self._clock, self._metrics, next_hop, road)
+        begun = self._clock.monotonic()
         try:
             for message in messages:
                 if not await report(message, await batch.hand_over(message, load)):
                     break
+                if self._clock.monotonic() - begun > BATCH_SECONDS:
+                    break  # what is left is given back, and has its turn after others
         except BaseException:
             batch.abort()
             raise
