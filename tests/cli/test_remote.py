@@ -3,6 +3,8 @@
 import argparse
 import socket
 import ssl
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,10 +12,11 @@ from pathlib import Path
 import pytest
 
 from postbus.runtime.layout import StartError
-from postbusd.cli import objects, probe, remote
+from postbusd.cli import objects, remote
 from postbusd.cli.app import login_facts
 from postbusd.cli.main import main
 
+ROOT = Path(__file__).resolve().parents[2]
 ARGUMENTS = argparse.Namespace(data_dir=None)
 
 
@@ -144,7 +147,7 @@ class Page:
     def __init__(self, answer: bytes) -> None:
         self._answer = answer
         self._listener = socket.create_server(("127.0.0.1", 0))
-        self.listen = f":{self._listener.getsockname()[1]}"
+        self.address = f"127.0.0.1:{self._listener.getsockname()[1]}"
         self.request = b""
         self._thread = threading.Thread(target=self._serve)
         self._thread.start()
@@ -161,16 +164,15 @@ class Page:
 
 
 @pytest.fixture
-def page(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[Page]:
+def page(request: pytest.FixtureRequest) -> Iterator[Page]:
     page = Page(request.param)
-    monkeypatch.setenv(probe.OBSERVE_LISTEN, page.listen)
     yield page
     page.close()
 
 
 @pytest.mark.parametrize("page", [b'HTTP/1.1 200 OK\r\n\r\n{"ready":true}\n'], indirect=True)
 def test_a_service_that_is_ready_is_healthy(page: Page) -> None:
-    assert main(["probe"]) == 0
+    assert main(["probe", page.address]) == 0
     assert page.request.startswith(b"GET /readyz HTTP/1.1\r\n")
 
 
@@ -182,26 +184,32 @@ def test_a_service_that_is_ready_is_healthy(page: Page) -> None:
     ],
     indirect=["page"],
 )
-@pytest.mark.usefixtures("page")
-def test_a_service_that_is_not_ready_says_why(told: str, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["probe"]) == 1
+def test_a_service_that_is_not_ready_says_why(page: Page, told: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["probe", page.address]) == 1
     assert told in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("listen", ["", "9100", "127.0.0.1:0", "127.0.0.1:70000"])
-def test_a_probe_needs_a_fixed_port(
-    listen: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.setenv(probe.OBSERVE_LISTEN, listen)
-    assert main(["probe"]) == 1
+@pytest.mark.parametrize("address", ["", "9100", ":9100", "127.0.0.1:0", "127.0.0.1:70000"])
+def test_a_probe_needs_an_address(address: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["probe", address]) == 1
     assert "HOST:PORT" in capsys.readouterr().err
 
 
-def test_a_service_that_does_not_listen_is_told(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_service_that_does_not_listen_is_told(capsys: pytest.CaptureFixture[str]) -> None:
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
-    monkeypatch.setenv(probe.OBSERVE_LISTEN, f"0.0.0.0:{port}")
-    assert main(["probe"]) == 1
+    assert main(["probe", f"127.0.0.1:{port}"]) == 1
     assert "refused" in capsys.readouterr().err
+
+
+def test_a_probe_is_cheap() -> None:
+    script = "import sys; from postbusd.cli import probe, main; print('msgspec' in sys.modules, probe.DEFAULT)"
+    done = subprocess.run(
+        [sys.executable, "-c", script],
+        capture_output=True,
+        text=True,
+        check=True,
+        cwd=ROOT,
+        env={"PYTHONPATH": "libs:services"},
+    )
+    assert done.stdout.split() == ["False", "127.0.0.1:9100"]

@@ -1,38 +1,34 @@
 """`postbus probe`: whether the services that run on this host (in this container) are ready: for health checks.
 
-Asks the readiness page of POSTBUS_RUNTIME_OBSERVE_LISTEN. It runs every few seconds in every container, so it imports
-next to nothing.
+Asks the readiness page where the image's POSTBUS_RUNTIME_OBSERVE_LISTEN has it. It runs every few seconds in every
+container, so it imports next to nothing, not even the settings.
 """
 
 import argparse
 import socket
 import sys
 
-from postbus.runtime.settings import process_environment
-
-OBSERVE_LISTEN = "POSTBUS_RUNTIME_OBSERVE_LISTEN"
+DEFAULT = "127.0.0.1:9100"
 SECONDS = 7.0
 MAX_ANSWER_OCTETS = 65_536
-LOOPBACKS = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 (compared, not bound)
 
 
 def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     """Registers the command."""
     parser = subparsers.add_parser("probe", help="whether the services here are ready", description=__doc__)
+    parser.add_argument("address", nargs="?", default=DEFAULT, metavar="HOST:PORT", help=f"default: {DEFAULT}")
     parser.set_defaults(handler=run_probe)
 
 
 def run_probe(args: argparse.Namespace) -> int:
     """0 when all are ready; 1, with what is not, otherwise."""
-    listen = process_environment().get(OBSERVE_LISTEN, "")
-    host, separator, port = listen.rpartition(":")
-    host = host.removeprefix("[").removesuffix("]")
-    if not separator or not port.isdecimal() or int(port) in (0, *range(65536, 100000)):
-        return _fail(f"{OBSERVE_LISTEN} must be HOST:PORT, with a fixed port")
+    host, separator, port = args.address.rpartition(":")
+    if not separator or not host or not port.isdecimal() or not 0 < int(port) < 65536:
+        return _fail(f"{args.address}: must be HOST:PORT")
     try:
-        status, body = ask(LOOPBACKS.get(host, host), int(port))
+        status, body = ask(host.removeprefix("[").removesuffix("]"), int(port))
     except OSError as error:
-        return _fail(f"{listen}: {error.strerror or error}")
+        return _fail(f"{args.address}: {error.strerror or error}")
     if status != "200":
         return _fail(body.strip() or f"the answer is {status or 'none'}")
     return 0
