@@ -10,7 +10,14 @@ import pytest
 from litestar import Litestar
 from litestar.testing import TestClient
 
-from postbus.contracts.delivery import Accounted, ChangeHeldRequest, HeldAction, LedgerClash, MissingMessage
+from postbus.contracts.delivery import (
+    Accounted,
+    ChangeHeldReply,
+    ChangeHeldRequest,
+    HeldAction,
+    LedgerClash,
+    MissingMessage,
+)
 from postbus.core.ids import QueueId
 from postbus.runtime.layout import StartError
 from postbus.runtime.supervisor_connection import Admin, Connection, Tls
@@ -177,7 +184,26 @@ def test_discarding_asks_on_a_terminal_and_keeps_the_reason(
     ]
     last = books.calls[-1]
     assert isinstance(last, ChangeHeldRequest)
-    assert (last.action, last.reason, last.stream_sequence) == (HeldAction.DISCARD, "spam", 0)
+    assert (last.action, last.reason, last.stream_sequence) == (HeldAction.DISCARD, "spam", 7)
+
+
+def test_all_are_changed_one_after_the_other(
+    books: MemoryBooks, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each answer comes in time, however many there are; what somebody else has changed meanwhile is no fault."""
+    books.letters = [make_letter(number) for number in range(1, 1_203)]
+    change, seen = books.change_held, list[int]()
+
+    async def change_one(request: ChangeHeldRequest) -> ChangeHeldReply:
+        seen.append(request.stream_sequence)
+        if request.stream_sequence == 7:
+            books.letters = [letter for letter in books.letters if letter.stream_sequence != 7]
+        return await change(request)
+
+    monkeypatch.setattr(books, "change_held", change_one)
+    assert main(["ledger", "held", "retry", "--all"]) == 0
+    assert capsys.readouterr().out == "1201 dead letters were delivered\n"
+    assert seen == list(range(1, 1_203))
 
 
 def test_settling_asks_on_a_terminal(

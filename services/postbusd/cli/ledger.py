@@ -6,7 +6,7 @@ Exit code 0: the books balance. 1: they do not, or they can't be read (one line 
 import argparse
 from typing import Any
 
-from postbusd.cli.api import path_of
+from postbusd.cli.api import NOT_FOUND, ApiError, path_of
 from postbusd.cli.common import add_data_dir
 from postbusd.cli.deleting import add_yes, ask, is_asked
 from postbusd.cli.ledger_view import (
@@ -86,17 +86,18 @@ def run_held(session: Session, args: argparse.Namespace) -> int:
 
 def run_retry(session: Session, args: argparse.Namespace) -> int:
     """Retries; exit code 1 when one stays a dead letter."""
-    return _tell_change(args, "retry", _change(session, _body(args, "retry"), dry_run=args.dry_run))
+    _check_chosen(args)
+    return _tell_change(args, "retry", _change(session, args, {"action": "retry"}))
 
 
 def run_discard(session: Session, args: argparse.Namespace) -> int:
     """Discards, after a question on a terminal."""
-    body = {**_body(args, "discard"), "reason": args.reason}
+    _check_chosen(args)
     if not args.dry_run and is_asked(args):
-        planned = _change(session, body, dry_run=True)
+        planned = _ask_api(session, {"action": "discard", "reason": args.reason, "dry_run": True}, args.sequence)
         if planned["changed"] and not ask(f"Discard {count_letters(planned['changed'])}?"):
             return 1
-    return _tell_change(args, "discard", _change(session, body, dry_run=args.dry_run))
+    return _tell_change(args, "discard", _change(session, args, {"action": "discard", "reason": args.reason}))
 
 
 def run_settle(session: Session, args: argparse.Namespace) -> int:
@@ -111,15 +112,31 @@ def run_settle(session: Session, args: argparse.Namespace) -> int:
     return show(args, settled, format_settlement(settled))
 
 
-def _body(args: argparse.Namespace, action: str) -> dict[str, object]:
+def _check_chosen(args: argparse.Namespace) -> None:
     if args.all == (args.sequence is not None):
         raise UsageError("--all goes with no SEQ" if args.all else "say SEQ or --all")
-    chosen: dict[str, object] = {"all": True} if args.all else {"stream_sequence": args.sequence}
-    return {"action": action, **chosen}
 
 
-def _change(session: Session, body: dict[str, object], *, dry_run: bool) -> Any:  # Any: JSON of the API
-    return session.api.post(path_of("held", "actions"), {**body, "dry_run": dry_run})
+def _change(session: Session, args: argparse.Namespace, body: dict[str, object]) -> Any:  # Any: JSON of the API
+    """One, or those of now one after the other: many take longer than an answer may."""
+    if not args.all or args.dry_run:
+        return _ask_api(session, {**body, "dry_run": args.dry_run}, args.sequence)
+    changed, failed = 0, []
+    for letter in list_all(session.api, path_of("held"), "messages"):
+        try:
+            done = _ask_api(session, body, letter["stream_sequence"])
+        except ApiError as error:
+            if error.status != NOT_FOUND:
+                raise
+            continue  # somebody else was there before
+        changed += done["changed"]
+        failed += done["failed"]
+    return {"changed": changed, "failed": failed, "dry_run": False}
+
+
+def _ask_api(session: Session, body: dict[str, object], sequence: int | None) -> Any:  # Any: JSON of the API
+    chosen: dict[str, object] = {"all": True} if sequence is None else {"stream_sequence": sequence}
+    return session.api.post(path_of("held", "actions"), {**body, **chosen})
 
 
 def _tell_change(args: argparse.Namespace, action: str, result: Any) -> int:
