@@ -1,5 +1,5 @@
 # For developers; all of it calls what `./postbus test` calls. Users need no make.
-.PHONY: check integration proto lock compose-test bench
+.PHONY: check integration proto lock compose-test bench bench-growth bench-peers bench-profile
 
 check:
 	./postbus test style
@@ -27,5 +27,27 @@ compose-test:
 	./postbus test --help >/dev/null
 	.venv/bin/python deploy/compose_test
 
+# Figures of this machine, about six minutes; docs/performance.md tells what they mean. JSON goes to build/bench.
+BENCH = .venv/bin/python benchmarks
+BENCH_JSON = build/bench
 bench:
-	@for file in benchmarks/*.py; do echo "== $$file"; .venv/bin/python "$$file" || exit; done
+	./postbus test --help >/dev/null
+	@for command in "road.py --json $(BENCH_JSON)/road.json" "imap.py --json $(BENCH_JSON)/imap.json" \
+		"outbound.py --messages 200" "startup.py --rounds 1 --idle-seconds 15" "resolve.py" \
+		"mailstore.py --messages 20000 --appends 2000" "mime.py"; \
+		do echo "== $$command"; $(BENCH)/$$command || exit; done
+
+# Memory of every process over 20,000 messages, about six minutes.
+bench-growth:
+	./postbus test --help >/dev/null
+	$(BENCH)/growth.py --json $(BENCH_JSON)/growth.json
+
+# Beside the peer stacks of POSTBUS_SHARED/bench, about ten minutes as root; QUICK=1: one round of each.
+bench-peers:
+	./postbus test --help >/dev/null
+	$(BENCH)/peers.py --json $(BENCH_JSON)/peers.json $(if $(QUICK),--quick)
+
+# Where the CPU goes, two minutes: make bench-profile PY_SPY=/path/of/py-spy
+bench-profile:
+	./postbus test --help >/dev/null
+	$(BENCH)/cpu_profile.py --py-spy $(PY_SPY) --json $(BENCH_JSON)/profile.json

@@ -1,17 +1,19 @@
 """Where the CPU goes: `python benchmarks/cpu_profile.py --py-spy PROGRAM [--seconds N] [--json FILE]`.
 
-py-spy (not part of the installation) samples which Python code holds the interpreter lock in each service process while
-signed messages come in, as fast as they go and then at 20 a second. A sample counts for the innermost frame that a rule
-knows; the CPU that a process used beyond its samples (system calls, fsync, hashing, tantivy's threads) is a row of its
-own. CPU of Postgres, NATS and the supervisor is taken from /proc as a whole. Milliseconds a message.
+Signed messages come in as fast as they go, then at 20 a second; each twice: once to measure the CPU of every process and
+of its main thread, and once while py-spy (not part of the installation) samples which Python code holds the interpreter
+lock. The samples of the main thread divide its CPU by kind of work: a sample counts for the innermost frame that a rule
+knows, what libuv and the kernel do for the event loop as `event loop`. Other threads (blobs and their fsync, SPF, DKIM
+of large bodies, tantivy, gRPC) are one row; Postgres, NATS and the supervisor are not looked into. Milliseconds a
+message.
 """
 
 import argparse
 import asyncio
+import signal
 import subprocess
 import sys
 import tempfile
-import time
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -52,7 +54,12 @@ RULES: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("event loop", ("asyncio/", "uvloop/", "contextlib.py", "selectors.py", "ssl.py", "concurrent/futures/")),
 )
 OTHER = "other"
-BEYOND = "outside Python (system calls, fsync, hashes, tantivy)"
+OTHER_THREADS = "other threads"
+WHOLE = frozenset({"postgres", "nats", "supervisor"})
+"""Not looked into."""
+THREAD = "Thread._bootstrap "
+"""The outermost frame of every Python thread but the first."""
+STOP_SECONDS = 60.0
 
 
 def kind_of(stack: str) -> str:
@@ -71,7 +78,7 @@ class Recording:
         self._files: dict[str, Path] = {}
         self._programs = []
         for name, pid in rig.parts.pids.items():
-            if name in {"postgres", "nats", "supervisor"}:
+            if name in WHOLE:
                 continue
             self._files[name] = folder / f"{pid}.raw"
             sampling = ("record", "--gil", "--format", "raw", "--rate", str(SAMPLES_A_SECOND), "--duration", "600")
@@ -79,46 +86,51 @@ class Recording:
             self._programs.append(subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL))
 
     def stop(self) -> dict[str, Counter[str]]:
-        """Seconds by kind and process."""
+        """Samples of the main thread by kind and process."""
         for program in self._programs:
-            program.send_signal(2)
+            program.send_signal(signal.SIGINT)
         for program in self._programs:
-            program.wait(60)
+            program.wait(STOP_SECONDS)
         return {name: _sum_up(path) for name, path in self._files.items()}
 
 
 def _sum_up(path: Path) -> Counter[str]:
-    seconds: Counter[str] = Counter()
+    samples: Counter[str] = Counter()
     for line in path.read_text().splitlines():
         stack, _, count = line.rpartition(" ")
-        seconds[kind_of(stack)] += int(count) / SAMPLES_A_SECOND
-    return seconds
+        if not stack.startswith(THREAD):
+            samples[kind_of(stack)] += int(count)
+    return samples
 
 
-async def profile(rig: Rig, case: str, mails: list[Mail], program: str, folder: Path) -> dict[str, Any]:
+async def profile(rig: Rig, case: str, messages: int, program: str, folder: Path) -> dict[str, Any]:
     """Milliseconds a message by process and kind."""
     arrivals = Arrivals()
     await arrivals.open(rig.platform, rig.mailboxes)
     await _send(rig, "flood", rig.post.to(rig.mailboxes, WARM_UP))
     await settle()
+    mails = rig.post.to(rig.mailboxes, messages)
+    used, main = rig.parts.cpu_seconds(), rig.parts.main_thread_seconds()
+    await _send(rig, case, mails)
+    await settle()
+    spent = {name: value - used[name] for name, value in rig.parts.cpu_seconds().items()}
+    spent_main = {name: value - main[name] for name, value in rig.parts.main_thread_seconds().items()}
+    mails = rig.post.to(rig.mailboxes, messages)
     recording = await asyncio.to_thread(Recording, rig, program, folder)
-    await settle(3.0)
-    used = rig.parts.cpu_seconds()
-    load = await _send(rig, case, mails)
+    await settle()
+    await _send(rig, case, mails)
     await settle(1.0)
-    used_after = rig.parts.cpu_seconds()
-    sampled = await asyncio.to_thread(recording.stop)
+    samples = await asyncio.to_thread(recording.stop)
     await arrivals.close()
-    count = len(load.sent)
     found: dict[str, dict[str, float]] = {}
-    for name in used_after:
-        spent = used_after[name] - used[name]
-        kinds = sampled.get(name, Counter())
-        rows = {kind: seconds * 1000 / count for kind, seconds in kinds.most_common()}
-        if kinds:
-            rows[BEYOND] = (spent - kinds.total()) * 1000 / count
-        found[name] = {"all": round(spent * 1000 / count, 2), **{kind: round(ms, 2) for kind, ms in rows.items()}}
-    return {"case": case, "messages": count, "ms_per_message": found}
+    for name in spent:
+        rows = {"all": spent[name]}
+        if name in samples:
+            total = samples[name].total()
+            rows |= {kind: spent_main[name] * count / total for kind, count in samples[name].most_common()}
+            rows[OTHER_THREADS] = spent[name] - spent_main[name]
+        found[name] = {kind: round(seconds * 1000 / messages, 2) for kind, seconds in rows.items()}
+    return {"case": case, "messages": messages, "ms_per_message": found}
 
 
 async def _send(rig: Rig, case: str, mails: list[Mail]) -> Load:
@@ -155,10 +167,9 @@ def main() -> int:
         for case, speed in (("flood", FLOOD_MESSAGES_A_SECOND), ("rate", MESSAGES_A_SECOND)):
             folder = (options.keep or Path(temporary)) / case
             folder.mkdir(parents=True, exist_ok=True)
-            mails = rig.post.to(rig.mailboxes, int(options.seconds * speed))
-            began = time.monotonic()
-            results.append(asyncio.run(profile(rig, case, mails, options.py_spy, folder)))
-            print(f"profile: {case} took {time.monotonic() - began:.0f} s", file=sys.stderr, flush=True)
+            print(f"profile: {case} …", file=sys.stderr, flush=True)
+            messages = int(options.seconds * speed)
+            results.append(asyncio.run(profile(rig, case, messages, options.py_spy, folder)))
     show(results)
     report.write_json(options.json, {"profile": results})
     return 0

@@ -16,6 +16,7 @@ import os
 import shutil
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -36,6 +37,8 @@ RESOLVER = "127.0.0.1:25253"
 OURS = "postbus"
 CGROUP = "peers_postbus"
 DRIVER_SECONDS = 900.0
+IDLE_SECONDS = 10.0
+"""After the start, before idle memory is read."""
 UP_SECONDS = 900.0
 """With packages to install."""
 
@@ -74,6 +77,7 @@ class Run:
     def measure(self, target: Target, *, imap: bool, filled: bool) -> dict[str, Any]:
         """All figures of one stack."""
         amounts = target.amounts
+        time.sleep(IDLE_SECONDS)
         idle = self._memory(target)
         self._smtp(target, "flood", "--count", str(amounts.warm_up), "--conns", "8")
         floods = [

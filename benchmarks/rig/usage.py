@@ -46,6 +46,10 @@ class Parts:
             }
         )
 
+    def main_thread_seconds(self) -> dict[str, float]:
+        """CPU of the main thread of each part's main process, so far."""
+        return {name: _main_thread_ticks(pid) / TICKS for name, pid in self._pids.items()}
+
     def pss_mib(self) -> dict[str, float]:
         """Now, by part."""
         children = _children()
@@ -81,6 +85,12 @@ def _ticks(pid: int, *, ended: bool) -> int:
     with contextlib.suppress(OSError):
         fields = _fields(Path(f"/proc/{pid}/stat"))
         return sum(map(int, fields[11 : 15 if ended else 13]))
+    return 0
+
+
+def _main_thread_ticks(pid: int) -> int:
+    with contextlib.suppress(OSError):
+        return sum(map(int, _fields(Path(f"/proc/{pid}/task/{pid}/stat"))[11:13]))
     return 0
 
 
