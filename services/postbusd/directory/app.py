@@ -9,6 +9,7 @@ from postbus.runtime.sealing import Sealer, read_master_key
 from postbus.runtime.service import Context, ServiceSpec
 from postbusd.directory.adapters.argon2 import Argon2Hasher
 from postbusd.directory.adapters.postgres import PostgresDirectory
+from postbusd.directory.adapters.postgres_epoch import RevisionEpochs
 from postbusd.directory.administration import Tools
 from postbusd.directory.confirming import LoginConfirming
 from postbusd.directory.login import PasswordAuthenticator
@@ -61,6 +62,7 @@ async def build(context: Context, settings: DirectorySettings) -> RunningDirecto
         bus=context.bus,
     )
     context.add_check("database", service.check_database)
+    context.epoch.listen(RevisionEpochs(service.tell_all).begin)
     return RunningDirectory(context, service, hasher)
 
 

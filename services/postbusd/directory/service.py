@@ -83,8 +83,12 @@ class DirectoryService(Administration):
         """Publishes the outbox, for ever."""
         await self._relay.run()
 
+    async def tell_all(self, changed: DirectoryChanged) -> None:
+        """Drops what is cached before this revision, here and elsewhere."""
+        await self.note_change(changed)
+        await self._bus.wake(SUBJECT_DIRECTORY_CHANGED, changed)
+
     async def _tell_change(self, changed: DirectoryChanged) -> None:
         """After the commit. A lost wake-up costs 60 s: no cache lives longer unconfirmed."""
-        await self.note_change(changed)
         self._relay.wake()
-        await self._bus.wake(SUBJECT_DIRECTORY_CHANGED, changed)
+        await self.tell_all(changed)
