@@ -1,11 +1,11 @@
 """Where the CPU goes: `python benchmarks/cpu_profile.py --py-spy PROGRAM [--seconds N] [--json FILE]`.
 
-Signed messages come in as fast as they go, then at 20 a second; each twice: once to measure the CPU of every process and
-of its main thread, and once while py-spy (not part of the installation) samples which Python code holds the interpreter
-lock. The samples of the main thread divide its CPU by kind of work: a sample counts for the innermost frame that a rule
-knows, what libuv and the kernel do for the event loop as `event loop`. Other threads (blobs and their fsync, SPF, DKIM
-of large bodies, tantivy, gRPC) are one row; Postgres, NATS and the supervisor are not looked into. Milliseconds a
-message.
+Signed messages come in as fast as they go, then at 20 a second; each twice: once to measure the CPU of every process
+and of its main thread, and once while py-spy (not part of the installation) samples which Python code holds the
+interpreter lock. The samples of the main thread divide its CPU by kind of work: a sample counts for the innermost frame
+that a rule knows, what libuv and the kernel do for the event loop as `event loop`. Other threads (blobs and their
+fsync, SPF, DKIM of large bodies, tantivy, gRPC) are one row; Postgres, NATS and the supervisor are not looked into.
+Milliseconds a message.
 """
 
 import argparse
@@ -123,12 +123,12 @@ async def profile(rig: Rig, case: str, messages: int, program: str, folder: Path
     samples = await asyncio.to_thread(recording.stop)
     await arrivals.close()
     found: dict[str, dict[str, float]] = {}
-    for name in spent:
-        rows = {"all": spent[name]}
+    for name, all_seconds in spent.items():
+        rows = {"all": all_seconds}
         if name in samples:
             total = samples[name].total()
             rows |= {kind: spent_main[name] * count / total for kind, count in samples[name].most_common()}
-            rows[OTHER_THREADS] = spent[name] - spent_main[name]
+            rows[OTHER_THREADS] = all_seconds - spent_main[name]
         found[name] = {kind: round(seconds * 1000 / messages, 2) for kind, seconds in rows.items()}
     return {"case": case, "messages": messages, "ms_per_message": found}
 
