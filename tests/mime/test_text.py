@@ -1,5 +1,8 @@
 """The searchable text of a message."""
 
+import pytest
+
+from postbus.mime.charsets import decode_bytes
 from postbus.mime.scanner import scan_message
 from postbus.mime.text import MAX_ATTACHMENT_NAMES, MAX_BODY_CHARACTERS, TextSlices, extract_text, text_ranges
 
@@ -49,3 +52,13 @@ def test_only_the_text_is_read() -> None:
     slices = TextSlices([(start, message[start:end]) for start, end in ranges])
     assert extract_text(slices, scan).body == "hello\nworld"
     assert slices[100:200] == b""
+
+
+@pytest.mark.parametrize(
+    "charset", ["utf-7", "UTF-7", "unicode-1-1-utf-7", "utf-16", "utf-16-le", "utf-32", "utf-8", ""]
+)
+@pytest.mark.parametrize(
+    "data", [b"a+2AA-b", b"a+3AA-+2AA-b", b"\xd8\x00", b"\x00\xd8", b"\x00\x00\xd8\x00", b"\xed\xa0\x80"]
+)
+def test_no_charset_gives_what_is_no_unicode(charset: str, data: bytes) -> None:
+    decode_bytes(data, charset).encode("utf-8")

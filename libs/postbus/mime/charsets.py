@@ -2,6 +2,7 @@
 
 import codecs
 import functools
+import re
 from typing import Final
 
 _ALIASES: Final = {
@@ -38,6 +39,8 @@ _REFUSED: Final = frozenset(
 )
 """Codecs of Python that are no charset of mail; some take quadratic time."""
 _WITHOUT_CONTROLS: Final = dict.fromkeys((*range(9), 11, 12, *range(14, 32), 127))
+_SURROGATE: Final = re.compile("[\ud800-\udfff]")
+"""UTF-7 alone can spell a lone one; what it gets into can't be written as UTF-8 by anybody."""
 _MAX_LABEL: Final = 64
 
 
@@ -60,7 +63,8 @@ def decode_bytes(data: bytes, charset: str) -> str:
     name = codec_name(charset)
     if name is not None and name != "utf-8":
         try:
-            return data.decode(name, "replace")
+            text = data.decode(name, "replace")
+            return _SURROGATE.sub("\ufffd", text) if name == "utf-7" else text
         except (UnicodeError, ValueError):
             name = None
     try:

@@ -16,7 +16,8 @@ from postbusd.indexer.values import HEADER_MARK, MAX_TERM_WORDS, IndexDocument, 
 WordCutter = Callable[[str], list[str]]
 """Folded text to words."""
 
-_DROPPED: Final = re.compile("[\u00ad\u0300-\u036f\u200b-\u200f\u2060\ufeff\ufe00-\ufe0f]+")
+_DROPPED: Final = re.compile("[\u00ad\u0300-\u036f\u200b-\u200f\u2060\ud800-\udfff\ufeff\ufe00-\ufe0f]+")
+"""Lone surrogates too: the index takes no text with one, and a batch would fail with it."""
 _UNSPACED: Final = re.compile(
     "([\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003ffff])"
 )
