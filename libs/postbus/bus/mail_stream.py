@@ -89,7 +89,7 @@ def stored_ns(reply: str) -> int:
 
 
 def parse_time(text: str) -> int:
-    """Unix nanoseconds of an RFC 3339 time. Raises ValueError."""
+    """Unix nanoseconds of a time as JetStream writes it, with up to nine decimals. Raises ValueError."""
     match = _TIME.fullmatch(text)
     if match is None:
         raise ValueError(f"{text!r} is no time")

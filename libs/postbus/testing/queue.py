@@ -219,7 +219,7 @@ class MemoryQueue:
         if outcomes.report is not None:
             self.reports[outcomes.report.queue_id] = outcomes.report
         for queue_id in {each.queue_id for each in outcomes.attempts}:
-            self._settle(queue_id)
+            self.settle(queue_id)
         return True
 
     async def give_back(self, owner: str, claimed: Sequence[Claimed], due_ms: int) -> None:
@@ -285,7 +285,7 @@ class MemoryQueue:
                 cancelled = request.action is QueueAction.CANCEL
                 row.state = QueueState.CANCELLED if cancelled else QueueState.WAITING
                 row.due_ms = now_ms
-                self._settle(row.message.queue_id)
+                self.settle(row.message.queue_id)
         return ChangeQueueReply(changed=len(free), busy=len(wanted) - len(free))
 
     async def counts(self) -> Counts:
@@ -341,7 +341,8 @@ class MemoryQueue:
             and request.domain in {"", row.copy.domain}
         ]
 
-    def _settle(self, queue_id: str) -> None:
+    def settle(self, queue_id: str) -> None:
+        """Says in the ledger what became of a message whose last copy has ended."""
         rows = [row for key, row in self.rows.items() if key[0] == queue_id]
         if any(row.state in OPEN for row in rows):
             return

@@ -3,6 +3,7 @@
 import asyncio
 import random
 
+import asyncpg
 from prometheus_client import Gauge
 
 from postbus.bus.outbox import OutboxRelay
@@ -13,11 +14,19 @@ from postbus.mailstore.postgres import PostgresMailStore
 from postbus.runtime.dns import DnsResolver
 from postbus.runtime.service import Context, ServiceSpec
 from postbusd.delivery.adapters.postgres import PostgresLedger
+from postbusd.delivery.adapters.postgres_books import PostgresBooks
 from postbusd.delivery.adapters.postgres_expansions import PostgresExpansions
+from postbusd.delivery.adapters.postgres_letters import PostgresLetters
 from postbusd.delivery.adapters.postgres_queue import PostgresQueue
 from postbusd.delivery.adapters.postgres_restore import QueueEpochs
 from postbusd.delivery.expansion import Expander
 from postbusd.delivery.journey import Site
+from postbusd.delivery.ledger.audit import Auditor
+from postbusd.delivery.ledger.bookkeeping import Bookkeeping
+from postbusd.delivery.ledger.held import HeldMail, Road
+from postbusd.delivery.ledger.keeper import Keeper, trim_ledger_forever
+from postbusd.delivery.ledger.keeper import Parts as KeeperParts
+from postbusd.delivery.ledger.metrics import LedgerMetrics
 from postbusd.delivery.outbound.control import Control
 from postbusd.delivery.outbound.entering import Lifetime
 from postbusd.delivery.outbound.handing import Handover, Parts, QueueMetrics
@@ -42,24 +51,29 @@ DNS_SECONDS = 10.0
 COUNT_SECONDS = 15.0
 
 
+class Tables:
+    """What delivery keeps in Postgres, by port."""
+
+    def __init__(self, pool: asyncpg.Pool) -> None:
+        self.ledger = PostgresLedger(pool)
+        self.books = PostgresBooks(pool)
+        self.letters = PostgresLetters(pool)
+        self.queue = PostgresQueue(pool)
+        self.expansions = PostgresExpansions(pool)
+        self.store = PostgresMailStore(pool)
+
+
 class DeliveryService:
     """The running service."""
 
-    def __init__(
-        self,
-        context: Context,
-        settings: DeliverySettings,
-        *,
-        ledger: PostgresLedger,
-        queue: PostgresQueue,
-        store: PostgresMailStore,
-        expansions: PostgresExpansions,
-    ) -> None:
+    def __init__(self, context: Context, settings: DeliverySettings, tables: Tables) -> None:
+        ledger, queue, store, expansions = tables.ledger, tables.queue, tables.store, tables.expansions
         self._context = context
         self._settings = settings
         self._store = store
         self._queue = queue
         self._expansions = expansions
+        self._books = tables.books
         self._owner = context.instance_id
         self._resolver = DnsResolver(context.runtime.resolver, timeout_seconds=DNS_SECONDS, clock=context.clock)
         self._counts = Counts()
@@ -71,8 +85,23 @@ class DeliveryService:
         control = Control(
             owner=self._owner, queue=queue, reporter=reporter, scheduler=self._scheduler, clock=context.clock
         )
+        road = Road(
+            store=store,
+            blobs=context.blobs,
+            bus=context.bus,
+            resolver=context.rpc.directory,
+            expander=Expander(context.rpc.directory, expansions, context.clock),
+            site=Site(mail_host=context.runtime.mail_host, lifetime=Lifetime(hours=settings.queue_lifetime_hours)),
+            wake_queue=self._scheduler.wake,
+            clock=context.clock,
+        )
+        auditor = Auditor(context.bus, tables.books, context.clock)
         self._port = DeliveryPort(
-            ledger=ledger, books=queue, control=control, prechecker=PrecheckService(context.rpc.directory)
+            ledger=ledger,
+            books=queue,
+            control=control,
+            prechecker=PrecheckService(context.rpc.directory),
+            bookkeeper=Bookkeeping(auditor, tables.books, tables.letters, HeldMail(tables.letters, road)),
         )
         self._worker = Worker(
             bus=context.bus,
@@ -81,12 +110,21 @@ class DeliveryService:
             ledger=ledger,
             queue=queue,
             wake_queue=self._scheduler.wake,
-            site=Site(mail_host=context.runtime.mail_host, lifetime=Lifetime(hours=settings.queue_lifetime_hours)),
-            expander=Expander(context.rpc.directory, self._expansions, context.clock),
+            site=road.site,
+            expander=road.expander,
             clock=context.clock,
             settings=settings,
             metrics=Metrics(context.registry),
         )
+        keeping = KeeperParts(
+            auditor=auditor,
+            books=tables.books,
+            bus=context.bus,
+            deliver=self._worker.deliver,
+            metrics=LedgerMetrics(context.registry),
+            clock=context.clock,
+        )
+        self._keeper = Keeper(self._owner, keeping, settings.ledger_check_seconds)
         context.add_check("database", ledger.check)
         context.epoch.listen(QueueEpochs(queue, context.registry).begin)
         copies = Gauge(
@@ -128,6 +166,8 @@ class DeliveryService:
             lambda: trim_queue_forever(self._queue, self._expansions, context.clock, settings.queue_history_days),
         )
         context.spawn("queue-count", self._count)
+        context.spawn("ledger", self._keeper.run)
+        context.spawn("ledger-history", lambda: trim_ledger_forever(self._books, context.clock, settings.ledger_days))
 
     async def drain(self) -> None:
         """Finishes the batch in hand and the transactions under way."""
@@ -174,15 +214,7 @@ class DeliveryService:
 
 async def build(context: Context, settings: DeliverySettings) -> DeliveryService:
     """Wires delivery."""
-    pool = await context.postgres()
-    return DeliveryService(
-        context,
-        settings,
-        ledger=PostgresLedger(pool),
-        queue=PostgresQueue(pool),
-        store=PostgresMailStore(pool),
-        expansions=PostgresExpansions(pool),
-    )
+    return DeliveryService(context, settings, Tables(await context.postgres()))
 
 
 SPEC = ServiceSpec(name="delivery", settings=DeliverySettings, build=build)

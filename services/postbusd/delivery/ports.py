@@ -14,12 +14,16 @@ class LedgerEntry(msgspec.Struct, frozen=True, kw_only=True):
     """How one message of the stream was accounted for (promise 1)."""
 
     stream_sequence: int
+    """When recorded, the stream's; when read, the number of the book (`ledger.values`), which is the same as long as
+    the stream is the first one."""
     queue_id: QueueId
     accounted: Accounted
     accepted_ms: int
     detail: str = ""
     placements: tuple[Placement, ...] = ()
     traceparent: str = ""
+    stored_ns: int = 0
+    """When the stream took it, Unix nanoseconds; 0: not known."""
 
 
 class DeadLetter(msgspec.Struct, frozen=True, kw_only=True):
@@ -30,20 +34,28 @@ class DeadLetter(msgspec.Struct, frozen=True, kw_only=True):
     reason: str
     payload: bytes
     """The `mail.accepted` as it came from the bus."""
+    accepted_ms: int = 0
+    placements: tuple[Placement, ...] = ()
+    """Of the copies that could be placed."""
+    traceparent: str = ""
+    stored_ns: int = 0
 
 
 class Ledger(Protocol):
     """The book of everything that the bus handed to us. Raises MailError: UNAVAILABLE."""
 
     async def record(self, entries: Sequence[LedgerEntry]) -> list[LedgerEntry]:
-        """Notes the entries; a sequence that is there already stays as it is.
+        """Notes the entries; a sequence that is there already stays as it is, unless it was written off as missing.
 
-        Returns the entries whose sequence stands there with another queue_id: an alarm.
+        Returns the entries whose sequence stands there with another queue_id: an alarm. They are noted beside it.
         """
         ...
 
-    async def hold(self, letters: Sequence[DeadLetter]) -> None:
-        """Keeps dead letters and notes them as held, in one transaction."""
+    async def hold(self, letters: Sequence[DeadLetter]) -> list[DeadLetter]:
+        """Keeps dead letters and notes them as held, in one transaction; nothing when they are accounted for already.
+
+        Returns those whose sequence stands there with another queue_id.
+        """
         ...
 
     async def find(self, queue_id: QueueId) -> LedgerEntry | None:

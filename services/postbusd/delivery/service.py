@@ -4,15 +4,24 @@ import msgspec
 
 from postbus.contracts.delivery import (
     Accounted,
+    Bookkeeper,
+    ChangeHeldReply,
+    ChangeHeldRequest,
     ChangeQueueReply,
     ChangeQueueRequest,
+    GetLedgerReply,
+    GetLedgerRequest,
     GetMessageReply,
     GetMessageRequest,
+    ListHeldReply,
+    ListHeldRequest,
     ListQueueReply,
     ListQueueRequest,
     Prechecker,
     PrecheckReply,
     PrecheckRequest,
+    SettleLedgerReply,
+    SettleLedgerRequest,
 )
 from postbus.core.errors import ErrorKind, MailError
 from postbusd.delivery.outbound.control import Control
@@ -27,6 +36,7 @@ class DeliveryPort(msgspec.Struct, frozen=True, kw_only=True):
     books: QueueBooks
     control: Control
     prechecker: Prechecker
+    bookkeeper: Bookkeeper
 
     async def precheck(self, request: PrecheckRequest) -> PrecheckReply:
         """Which recipients would refuse this message."""
@@ -56,3 +66,19 @@ class DeliveryPort(msgspec.Struct, frozen=True, kw_only=True):
     async def change_queue(self, request: ChangeQueueRequest) -> ChangeQueueReply:
         """Retry, hold, release, cancel, bounce."""
         return await self.control.change_queue(request)
+
+    async def get_ledger(self, request: GetLedgerRequest) -> GetLedgerReply:
+        """The books as they stand."""
+        return await self.bookkeeper.get_ledger(request)
+
+    async def settle_ledger(self, request: SettleLedgerRequest) -> SettleLedgerReply:
+        """Writes off what is missing, closes alarms."""
+        return await self.bookkeeper.settle_ledger(request)
+
+    async def list_held(self, request: ListHeldRequest) -> ListHeldReply:
+        """The dead letters."""
+        return await self.bookkeeper.list_held(request)
+
+    async def change_held(self, request: ChangeHeldRequest) -> ChangeHeldReply:
+        """Retries or discards dead letters."""
+        return await self.bookkeeper.change_held(request)

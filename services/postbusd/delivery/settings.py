@@ -36,6 +36,12 @@ class DeliverySettings(msgspec.Struct, frozen=True, kw_only=True):
     queue_history_days: Annotated[
         int, field_doc("Days that finished copies are kept; more than the replay window of 48 h.")
     ] = 14
+    ledger_check_seconds: Annotated[
+        float, field_doc("Time between looks at the ledger: what is missing is told and delivered again, seconds.")
+    ] = 15.0
+    ledger_days: Annotated[
+        int, field_doc("Days that the ledger keeps each message; after that it is counted only. Dead letters stay.")
+    ] = 90
     retry_seconds: Annotated[
         tuple[float, ...],
         field_doc("Pauses before the second, third … attempt, seconds, each moved by up to a fifth; the last repeats."),
@@ -64,6 +70,10 @@ class DeliverySettings(msgspec.Struct, frozen=True, kw_only=True):
             raise ValueError("retry_seconds: at least one pause, each above 0")
         if self.queue_history_days < 3:
             raise ValueError("queue_history_days: at least 3")
+        if self.ledger_check_seconds <= 0:
+            raise ValueError("ledger_check_seconds: above 0")
+        if self.ledger_days < 3:
+            raise ValueError("ledger_days: at least 3, more than the replay window of 48 h")
         if not 0 < self.mx_port < 65536:
             raise ValueError("mx_port: 1 to 65535")
         try:

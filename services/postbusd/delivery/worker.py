@@ -10,9 +10,8 @@ from prometheus_client import CollectorRegistry, Counter, Histogram
 
 from postbus.blobs.ports import BlobStore
 from postbus.bus.ports import Bus, MailDelivery
-from postbus.bus.subjects import SUBJECT_INDEX_WANTED, folder_changed_subject
 from postbus.contracts.delivery import Accounted
-from postbus.contracts.events import FolderChanged, IndexWanted, MailAccepted
+from postbus.contracts.events import MailAccepted
 from postbus.core.clock import Clock
 from postbus.core.errors import ErrorKind, MailError
 from postbus.core.ids import QueueId
@@ -27,6 +26,7 @@ from postbusd.delivery.outbound.queue import QueueWriter
 from postbusd.delivery.ports import DeadLetter, Ledger, LedgerEntry
 from postbusd.delivery.settings import DeliverySettings
 from postbusd.delivery.tracing import DeliverySpans
+from postbusd.delivery.waking import wake_readers
 
 log = logging.getLogger(__name__)
 
@@ -184,7 +184,7 @@ class Worker:
         with self._spans.storing(planned):
             results = await self._store.append(appends) if appends else []
         self._note_visible(planned, results)
-        await self._wake(planned, results)
+        await wake_readers(self._bus, [append for _, journey in planned for append in journey.appends], results)
         await self._account(planned, results)
 
     def _note_visible(self, planned: list[tuple[MailDelivery, Journey]], results: Sequence[AppendResult]) -> None:
@@ -196,24 +196,6 @@ class Worker:
         if duplicates:
             log.info("delivery.duplicates.skipped", extra={"count": duplicates})
 
-    async def _wake(self, planned: list[tuple[MailDelivery, Journey]], results: Sequence[AppendResult]) -> None:
-        """Wake-ups: one a mailbox, one for indexer."""
-        appends = (append for _, journey in planned for append in journey.appends)
-        changed: dict[str, FolderChanged] = {}
-        stored = 0
-        for append, result in zip(appends, results, strict=True):
-            if result.outcome is AppendOutcome.STORED:
-                stored += 1
-                before = changed.get(append.mailbox_id)
-                folders = {*(before.folder_ids if before else ()), result.folder_id}
-                changed[append.mailbox_id] = FolderChanged(
-                    mailbox_id=append.mailbox_id, folder_ids=tuple(sorted(folders)), mod_seq=result.mod_seq
-                )
-        for mailbox_id, value in changed.items():
-            await self._bus.wake(folder_changed_subject(mailbox_id), value)
-        if stored:
-            await self._bus.wake(SUBJECT_INDEX_WANTED, IndexWanted(count=stored))
-
     async def _account(self, planned: list[tuple[MailDelivery, Journey]], results: Sequence[AppendResult]) -> None:
         """Ledger, then acks."""
         entries = _ledger_entries(planned, results)
@@ -223,6 +205,10 @@ class Worker:
                 queue_id=entry.queue_id,
                 reason=entry.detail,
                 payload=delivery.payload,
+                accepted_ms=entry.accepted_ms,
+                placements=entry.placements,
+                traceparent=entry.traceparent,
+                stored_ns=entry.stored_ns,
             )
             for entry, (delivery, _) in zip(entries, planned, strict=True)
             if entry.accounted is Accounted.HELD
@@ -236,10 +222,7 @@ class Worker:
         else:
             clashes = await self._ledger.record(entries)
         for clash in clashes:
-            self._metrics.ledger_clashes.inc()
-            log.error(
-                "delivery.ledger.clash", extra={"queue_id": clash.queue_id, "stream_sequence": clash.stream_sequence}
-            )
+            self._tell_clash(clash.stream_sequence, clash.queue_id)
         await asyncio.gather(*(self._ack(delivery) for delivery, _ in planned))
         for entry in entries:
             self._metrics.messages.labels(entry.accounted).inc()
@@ -248,6 +231,10 @@ class Worker:
             with use_trace(parse_traceparent(entry.traceparent)):
                 log.log(level, "delivery.message.accounted", extra={**facts, "detail": entry.detail})
             self._spans.set_outcome(entry.stream_sequence, entry.accounted)
+
+    def _tell_clash(self, stream_sequence: int, queue_id: QueueId) -> None:
+        self._metrics.ledger_clashes.inc()
+        log.error("delivery.ledger.clash", extra={"queue_id": queue_id, "stream_sequence": stream_sequence})
 
     async def _ack(self, delivery: MailDelivery) -> None:
         """An ack that gets lost leads to a redelivery, which the key makes harmless."""
@@ -274,14 +261,23 @@ class Worker:
             await self._hold(delivery, accepted.queue_id, str(error))
 
     async def _hold(self, delivery: MailDelivery, queue_id: QueueId, reason: str) -> None:
+        accepted = delivery.accepted
         letter = DeadLetter(
-            stream_sequence=delivery.stream_sequence, queue_id=queue_id, reason=reason, payload=delivery.payload
+            stream_sequence=delivery.stream_sequence,
+            queue_id=queue_id,
+            reason=reason,
+            payload=delivery.payload,
+            accepted_ms=accepted.accepted_ms if accepted else self._clock.now_ms(),
+            traceparent=accepted.traceparent if accepted else "",
+            stored_ns=delivery.stored_ns,
         )
         try:
-            await self._ledger.hold([letter])
+            clashes = await self._ledger.hold([letter])
         except MailError as error:
             log.warning("delivery.hold.deferred", extra={"queue_id": queue_id, "reason": str(error)})
             return
+        for clash in clashes:
+            self._tell_clash(clash.stream_sequence, clash.queue_id)
         self._metrics.messages.labels(Accounted.HELD).inc()
         log.error(
             "delivery.message.held",
@@ -305,6 +301,7 @@ def _ledger_entries(planned: list[tuple[MailDelivery, Journey]], results: Sequen
                 detail=arrival.detail,
                 placements=arrival.placements,
                 traceparent=journey.accepted.traceparent,
+                stored_ns=delivery.stored_ns,
             )
         )
     return entries

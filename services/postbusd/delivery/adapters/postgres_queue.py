@@ -11,7 +11,7 @@ from postbus.contracts.delivery import ChangeQueueRequest, QueueState
 from postbus.core.errors import MailError
 from postbus.mailstore.outbox import pack_event
 from postbus.runtime.database import connection
-from postbusd.delivery.adapters.postgres import RECORD, ledger_columns
+from postbusd.delivery.adapters.postgres import RECORD, clashing, ledger_columns
 from postbusd.delivery.adapters.postgres_queue_books import PostgresQueueBooks
 from postbusd.delivery.adapters.postgres_queue_rows import (
     COPY_COLUMNS,
@@ -130,8 +130,7 @@ class PostgresQueue(PostgresQueueBooks):
                 new = await write_copies(session, outgoing, now_ms)
                 await put_events(session, [pack_event(event) for event in queued_events(outgoing, new, now_ms)])
             rows = await session.fetch(RECORD, *ledger_columns(entries))
-        clashes = {row[0] for row in rows}
-        return [entry for entry in entries if entry.stream_sequence in clashes]
+        return clashing(entries, rows)
 
     async def claim(self, owner: str, now_ms: int, until_ms: int, limits: ClaimLimits) -> list[Claimed]:
         """See `QueueLeases.claim`."""
