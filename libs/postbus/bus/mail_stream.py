@@ -67,7 +67,8 @@ async def read_state(client: Client) -> MailState:
         first_sequence=state["first_seq"],
         last_sequence=state["last_seq"],
         ack_floor=consumer.get("ack_floor", {}).get("stream_seq", 0),
-        deleted=state.get("num_deleted", 0),
+        # Of a stream that never had a message the server says that one is missing: 0 to 0.
+        deleted=state.get("num_deleted", 0) if state["last_seq"] else 0,
         deleted_sequences=tuple((state.get("deleted") or [])[:MAX_DELETED]),
         last_stored_ns=parse_time(state["last_ts"]) if state["messages"] else 0,
     )
