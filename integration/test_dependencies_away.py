@@ -12,7 +12,6 @@ import os
 import signal
 import smtplib
 import ssl
-import subprocess
 import threading
 import time
 import urllib.error
@@ -24,7 +23,8 @@ from typing import Any
 
 import pytest
 
-from postbus.testing.installation import DISK_OCTETS, DISK_RESERVE_OCTETS, Platform
+from postbus.testing.books import assert_books_agree
+from postbus.testing.installation import DISK_OCTETS, DISK_RESERVE_OCTETS, Platform, resize_disk
 from postbus.testing.probes import (
     CLIENT_SECONDS,
     assert_exactly_once,
@@ -33,9 +33,10 @@ from postbus.testing.probes import (
     submit,
     wait_ready,
 )
+from postbus.testing.traffic import Road, Traffic, assert_stored_once
 
 MEBIBYTE = 1 << 20
-RESIZES = 50
+FULL_SECONDS = 3.0
 PATIENCE_SECONDS = 6.0
 """What a client may wait: two deadlines behind each other, on a busy machine."""
 SEEN_SECONDS = 15.0
@@ -170,11 +171,13 @@ UNAVAILABLE = ("NO", "[UNAVAILABLE] Not available now, try again later")
 
 
 @pytest.fixture(scope="module", autouse=True)
-def some_mail(separate: Platform) -> None:
-    """So that there is something to fetch."""
+def some_mail(separate: Platform) -> Iterator[None]:
+    """So that there is something to fetch; the ledger must agree in the end, whatever was away."""
     message_id = f"{uuid.uuid4()}@before"
     submit(separate, message_id, separate.mailboxes[0][0])
     assert_exactly_once(separate, {message_id})
+    yield
+    assert_books_agree(separate)
 
 
 def test_directory_away(separate: Platform) -> None:
@@ -272,17 +275,6 @@ def test_database_away(separate: Platform) -> None:
 # The disk
 
 
-def resize_disk(platform: Platform, free_octets: int) -> None:
-    """Gives the folder's disk as much free space as told; again when somebody wrote in between."""
-    for _ in range(RESIZES):
-        found = os.statvfs(platform.data_dir)
-        size = (found.f_blocks - found.f_bfree) * found.f_frsize + free_octets
-        command = ["mount", "-o", f"remount,size={size}", str(platform.data_dir)]
-        if subprocess.run(command, check=False, capture_output=True).returncode == 0:
-            return
-    raise AssertionError("the disk can't be resized")
-
-
 @pytest.fixture
 def small_disk(separate: Platform) -> Iterator[Platform]:
     if not os.path.ismount(separate.data_dir):
@@ -291,7 +283,7 @@ def small_disk(separate: Platform) -> Iterator[Platform]:
     try:
         yield separate
     finally:
-        resize_disk(separate, DISK_OCTETS)
+        resize_disk(separate.data_dir, DISK_OCTETS)
         wait_ready(separate)
 
 
@@ -307,14 +299,14 @@ def test_a_disk_without_room(small_disk: Platform, free_octets: int) -> None:
     """Below the reserve, and really full."""
     message_id = f"{uuid.uuid4()}@{free_octets}"
     with surviving_session(small_disk) as session:
-        resize_disk(small_disk, free_octets)
+        resize_disk(small_disk.data_dir, free_octets)
         dialogue = Dialogue(small_disk, message_id)
         assert (dialogue.verb, dialogue.answer[:9]) == ("MAIL", "452 4.3.1")
         assert append(session, message_id)[0] == "NO"
         assert say(session, "FETCH", "1:*", "(BODY.PEEK[])")[0] == "OK"
         assert failing_checks(small_disk, "smtp-edge") == {"blobs"}
         until(lambda: "smtp-edge" in unready_parts(small_disk), "status does not tell it")
-        resize_disk(small_disk, DISK_OCTETS)
+        resize_disk(small_disk.data_dir, DISK_OCTETS)
         assert Dialogue(small_disk, message_id).answer.startswith("250")
         assert append(session, f"{message_id}.appended")[0] == "OK"
     assert_exactly_once(small_disk, {message_id, f"{message_id}.appended"})
@@ -322,11 +314,27 @@ def test_a_disk_without_room(small_disk: Platform, free_octets: int) -> None:
 
 def test_a_disk_that_fills_while_a_message_comes(small_disk: Platform) -> None:
     message_id = f"{uuid.uuid4()}@filling"
-    resize_disk(small_disk, DISK_RESERVE_OCTETS + 2 * MEBIBYTE)
+    resize_disk(small_disk.data_dir, DISK_RESERVE_OCTETS + 2 * MEBIBYTE)
     dialogue = Dialogue(small_disk, message_id, size_octets=12 * MEBIBYTE)
     assert (dialogue.verb, dialogue.answer[:9]) == ("end of DATA", "452 4.3.1")
     unfinished = [*(small_disk.data_dir / "smtp-edge").glob("*.spool"), *small_disk.data_dir.glob("blobs/incoming/*")]
     assert unfinished == []
-    resize_disk(small_disk, DISK_OCTETS)
+    resize_disk(small_disk.data_dir, DISK_OCTETS)
     assert Dialogue(small_disk, message_id, size_octets=12 * MEBIBYTE).answer.startswith("250")
     assert_exactly_once(small_disk, {message_id})
+
+
+def test_a_disk_that_is_full_under_load(small_disk: Platform) -> None:
+    """Blobs, bus and database have no room any more, each in the middle of what it does."""
+    first, second = (address for address, _ in small_disk.mailboxes[:2])
+    traffic = Traffic(small_disk, [Road(recipient=first), Road(recipient=first), Road(recipient=second, owner=0)])
+    with traffic.flowing():
+        traffic.wait_more()
+        resize_disk(small_disk.data_dir, 0)
+        time.sleep(FULL_SECONDS)
+        resize_disk(small_disk.data_dir, DISK_OCTETS)
+        traffic.wait_more()
+    traffic.assert_only_delayed()
+    for owner, recipient in enumerate((first, second)):
+        assert_stored_once(small_disk, traffic.owned(recipient), owner)
+    assert_books_agree(small_disk)

@@ -162,6 +162,10 @@ class Child:
         if lines:
             self.last_line = lines[-1].decode("utf-8", "replace")
 
+    def restart(self) -> None:
+        """Asks it to end; `run` starts it again."""
+        self._signal(self.program.stop_signal)
+
     def kill(self) -> None:
         """Ends the process at once."""
         self._signal(signal.SIGKILL)

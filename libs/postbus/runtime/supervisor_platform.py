@@ -40,6 +40,8 @@ START_SECONDS = 90.0
 POLL_SECONDS = 0.05
 WATCH_SECONDS = 2.0
 UNREADY_SECONDS = 0.25
+REVIVE_SECONDS = 5.0
+"""How long NATS has run at least before it is started again for a stream that it can't write."""
 STOP_SECONDS = 25.0
 """How long a service process may drain: more than RuntimeSettings.drain_seconds."""
 EXPIRE_SECONDS = 6 * 3600.0
@@ -252,13 +254,22 @@ class Platform:
             child = self._supervisor.children[name]
             if child.pid is None:
                 self._health[name] = (DOWN, child.reason)
-            elif await is_ready():
-                self._note(name, child, READY)
-            else:
+            elif not await is_ready():
                 self._health[name] = (FAILING, "does not answer")
+            elif name == "nats" and (fault := await self._plan.nats.find_fault()):
+                self._health[name] = (FAILING, fault)
+                self._revive_bus(child, fault)
+            else:
+                self._note(name, child, READY)
         for group in self._plan.groups:
             for service in group:
                 await self._check_service(service)
+
+    def _revive_bus(self, child: Child, fault: str) -> None:
+        """Starts NATS again once its disk has room: by itself it writes nothing more."""
+        if time.monotonic() - child.started_at > REVIVE_SECONDS and self._plan.nats.has_room():
+            log.error("supervisor.bus.revived", extra={"reason": fault})
+            child.restart()
 
     async def _stop(self) -> None:
         """Drains in stages, a process in the last one of its services; idempotent."""

@@ -35,6 +35,7 @@ READY_SECONDS = 30.0
 UP_SECONDS = 120.0
 CLIENT_SECONDS = 30.0
 DISK_OCTETS = 700 * 1024 * 1024
+RESIZES = 50
 DISK_RESERVE_OCTETS = 4 * 1024 * 1024
 SHORT_DEADLINES = {
     "POSTBUS_RUNTIME_RPC_SECONDS": "1.5",
@@ -180,6 +181,17 @@ def small_disk(folder: Path) -> Iterator[None]:
     finally:
         if mounted:
             subprocess.run(["umount", str(folder)], check=True)
+
+
+def resize_disk(folder: Path, free_octets: int) -> None:
+    """Gives a `small_disk` as much free space as told; again when somebody wrote in between."""
+    for _ in range(RESIZES):
+        found = os.statvfs(folder)
+        size = (found.f_blocks - found.f_bfree) * found.f_frsize + free_octets
+        command = ("mount", "-o", f"remount,size={size}", str(folder))
+        if subprocess.run(command, check=False, capture_output=True).returncode == 0:
+            return
+    raise AssertionError("the disk can't be resized")
 
 
 @contextlib.contextmanager

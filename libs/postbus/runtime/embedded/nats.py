@@ -27,6 +27,10 @@ MAX_FILE_STORE_OCTETS = 1 << 40
 """No limit in truth. By default it is three quarters of what is free when the server starts, and a disk that has filled
 since the last start would refuse streams that exist; the reserve of smtp-edge and the blob store is what watches it."""
 ORPHAN_SECONDS = 10.0
+HEALTH_SECONDS = 2.0
+MAX_HEALTH_OCTETS = 64 * 1024
+ROOM_OCTETS = 8 * 1024 * 1024
+"""Free space that makes it worth while to start a server again that has met a full disk."""
 
 
 class EmbeddedNats(msgspec.Struct, frozen=True, kw_only=True):
@@ -35,6 +39,8 @@ class EmbeddedNats(msgspec.Struct, frozen=True, kw_only=True):
     folder: Path
     binary: Path
     port: int
+    monitor_port: int
+    """Loopback: /healthz."""
 
     @property
     def url(self) -> str:
@@ -64,6 +70,37 @@ class EmbeddedNats(msgspec.Struct, frozen=True, kw_only=True):
         except (OSError, TimeoutError, ValueError):
             return False
 
+    async def find_fault(self) -> str:
+        """Why a stream can't be written although the server answers; empty: all is well, or nobody knows.
+
+        One that has met a full disk stays so until the server is started again, whatever room there is then.
+        """
+        try:
+            async with asyncio.timeout(HEALTH_SECONDS):
+                reader, writer = await asyncio.open_connection(LOOPBACK, self.monitor_port)
+                try:
+                    writer.write(b"GET /healthz HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n")
+                    answer = b""
+                    while len(answer) < MAX_HEALTH_OCTETS and (piece := await reader.read(MAX_HEALTH_OCTETS)):
+                        answer += piece
+                finally:
+                    writer.close()
+            head, _, body = answer.partition(b"\r\n\r\n")
+            return "" if b" 200 " in head.split(b"\r\n")[0] else msgspec.json.decode(body, type=_Health).error
+        except (OSError, TimeoutError, msgspec.DecodeError):
+            return ""
+
+    def has_room(self) -> bool:
+        """Whether its disk has room again. Blocking."""
+        try:
+            return shutil.disk_usage(self.folder).free >= ROOM_OCTETS
+        except OSError:
+            return False
+
+
+class _Health(msgspec.Struct):
+    error: str = ""
+
 
 def prepare_nats(layout: Layout) -> EmbeddedNats:
     """Writes the configuration with a free port, the last one if it can. Blocking. Raises StartError."""
@@ -72,9 +109,13 @@ def prepare_nats(layout: Layout) -> EmbeddedNats:
         make_private(folder)
         end_orphans(folder, signal.SIGTERM, ORPHAN_SECONDS)
         port = _free_port(folder / "port")
-        server = EmbeddedNats(folder=folder, binary=find_program(), port=port)
-        write_private(folder / "nats.conf", format_configuration(layout.secrets, LOOPBACK, port, str(layout.nats)))
+        monitor_port = _free_port(folder / "monitor-port", port)
+        server = EmbeddedNats(folder=folder, binary=find_program(), port=port, monitor_port=monitor_port)
+        monitor = f"{LOOPBACK}:{monitor_port}"
+        configuration = format_configuration(layout.secrets, LOOPBACK, port, str(layout.nats), monitor)
+        write_private(folder / "nats.conf", configuration)
         write_private(folder / "port", f"{port}\n".encode())
+        write_private(folder / "monitor-port", f"{monitor_port}\n".encode())
     except OSError as error:
         raise StartError(f"NATS can't be prepared: {error.filename or folder}: {error.strerror}") from error
     return server
@@ -129,12 +170,14 @@ def format_configuration(secrets: Path, host: str, port: int, store_dir: str, mo
     )
 
 
-def _free_port(remembered: Path) -> int:
+def _free_port(remembered: Path, taken: int = 0) -> int:
     with contextlib.suppress(OSError, ValueError):
         port = int(remembered.read_text(encoding="ascii"))
-        if is_free(LOOPBACK, port):
+        if port != taken and is_free(LOOPBACK, port):
             return port
-    return allot_port()
+    while (port := allot_port()) == taken:
+        pass
+    return port
 
 
 def allot_port() -> int:
