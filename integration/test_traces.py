@@ -1,4 +1,4 @@
-"""One trace a message (promise 8), from SMTP accept through filter, delivery and store to the index or the 250 outside."""
+"""One trace a message (promise 8), from SMTP accept through filter, delivery and store to index or remote 250."""
 
 from collections import Counter
 
