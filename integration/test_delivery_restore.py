@@ -131,6 +131,14 @@ async def test_a_lock_on_another_server_counts_for_nothing(world: World, monkeyp
     """Without it nothing is claimed; it is taken again on the new server."""
     monkeypatch.setattr("postbusd.delivery.adapters.postgres_queue.LOCK_LOOK_SECONDS", 0.01)
     monkeypatch.setattr("postbusd.delivery.adapters.postgres_queue.LOCK_PAUSE_SECONDS", 0.01)
+    seen: list[bool] = []
+    drop_lock = world.queue.drop_lock
+
+    def observed() -> None:
+        drop_lock()
+        seen.append(world.queue.holds_lock)
+
+    monkeypatch.setattr(world.queue, "drop_lock", observed)
     holding = asyncio.create_task(world.queue.keep_lock("me"))
     try:
         async with asyncio.timeout(10):
@@ -138,13 +146,24 @@ async def test_a_lock_on_another_server_counts_for_nothing(world: World, monkeyp
                 while not world.queue.holds_lock:  # noqa: ASYNC110  # the lock has no event
                     await asyncio.sleep(0.005)
                 await world.begin(epoch, before)
-                assert not world.queue.holds_lock
             while not world.queue.holds_lock:  # noqa: ASYNC110
                 await asyncio.sleep(0.005)
         assert await world.queue.release_orphans("other", []) == []
+        assert seen == [False, False]
     finally:
         holding.cancel()
         await asyncio.gather(holding, return_exceptions=True)
+
+
+async def test_who_kept_the_ledger_before_keeps_nobody_from_it(world: World) -> None:
+    """What is missing after a failover is delivered again at the next look, not when a lease of the copy lapses."""
+    await world.begin(FIRST)
+    await world.pool.execute("UPDATE delivery.ledger_book SET keeper_until = 'infinity'")
+    lapsed = "SELECT keeper_until < now() FROM delivery.ledger_book"
+    await world.begin(FIRST)
+    assert not await world.pool.fetchval(lapsed)
+    await world.begin(FAILOVER, FIRST)
+    assert await world.pool.fetchval(lapsed)
 
 
 async def test_the_queue_says_why(world: World) -> None:

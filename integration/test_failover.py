@@ -42,6 +42,7 @@ from postbus.testing.probes import (
 )
 
 MILLION = 1_000_000
+OFTEN = {"POSTBUS_DELIVERY_LEDGER_CHECK_SECONDS": "1"}
 NO_DNS = ("--resolver", "127.0.0.1:1")
 """Nobody answers there: mail to others stays in the queue."""
 BYE = b"* BYE [UNAVAILABLE] The mail store goes on from an earlier state"
@@ -87,7 +88,7 @@ class Site:
     """An installation whose Postgres can be copied and put back."""
 
     def __init__(self, folder: Path) -> None:
-        self.platform = start_platform(folder, *NO_DNS)
+        self.platform = start_platform(folder, *NO_DNS, environment=OFTEN)
         self.folder = folder
         self.accepted: set[str] = set()
 
@@ -136,7 +137,7 @@ class Site:
 
     def up(self, *options: str) -> None:
         base = str(self.platform.port("smtp") - 25)
-        self.platform = start_platform(self.folder, *NO_DNS, *options, "--port-base", base)
+        self.platform = start_platform(self.folder, *NO_DNS, *options, "--port-base", base, environment=OFTEN)
 
     def keep_copy(self) -> None:
         """A cold copy of Postgres's files."""
@@ -301,9 +302,6 @@ def test_a_copy_that_was_put_back_holds_the_queue(site: Site) -> None:
     assert lifted.uid_next >= again.uid_next + MILLION
     assert (lifted.uid_validity, lifted.flags) == (again.uid_validity, again.flags)
     assert {entry["state"] for entry in site.wait_queue(waiting, lost_out, fresh).values()} == {"held"}
-    site.down()
-    site.up()
-    assert look(site.platform) == lifted
 
 
 def test_failover_under_open_sessions(site: Site) -> None:

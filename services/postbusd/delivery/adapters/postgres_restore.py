@@ -14,6 +14,9 @@ log = logging.getLogger(__name__)
 PIECE_COPIES = 5000
 """Held in one transaction: well below a second."""
 _BEGIN = "SELECT delivery.begin_epoch_v1($1, $2, $3, $4, $5)"
+_IS_SAME = "SELECT EXISTS (SELECT FROM delivery.epoch WHERE epoch = $1 AND restored = $2)"
+_FREE_LEDGER = "UPDATE delivery.ledger_book SET keeper_until = '-infinity'"
+"""Who kept the ledger in the epoch before may be gone: what the bus is to deliver again waits for nobody."""
 
 
 class QueueEpochs:
@@ -29,6 +32,9 @@ class QueueEpochs:
         """Holds what waits when the epoch began with a restore; on the given connection, no other may be used yet."""
         if before is not None:
             self._queue.drop_lock()
+        if await connection.fetchval(_IS_SAME, epoch.number, epoch.restored):
+            return
+        await connection.execute(_FREE_LEDGER)
         held = 0
         while True:
             arguments = (epoch.number, epoch.restored, epoch.restored_ms, HELD_AFTER_RESTORE, PIECE_COPIES)
