@@ -17,6 +17,9 @@ from postbusd.filter.spf import SpfIdentity, SpfRequest, SpfResult
 
 log = logging.getLogger(__name__)
 
+MAX_RECORD_OCTETS: Final = 4096
+"""Of a TXT record. RFC 7208 §3.4 advises 512 for the whole answer; pyspf expands macros in quadratic time, and a record
+may have 65,535: twenty seconds of work for each message."""
 LIBRARY_FAULTS: Final = (
     ArithmeticError,
     AssertionError,
@@ -79,8 +82,18 @@ def _to_pyspf(answer: DnsAnswer) -> list[Any]:
     if answer.record_type is RecordType.MX:
         return [(record.preference, record.exchange) for record in answer.records if isinstance(record, MxRecord)]
     if answer.record_type is RecordType.TXT:
-        return [record.strings for record in answer.records if isinstance(record, TxtRecord)]
+        texts = [record.strings for record in answer.records if isinstance(record, TxtRecord)]
+        return [strings for strings in texts if _is_bearable(b"".join(strings))]
     return list(answer.hosts())
+
+
+def _is_bearable(text: bytes) -> bool:
+    """Whether pyspf may read a record; a longer SPF record is an error of its domain. Raises spf.PermError."""
+    if len(text) <= MAX_RECORD_OCTETS:
+        return True
+    if text[:6].lower() == b"v=spf1":
+        raise spf.PermError("SPF record is too long")
+    return False
 
 
 class PyspfEvaluator:
