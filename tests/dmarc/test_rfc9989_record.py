@@ -91,3 +91,12 @@ def test_any_octets_give_a_record_or_none(garbage: bytes, versioned: bool) -> No
     assert (record is not None) if versioned else True
     if record is not None:
         assert 0 <= record.percent <= 100
+
+
+@pytest.mark.parametrize(
+    ("value", "percent"), [("0" * 5000, 100), ("00999", 100), ("999", 100), ("007", 7), ("\u0663", 100)]
+)
+def test_a_hostile_percentage_is_none(value: str, percent: int) -> None:
+    record = parse_record(f"v=DMARC1; p=reject; pct={value}".encode())
+    assert record is not None
+    assert record.percent == percent

@@ -124,7 +124,8 @@ def _parse_psd(value: str) -> Psd:
 
 
 def _parse_percent(value: str) -> int:
-    return int(value) if value.isascii() and value.isdecimal() and int(value[:4]) <= 100 else 100
+    plain = len(value) <= 3 and value.isascii() and value.isdecimal()
+    return min(int(value), 100) if plain else 100
 
 
 def _parse_uris(value: str) -> tuple[str, ...]:
