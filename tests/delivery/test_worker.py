@@ -26,6 +26,7 @@ from postbus.testing.queue import MemoryQueue
 from postbusd.delivery.expansion import Expander
 from postbusd.delivery.journey import Site
 from postbusd.delivery.outbound.entering import Lifetime
+from postbusd.delivery.ports import DeadLetter
 from postbusd.delivery.settings import DeliverySettings
 from postbusd.delivery.worker import Metrics, Worker
 
@@ -185,6 +186,28 @@ async def test_a_message_that_fails_for_itself_is_held_and_harms_no_other(
     await world.worker.deliver([again])
     assert again.acked
     assert world.ledger.entries[2].accounted is Accounted.HELD
+
+
+async def test_a_dead_letter_is_kept_whatever_it_says_of_itself(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A time that is none, a name that is no text: they must not keep it on the bus for ever."""
+    real = world.ledger.hold
+
+    async def hold(letters: Sequence[DeadLetter]) -> list[DeadLetter]:
+        for letter in letters:
+            if letter.accepted_ms >= 1 << 60 or "\0" in letter.queue_id or "\0" in letter.reason:
+                raise MailError(ErrorKind.INVALID, "database: a value that can't be stored")
+        return await real(letters)
+
+    monkeypatch.setattr(world.ledger, "hold", hold)
+    path = ForwardPath(
+        address="x\0@demo.example",
+        resolution=Resolution(forward_path="x", outcome=Outcome.REJECT, reason="no\0body"),
+    )
+    mails = [accepted_mail("Q1", path, accepted_ms=1 << 60), accepted_mail("Q\0", path)]
+    first, second = await world.deliver(*mails, attempt=5)
+    assert (first.acked, second.acked) == (True, True)
+    assert [letter.queue_id for letter in world.ledger.letters.values()] == ["Q1", ""]
+    assert [letter.payload for letter in world.ledger.letters.values()] == [encode_value(mail) for mail in mails]
 
 
 async def test_a_vanished_mailbox_means_held_not_lost(world: World) -> None:

@@ -272,7 +272,7 @@ class Worker:
             stored_ns=delivery.stored_ns,
         )
         try:
-            clashes = await self._ledger.hold([letter])
+            clashes = await self._keep(letter)
         except MailError as error:
             log.warning("delivery.hold.deferred", extra={"queue_id": queue_id, "reason": str(error)})
             return
@@ -284,6 +284,26 @@ class Worker:
             extra={"queue_id": queue_id, "stream_sequence": delivery.stream_sequence, "reason": reason},
         )
         await self._ack(delivery)
+
+    async def _keep(self, letter: DeadLetter) -> list[DeadLetter]:
+        """As it is, or without what it tells of itself where that can't be kept: its payload has all of it.
+
+        Raises MailError.
+        """
+        try:
+            return await self._ledger.hold([letter])
+        except MailError as error:
+            if error.kind is ErrorKind.UNAVAILABLE:
+                raise
+        bare = DeadLetter(
+            stream_sequence=letter.stream_sequence,
+            queue_id=letter.queue_id if letter.queue_id.isascii() and letter.queue_id.isalnum() else QueueId(""),
+            reason=letter.reason.encode("ascii", "backslashreplace").decode().replace("\0", "?"),
+            payload=letter.payload,
+            accepted_ms=self._clock.now_ms(),
+            stored_ns=letter.stored_ns,
+        )
+        return await self._ledger.hold([bare])
 
 
 def _ledger_entries(planned: list[tuple[MailDelivery, Journey]], results: Sequence[AppendResult]) -> list[LedgerEntry]:
