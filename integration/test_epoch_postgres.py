@@ -18,6 +18,7 @@ from postbus.testing.mailstore_builders import INBOX, NOW_MS, make_append
 
 MILLION = 1_000_000
 HOUR_MS = 3_600_000
+TABLES = "mailstore.epoch, mailstore.epoch_history, mailstore.mailbox, mailstore.folder"
 
 
 class SetClock:
@@ -93,12 +94,13 @@ class Process:
 
 @pytest.fixture
 async def world(database: Database) -> AsyncIterator[World]:
-    await database.execute("TRUNCATE mailstore.epoch, mailstore.epoch_history, mailstore.mailbox, mailstore.folder")
+    await database.execute(f"TRUNCATE {TABLES}")
     owner = await asyncpg.connect(database.dsn, user="postbus_owner", password=database.password("owner"))
     try:
         yield World(database, owner)
     finally:
         await owner.close()
+        await database.execute(f"TRUNCATE {TABLES}")
 
 
 async def test_the_first_connection_stores_what_the_server_is_and_lifts_nothing(world: World) -> None:

@@ -3,6 +3,7 @@
 import base64
 import contextlib
 import http.client
+import itertools
 import json
 import os
 import socket
@@ -238,8 +239,8 @@ def test_floods_of_commands_leave_others_their_turn(platform: Platform) -> None:
     with Probe(platform) as probe, smtp(platform) as mail, imap(platform) as reader:
         mail.send(b"NOOP\r\n" * 10_000)
         reader.send(b"x CAPABILITY\r\n" * 10_000)
-        for _ in range(10_000):
-            assert mail.smtp().startswith(b"250 ")
+        replies = list(itertools.takewhile(lambda reply: reply.startswith(b"250 "), iter(mail.smtp, None)))
+        assert 1000 <= len(replies) < 2000, "commands that lead nowhere come to an end"
         assert reader.imap(b"y NOOP\r\n", b"y").endswith(b"y OK Done\r\n")
     assert probe.worst < PATIENCE_SECONDS
 

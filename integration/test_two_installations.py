@@ -1,11 +1,12 @@
 """Two installations, two data folders, one DNS: a message goes to the other one, is read, answered and traced."""
 
 import contextlib
+import functools
 import imaplib
 import json
 import smtplib
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,8 @@ class Site(msgspec.Struct, frozen=True, kw_only=True):
     platform: Platform
     domain: str
     person: Person
+    start: Callable[[], Platform]
+    """Starts it, and again after it was stopped."""
 
     def run(self, *arguments: str) -> Any:
         """A command's JSON."""
@@ -75,7 +78,8 @@ class Site(msgspec.Struct, frozen=True, kw_only=True):
 def site(name: str, person: str, base: int, other: int, dns: LoopbackDns, homes: Path) -> Iterator[Site]:
     """A running installation that serves `name`; its MX and mail host are in the DNS as `domain dns --zone` says."""
     with short_folder() as folder:
-        platform = start_platform(
+        start = functools.partial(
+            start_platform,
             folder,
             "--port-base",
             str(base),
@@ -88,6 +92,7 @@ def site(name: str, person: str, base: int, other: int, dns: LoopbackDns, homes:
                 "POSTBUS_DELIVERY_RETRY_SECONDS": "2",
             },
         )
+        platform = start()
         data = ("--data-dir", str(folder))
         postbus("domain", "add", name, *data)
         address = f"{person}@{name}"
@@ -98,6 +103,7 @@ def site(name: str, person: str, base: int, other: int, dns: LoopbackDns, homes:
         yield Site(
             platform=platform,
             domain=name,
+            start=start,
             person=Person(platform=platform, address=address, password=PASSWORD, home=home),
         )
 
@@ -169,7 +175,6 @@ def test_a_refusal_comes_back_as_a_report(sites: tuple[Site, Site]) -> None:
 def test_an_absent_host_is_tried_again(sites: tuple[Site, Site]) -> None:
     alpha, beta = sites
     data_dir = beta.platform.data_dir
-    port_base = beta.platform.port("smtp") - 25
     postbus("down", "--data-dir", str(data_dir))
     try:
         send(alpha, beta.person.address, "Later", "<later@alpha.example>")
@@ -177,7 +182,7 @@ def test_an_absent_host_is_tried_again(sites: tuple[Site, Site]) -> None:
         assert "refused" in waiting["last_reply"]
         alpha.hold(waiting["queue_id"])
     finally:
-        start_platform(data_dir, "--port-base", str(port_base))
+        beta.start()
     assert alpha.copies(beta.person.address)[-1]["state"] == "held"
     postbus("queue", "release", waiting["queue_id"], "--data-dir", str(alpha.platform.data_dir))
     wait_subject(beta, "Later")

@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from postbus.imap.dates import format_date_time
 from postbus.imap.engine import CommandRefused, Engine
 from postbus.mime.limits import MAX_HEADER_OCTETS
 from postbusd.imap_gateway import searching
@@ -42,3 +43,19 @@ def test_flags_are_read_in_linear_time(flags: bytes) -> None:
     engine.receive_data(b"a STORE 1 FLAGS " + flags + b"\r\n")
     assert isinstance(engine.next_event(), CommandRefused)
     assert time.process_time() - started < 0.15
+
+
+@pytest.mark.parametrize("date", ["01-Jan-0001 00:00:00 +2359", "31-Dec-9999 23:59:59 -2359"])
+async def test_a_date_beyond_the_calendar_is_refused(gateway: Any, date: str) -> None:
+    """Stored, it would break each FETCH of the folder for ever."""
+    wire = await gateway.log_in("INBOX")
+    wire.send(b'a APPEND INBOX "%b" {%d+}\r\n%b\r\n' % (date.encode(), len(PLAIN), PLAIN))
+    assert await wire.read_line() == b"a BAD There is no such time"
+
+
+@pytest.mark.parametrize(
+    ("unix_ms", "shown"),
+    [(-(10**15), b'" 1-Jan-0001 22:13:20 +0000"'), (10**15, b'"31-Dec-9999 01:46:40 +0000"')],
+)
+def test_a_date_that_is_stored_all_the_same_is_shown_as_near_as_can_be(unix_ms: int, shown: bytes) -> None:
+    assert format_date_time(unix_ms) == shown

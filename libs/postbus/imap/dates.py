@@ -11,6 +11,7 @@ MONTHS = (b"Jan", b"Feb", b"Mar", b"Apr", b"May", b"Jun", b"Jul", b"Aug", b"Sep"
 DAY_MS = 86_400_000
 
 _EPOCH = datetime.date(1970, 1, 1).toordinal()
+FIRST_DAY, LAST_DAY = 1 - _EPOCH, datetime.date.max.toordinal() - _EPOCH
 _NUMBER_OF = {name.upper(): number for number, name in enumerate(MONTHS, start=1)}
 _DATE = re.compile(rb"([0-9]{1,2})-([A-Za-z]{3})-([0-9]{4})")
 _DATE_TIME = re.compile(
@@ -53,7 +54,10 @@ def parse_date_time(cursor: Cursor) -> int:
         raise RemoteProtocolError("There is no such time")
     offset = (zone_hour * 60 + zone_minute) * 60 * (-1 if match[7] == b"-" else 1)
     seconds = hour * 3600 + minute * 60 + second - offset
-    return _day(match[1].strip(), match[2], match[3]) * DAY_MS + seconds * 1000
+    found = _day(match[1].strip(), match[2], match[3]) * DAY_MS + seconds * 1000
+    if not FIRST_DAY <= found // DAY_MS <= LAST_DAY:  # by its zone it lies outside the years that have four digits
+        raise RemoteProtocolError("There is no such time")
+    return found
 
 
 def format_date_time(unix_ms: int) -> bytes:
@@ -64,5 +68,5 @@ def format_date_time(unix_ms: int) -> bytes:
 
 @functools.lru_cache(maxsize=4096)
 def _format_padded(day: int) -> bytes:
-    date = datetime.date.fromordinal(day + _EPOCH)
+    date = datetime.date.fromordinal(min(max(day, FIRST_DAY), LAST_DAY) + _EPOCH)
     return b"%2d-%b-%04d" % (date.day, MONTHS[date.month - 1], date.year)

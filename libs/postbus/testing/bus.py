@@ -59,10 +59,13 @@ class FakeBus:
         self.reconnect_callbacks: list[Callable[[], Awaitable[None]]] = []
         self.created_ms = STREAM_MADE_MS
         self.first_sequence = 1
+        self.times: list[int] = []
+        """When the stream took each message, Unix nanoseconds."""
         self.acked: set[int] = set()
         self.lost: set[int] = set()
         """Sequences that the stream has lost although it still holds earlier ones."""
         self._fetched = 0
+        self._time_ns = 0
         self._arrived = asyncio.Event()
         self._batches: asyncio.Queue[Sequence[Event]] = asyncio.Queue()
         self._listeners: dict[str, list[tuple[type[msgspec.Struct], Handler[Any]]]] = {}
@@ -78,6 +81,8 @@ class FakeBus:
             if known.queue_id == accepted.queue_id:
                 return sequence
         self.mail.append(accepted)
+        self._time_ns = max(self._time_ns, self.created_ms * NS_PER_MS) + 1
+        self.times.append(self._time_ns)
         self._arrived.set()
         return len(self.mail)
 
@@ -126,6 +131,11 @@ class FakeBus:
         self._check()
         return 0
 
+    def redeliver_mail(self) -> list[FakeMailDelivery]:
+        """What was fetched and not acknowledged, once more."""
+        sequences = range(1, self._fetched + 1)
+        return [self._delivery(each) for each in sequences if self._holds(each) and each not in self.acked]
+
     def purge_mail(self, below: int) -> None:
         """As a trim does: the stream begins at `below`."""
         self.first_sequence = max(self.first_sequence, below)
@@ -133,12 +143,20 @@ class FakeBus:
     def remake_mail(self) -> None:
         """The stream is deleted and made anew, later than anything that the old one took."""
         self.created_ms += 1_000_000
-        self.mail, self._fetched, self.first_sequence = [], 0, 1
+        self.mail, self.times, self._fetched, self.first_sequence = [], [], 0, 1
         self.acked, self.lost = set(), set()
+
+    def restore_mail(self, last: int) -> None:
+        """The stream goes back to the time when it had taken `last` messages; what it takes from now on is younger."""
+        self.mail, self.times = self.mail[:last], self.times[:last]
+        self.first_sequence = min(self.first_sequence, last + 1)
+        self._fetched = min(self._fetched, last)
+        self.acked = {sequence for sequence in self.acked if sequence <= last}
+        self.lost = {sequence for sequence in self.lost if sequence <= last}
 
     def stored_ns(self, sequence: int) -> int:
         """When the stream took it."""
-        return self.created_ms * NS_PER_MS + sequence
+        return self.times[sequence - 1] if sequence <= len(self.times) else 0
 
     def _holds(self, sequence: int) -> bool:
         return self.first_sequence <= sequence <= len(self.mail) and sequence not in self.lost

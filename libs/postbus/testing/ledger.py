@@ -91,6 +91,13 @@ class MemoryLedger:
                 return sequence + volume.offset
         return sequence
 
+    def sequence(self, number: int) -> int:
+        """The sequence that a number stands for."""
+        for volume in reversed(self.volumes):
+            if volume.begins + volume.offset <= number:
+                return number - volume.offset
+        return number
+
     def delete(self, *numbers: int) -> None:
         """Somebody deletes rows."""
         for number in numbers:
@@ -173,29 +180,31 @@ class MemoryBooks:
 
     def _move(self, last: Volume, volume: Volume) -> int:
         ledger = self.ledger
-        first = last.offset + max(last.begins, volume.begins)
-        moving = {
-            number: number
-            for number, entry in ledger.entries.items()
-            if first <= number < FIRST_CLASH and entry.stored_ns >= volume.since_ns
+        taken_by = {number: number for number in ledger.entries if number < FIRST_CLASH}
+        taken_by |= {clash.number: clash.taken for clash in ledger.clashes}
+        moving: dict[int, int] = {}
+        """Number by sequence."""
+        for number in sorted(taken_by):
+            sequence = ledger.sequence(taken_by[number])
+            young = ledger.entries[number].stored_ns >= volume.since_ns
+            if young and sequence >= volume.begins and sequence not in moving:
+                moving[sequence] = number
+                ledger.verified = max(ledger.trimmed_through, min(ledger.verified, taken_by[number] - 1))
+        ledger.clashes = [clash for clash in ledger.clashes if clash.number not in moving.values()]
+        rows = {sequence: ledger.entries.pop(number) for sequence, number in moving.items()}
+        letters = {
+            sequence: (ledger.letters.pop(number), ledger.held_ms.pop(number))
+            for sequence, number in moving.items()
+            if number in ledger.letters
         }
-        for clash in list(ledger.clashes):
-            young = ledger.entries[clash.number].stored_ns >= volume.since_ns
-            if clash.taken >= first and young and clash.taken not in moving.values():
-                moving[clash.number] = clash.taken
-                ledger.clashes.remove(clash)
-        rows = {taken: ledger.entries.pop(number) for number, taken in moving.items()}
-        letters = {taken: ledger.letters.pop(number) for number, taken in moving.items() if number in ledger.letters}
         left = max((number for number in ledger.entries if number < FIRST_CLASH), default=0)
         offset = max(last.offset + last.last_sequence, left) + 1 - volume.begins
-        for taken, entry in rows.items():
-            ledger.put(taken - last.offset + offset, entry)
-        for taken, letter in letters.items():
-            number = taken - last.offset + offset
+        for sequence, entry in rows.items():
+            ledger.put(sequence + offset, entry)
+        for sequence, (letter, held_ms) in letters.items():
+            number = sequence + offset
             ledger.letters[number] = msgspec.structs.replace(letter, stream_sequence=number)
-            ledger.held_ms[number] = ledger.now_ms
-        if moving:
-            ledger.verified = max(ledger.trimmed_through, min(ledger.verified, min(moving.values()) - 1))
+            ledger.held_ms[number] = held_ms
         return offset
 
     async def read(self, state: MailState, limit: int) -> Reading:

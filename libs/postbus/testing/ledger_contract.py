@@ -297,6 +297,25 @@ class BooksContract:
         assert (reply.accepted, reply.folder, reply.unconsumed) == (12, 9, 2)
         assert missing_numbers(reply) == [10]
 
+    async def test_a_third_volume_takes_its_messages_from_both_before(self, ledger: "Ledger", books: "Books") -> None:
+        """It went back to its second message, then it was made anew; what came meanwhile had older numbers."""
+        await books.open_volume(first_volume(last_sequence=4, last_stored_ns=MADE_NS + 4))
+        await ledger.record([mail_entry(1), mail_entry(3)])
+        await books.open_volume(
+            second_volume(
+                created_ms=MADE_MS, begins=3, since_ns=MADE_NS + 5, last_sequence=4, last_stored_ns=MADE_NS + 6
+            )
+        )
+        await ledger.record([mail_entry(3, "M3", made_ns=MADE_NS + 2)])
+        young = [mail_entry(sequence, f"N{sequence}", made_ns=LATER_NS) for sequence in (1, 2, 3, 4)]
+        assert await ledger.record(young) == [young[0], young[2]]
+        assert await books.open_volume(second_volume(volume=3))
+        assert not await books.open_volume(second_volume(volume=3))
+        reply = await read_books(books, mail_state(4, floor=4, created_ms=LATER_MS))
+        assert (reply.accepted, reply.folder, reply.clash_count) == (4 + 2 + 4, 3 + 4, 0)
+        assert missing_numbers(reply) == [2, 4, 6]
+        assert [entry.stream_sequence for entry in [await ledger.find(QueueId("N4"))] if entry] == [10]
+
     async def test_settling_writes_off_and_closes(self, ledger: "Ledger", books: "Books") -> None:
         """Once; what turns up after all is accounted for as what it is."""
         await books.open_volume(first_volume(alarm="something"))

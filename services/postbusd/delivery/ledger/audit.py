@@ -9,12 +9,12 @@ from datetime import UTC, datetime
 
 import msgspec
 
-from postbus.bus.ports import MailConsumer, MailState
+from postbus.bus.ports import MailConsumer, MailDelivery, MailState
 from postbus.contracts.delivery import MissingMessage
 from postbus.core.clock import Clock
 from postbus.core.errors import ErrorKind, MailError
 from postbusd.delivery.ledger.balance import Balance, balance
-from postbusd.delivery.ledger.numbers import last_known, sequence_of, went_astray
+from postbusd.delivery.ledger.numbers import known_messages, last_known, sequence_of, went_astray
 from postbusd.delivery.ledger.ports import Books
 from postbusd.delivery.ledger.values import Reading, Survey, Volume
 
@@ -47,7 +47,7 @@ class Auditor:
         for _ in range(MAX_LOOKS):
             survey = await self._books.survey()
             state = await self._bus.mail_state()
-            if went_astray(survey, state):
+            if went_astray(survey, state) or await self._was_replaced(survey, state):
                 await self._open_volume(survey, state)
                 continue
             reading = await self._books.read(state, limit)
@@ -93,17 +93,37 @@ class Auditor:
                 },
             )
 
+    async def _was_replaced(self, survey: Survey, state: MailState) -> bool:
+        """Whether the last messages that we know of are others now: the stream went back and grew again meanwhile."""
+        for sequence, stored_ns in known_messages(survey):
+            if not await self._is_same(state, sequence, stored_ns):
+                return True
+        return False
+
+    async def _is_same(self, state: MailState, sequence: int, stored_ns: int) -> bool:
+        if not stored_ns or not state.first_sequence <= sequence <= state.last_sequence:
+            return True
+        found = await self._bus.read_mail(sequence)
+        return found is None or found.stored_ns == stored_ns
+
     async def _part(self, survey: Survey, state: MailState, volume: Volume) -> Volume:
         """Where the new volume begins: at the first message that is younger than all that we knew."""
         last = survey.volumes[-1]
         made_ns = state.created_ms * NS_PER_MS
         if state.created_ms != last.created_ms and not await self._is_older(state, made_ns):
             return msgspec.structs.replace(volume, since_ns=made_ns, alarm=_made_anew(survey, state))
-        since_ns = last.last_stored_ns + 1
-        if survey.highest - last.offset > state.last_sequence:
-            since_ns = max(since_ns, survey.highest_stored_ns + 1)
-        begins = await self._first_since(state, since_ns)
-        return msgspec.structs.replace(volume, begins=begins, since_ns=since_ns, alarm=_went_back(survey, state))
+        since_ns = last.last_stored_ns
+        highest = survey.highest - last.offset
+        if highest > state.last_sequence or not await self._is_same(state, highest, survey.highest_stored_ns):
+            since_ns = max(since_ns, survey.highest_stored_ns)
+        begins = await self._first_since(state, since_ns + 1)
+        first = await self._bus.read_mail(begins)
+        return msgspec.structs.replace(
+            volume,
+            begins=begins,
+            since_ns=since_ns + 1 if first is None else first.stored_ns,
+            alarm=_went_back(survey, state),
+        )
 
     async def _is_older(self, state: MailState, time_ns: int) -> bool:
         """Whether the stream holds messages that are older than it is: then it was restored from a copy."""
@@ -113,14 +133,24 @@ class Auditor:
     async def _first_since(self, state: MailState, time_ns: int) -> int:
         """The first sequence that the stream took since then; the next one to come when there is none."""
         low, high = max(state.first_sequence, 1), state.last_sequence + 1
+        begins = high
         while low < high:
             middle = (low + high) // 2
-            found = await self._bus.read_mail(middle)
-            if found is not None and found.stored_ns >= time_ns:
-                high = middle
+            found = await self._next_held(middle, high)
+            if found is not None and found.stored_ns < time_ns:
+                low = found.stream_sequence + 1
             else:
-                low = middle + 1
-        return low
+                begins = begins if found is None else found.stream_sequence
+                high = middle
+        return begins
+
+    async def _next_held(self, sequence: int, end: int) -> MailDelivery | None:
+        """The first message from there on that the stream has not lost."""
+        for candidate in range(sequence, end):
+            found = await self._bus.read_mail(candidate)
+            if found is not None:
+                return found
+        return None
 
 
 def _made_anew(survey: Survey, state: MailState) -> str:
@@ -131,7 +161,10 @@ def _made_anew(survey: Survey, state: MailState) -> str:
 
 
 def _went_back(survey: Survey, state: MailState) -> str:
-    return f"the stream went back: its last sequence was {last_known(survey)}, now it is {state.last_sequence}"
+    return (
+        f"the stream went back: it had given out sequence {last_known(survey)} before; what it gives out again is "
+        f"other mail (its last sequence is {state.last_sequence} now)"
+    )
 
 
 def _time(ms: int) -> str:

@@ -25,6 +25,14 @@ def last_known(survey: Survey) -> int:
     return max(volume.last_sequence, survey.highest - volume.offset)
 
 
+def known_messages(survey: Survey) -> Iterator[tuple[int, int]]:
+    """Sequence and time of the last messages of the current volume that are known: as seen, and as recorded."""
+    volume = survey.volumes[-1]
+    yield volume.last_sequence, volume.last_stored_ns
+    if survey.highest - volume.offset >= volume.begins:
+        yield survey.highest - volume.offset, survey.highest_stored_ns
+
+
 def held_parts(volumes: Sequence[Volume]) -> Iterator[tuple[Volume, Span]]:
     """The sequences of the current stream, by volume: of an earlier one, what the stream had when it went back."""
     before = 0

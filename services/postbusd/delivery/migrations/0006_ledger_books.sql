@@ -81,6 +81,17 @@ AS $$
     ), 0)
 $$;
 
+-- The sequence that a number stands for.
+CREATE FUNCTION delivery.ledger_sequence(p_number bigint) RETURNS bigint
+LANGUAGE sql STABLE
+SET search_path = delivery, pg_temp
+AS $$
+    SELECT p_number - coalesce((
+        SELECT v.number_offset FROM ledger_volume v
+        WHERE v.begins + v.number_offset <= p_number ORDER BY v.volume DESC LIMIT 1
+    ), 0)
+$$;
+
 -- As record_v1, which older versions go on calling; a second message under a taken number gets a row of its own. Whoever
 -- records holds the lock that opening a volume takes alone. Returns the places, in the arrays, of those that clash.
 CREATE FUNCTION delivery.record_v2(
@@ -177,7 +188,9 @@ DECLARE
     c_clash constant bigint := 9000000000000000;
     v_now ledger_volume;
     v_offset bigint := 0;
-    v_clash record;
+    v_row record;
+    v_sequence bigint;
+    v_first bigint;
 BEGIN
     PERFORM pg_advisory_xact_lock(hashtextextended('postbus.delivery.ledger', 0));
     SELECT * INTO v_now FROM ledger_volume ORDER BY volume DESC LIMIT 1;
@@ -185,30 +198,28 @@ BEGIN
         RETURN false;
     END IF;
     IF p_expected > 0 THEN
-        -- By way of negative numbers: a number that one row leaves may be another's new one.
-        UPDATE ledger SET stream_sequence = -stream_sequence
-        WHERE stream_sequence >= v_now.number_offset + greatest(v_now.begins, p_begins) AND stream_sequence < c_clash
-            AND stored_ns >= p_since_ns;
-        UPDATE dead_letter d SET stream_sequence = -d.stream_sequence
-        FROM ledger l WHERE l.stream_sequence = -d.stream_sequence AND l.stream_sequence < 0;
-        FOR v_clash IN
-            SELECT * FROM ledger_clash
-            WHERE stream_sequence >= v_now.number_offset + greatest(v_now.begins, p_begins) AND stored_ns >= p_since_ns
-            ORDER BY clash_number
+        -- By way of negative sequences: a number that one row leaves may be another's new one. A sequence that is taken
+        -- leaves the other row where it is: it is accounted for there too.
+        FOR v_row IN
+            SELECT stream_sequence AS number, stream_sequence AS taken FROM ledger
+            WHERE stream_sequence < c_clash AND stored_ns >= p_since_ns
+            UNION ALL SELECT clash_number, stream_sequence FROM ledger_clash WHERE stored_ns >= p_since_ns
+            ORDER BY number
         LOOP
-            CONTINUE WHEN EXISTS (SELECT FROM ledger l WHERE l.stream_sequence = -v_clash.stream_sequence);
-            UPDATE ledger SET stream_sequence = -v_clash.stream_sequence WHERE stream_sequence = v_clash.clash_number;
-            UPDATE dead_letter SET stream_sequence = -v_clash.stream_sequence
-            WHERE stream_sequence = v_clash.clash_number;
-            DELETE FROM ledger_clash WHERE clash_number = v_clash.clash_number;
+            v_sequence := ledger_sequence(v_row.taken);
+            CONTINUE WHEN v_sequence < p_begins
+                OR EXISTS (SELECT FROM ledger l WHERE l.stream_sequence = -v_sequence);
+            UPDATE ledger SET stream_sequence = -v_sequence WHERE stream_sequence = v_row.number;
+            UPDATE dead_letter SET stream_sequence = -v_sequence WHERE stream_sequence = v_row.number;
+            DELETE FROM ledger_clash WHERE clash_number = v_row.number;
+            v_first := least(v_first, v_row.taken);
         END LOOP;
         SELECT greatest(v_now.number_offset + v_now.last_sequence, coalesce(max(stream_sequence), 0)) + 1 - p_begins
         INTO v_offset FROM ledger WHERE stream_sequence < c_clash;
-        UPDATE ledger_book SET deletions = deletions + 1, verified_number = greatest(trimmed_through, least(verified_number,
-            (SELECT -max(stream_sequence) - 1 FROM ledger WHERE stream_sequence < 0)));
-        UPDATE ledger SET stream_sequence = -stream_sequence - v_now.number_offset + v_offset WHERE stream_sequence < 0;
-        UPDATE dead_letter SET stream_sequence = -stream_sequence - v_now.number_offset + v_offset
-        WHERE stream_sequence < 0;
+        UPDATE ledger SET stream_sequence = v_offset - stream_sequence WHERE stream_sequence < 0;
+        UPDATE dead_letter SET stream_sequence = v_offset - stream_sequence WHERE stream_sequence < 0;
+        UPDATE ledger_book SET deletions = deletions + 1,
+            verified_number = greatest(trimmed_through, least(verified_number, v_first - 1));
     END IF;
     INSERT INTO ledger_volume (volume, created_ms, begins, since_ns, number_offset, last_sequence, last_stored_ns,
         opened_ms, alarm)
@@ -284,10 +295,10 @@ CREATE TRIGGER ledger_deleted AFTER DELETE ON delivery.ledger
 CREATE TRIGGER ledger_truncated AFTER TRUNCATE ON delivery.ledger
     FOR EACH STATEMENT EXECUTE FUNCTION delivery.note_deleted();
 
-REVOKE ALL ON FUNCTION delivery.ledger_number, delivery.record_v2, delivery.hold_v1, delivery.open_volume_v1,
-    delivery.trim_ledger_v1, delivery.note_deleted FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION delivery.ledger_number, delivery.record_v2, delivery.hold_v1, delivery.open_volume_v1,
-    delivery.trim_ledger_v1 TO postbus_delivery;
+REVOKE ALL ON FUNCTION delivery.ledger_number, delivery.ledger_sequence, delivery.record_v2, delivery.hold_v1,
+    delivery.open_volume_v1, delivery.trim_ledger_v1, delivery.note_deleted FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION delivery.ledger_number, delivery.ledger_sequence, delivery.record_v2, delivery.hold_v1,
+    delivery.open_volume_v1, delivery.trim_ledger_v1 TO postbus_delivery;
 GRANT UPDATE ON delivery.ledger, delivery.dead_letter TO postbus_delivery;
 GRANT DELETE ON delivery.dead_letter TO postbus_delivery;
 GRANT SELECT, INSERT, UPDATE ON delivery.ledger_trimmed TO postbus_delivery;
