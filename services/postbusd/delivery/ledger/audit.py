@@ -112,7 +112,7 @@ class Auditor:
         made_ns = state.created_ms * NS_PER_MS
         if state.created_ms != last.created_ms and not await self._is_older(state, made_ns):
             return msgspec.structs.replace(volume, since_ns=made_ns, alarm=_made_anew(survey, state))
-        since_ns = last.last_stored_ns
+        since_ns = max(last.last_stored_ns, last.since_ns - 1)  # back twice: not before the volume between
         highest = survey.highest - last.offset
         if highest > state.last_sequence or not await self._is_same(state, highest, survey.highest_stored_ns):
             since_ns = max(since_ns, survey.highest_stored_ns)
