@@ -1,6 +1,7 @@
 """Events in logs are constants: dotted lower-case names, with facts beside them, none with a forbidden name."""
 
 import ast
+import functools
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,8 +14,13 @@ FORBIDDEN = {"name", "msg", "args", "message", "module", "password", "token", "s
 SOURCES = ("libs/postbus/**/*.py", "services/postbusd/**/*.py")
 
 
-def calls() -> Iterator[tuple[str, ast.Call, ast.expr]]:
+@functools.cache
+def calls() -> tuple[tuple[str, ast.Call, ast.expr], ...]:
     """Where, the call, and its event."""
+    return tuple(_calls())
+
+
+def _calls() -> Iterator[tuple[str, ast.Call, ast.expr]]:
     for path in (path for pattern in SOURCES for path in sorted(ROOT.glob(pattern))):
         if "testing" in path.parts or "gen" in path.parts:
             continue
@@ -38,7 +44,7 @@ def constants(node: ast.expr) -> list[object]:
 
 
 def test_each_line_has_a_constant_dotted_event() -> None:
-    found = list(calls())
+    found = calls()
     assert len(found) > 100
     for place, call, event in found:
         for name in constants(event):

@@ -60,6 +60,8 @@ def declared(service: str) -> Iterator[Declared]:
     folders = [folder_of(service), *(ROOT / folder for folder in _EVERYWHERE)]
     for path in (path for folder in folders for path in sorted(folder.rglob("*.py"))):
         text = path.read_text()
+        if not any(f"{kind}(" in text for kind in _KINDS):
+            continue
         tree = ast.parse(text)
         makers = _makers(tree)
         for node in ast.walk(tree):

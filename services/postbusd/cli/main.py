@@ -44,11 +44,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="postbus", description="Postbus, a self-hosted mail platform.")
     parser.add_argument("--version", action="version", version=f"postbus {__version__}")
     subparsers = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    wanted = words[0] if words else ""
-    for name, summary in COMMANDS.items():
-        if name == wanted:
-            importlib.import_module(f"postbusd.cli.{name.replace('-', '_')}").add_parser(subparsers)
-        else:
+    if words and words[0] in COMMANDS:
+        importlib.import_module(f"postbusd.cli.{words[0].replace('-', '_')}").add_parser(subparsers)
+    else:
+        for name, summary in COMMANDS.items():
             subparsers.add_parser(name, help=summary)
     if not words:
         parser.print_help()
