@@ -282,8 +282,12 @@ def read_connection(data_dir: Path) -> Platform:
 
 
 def free_port_base(*taken: int) -> int:
-    """A --port-base all of whose ports are free now and that is not `taken`; another one for each process that asks."""
-    bases = range(21000, 32000, 1000)
+    """A --port-base all of whose ports are free now and that is not `taken`; another one for each process that asks.
+
+    Processes that share a run (POSTBUS_TEST_SHARE, `1/2`) never choose the same.
+    """
+    number, _, processes = process_environment().get("POSTBUS_TEST_SHARE", "1/1").partition("/")
+    bases = range(11000, 32000, 1000)[int(number) - 1 :: int(processes)]
     first = os.getpid() % len(bases)
     order: list[int] = [*bases[first:], *bases[:first]]
     for base in order:

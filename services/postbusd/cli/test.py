@@ -1,10 +1,12 @@
 """`postbus test [unit|integration|style]`: what a checkout must pass; all three by default (house-style §10).
 
+Two pytest processes share unit and integration tests (`postbusd.cli.shares`), one runs them where pytest gets arguments.
 As root, foreign clients that the integration tests use are installed first; otherwise those tests skip by name. With
 CI=true a test that skips without being marked `shared` or `compose` fails (`postbusd.cli.skips`).
 """
 
 import argparse
+import contextlib
 import os
 import shutil
 import subprocess
@@ -12,6 +14,7 @@ import sys
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
+from typing import IO
 
 import postbus
 from postbus.runtime.settings import process_environment
@@ -36,6 +39,9 @@ MAIL_SERVER = "postfix"
 POLICY = Path("/usr/sbin/policy-rc.d")
 """What says whether a package may start its service; 101 is no."""
 GENERATED = Path("libs/postbus/rpc/gen")
+CLAIMS, SHARE = "POSTBUS_TEST_CLAIMS", "POSTBUS_TEST_SHARE"
+PROCESSES = 2
+"""Of pytest at once: on two cores; more would need a gigabyte each and better patience of the tests."""
 
 
 def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -65,7 +71,26 @@ def _run_phase(phase: str, root: Path, pytest_arguments: Sequence[str]) -> bool:
         _install_clients()
     # Integration tests share servers, whose state goes on from test to test: always in the same order.
     folder = ("tests",) if phase == "unit" else ("-p", "no:randomly", "integration")
-    return _run(root, ("-m", "pytest", "-p", "postbusd.cli.skips", *folder, *pytest_arguments))
+    arguments = ("-m", "pytest", "-p", "postbusd.cli.skips", *folder, *pytest_arguments)
+    return _run(root, arguments) if pytest_arguments else _run_shared(root, arguments)
+
+
+def _run_shared(root: Path, arguments: Sequence[str]) -> bool:
+    """Several processes, each with a share of the modules (`postbusd.cli.shares`); the first one's report is told while
+    it goes, the others' at the end."""
+    count = min(PROCESSES, os.cpu_count() or 1)
+    with tempfile.TemporaryDirectory() as folder, contextlib.ExitStack() as stack:
+        reports = [stack.enter_context((Path(folder) / f"report{number}").open("w+")) for number in range(1, count)]
+        running = []
+        for number, report in enumerate((None, *reports), start=1):
+            share = {CLAIMS: folder, SHARE: f"{number}/{count}"}
+            command = (*arguments, "-p", "postbusd.cli.shares", "-o", "console_output_style=classic")
+            running.append(_start(root, command, share, report))
+        passed = [process.wait() == 0 for process in running]
+        for report in reports:
+            report.seek(0)
+            shutil.copyfileobj(report, sys.stdout)
+    return all(passed)
 
 
 def run_style(root: Path) -> bool:
@@ -144,7 +169,13 @@ def _install(packages: Sequence[str]) -> None:
 
 
 def _run(root: Path, arguments: Sequence[str]) -> bool:
-    environment = process_environment()
+    return _start(root, arguments, {}, None).wait() == 0
+
+
+def _start(
+    root: Path, arguments: Sequence[str], more: dict[str, str], output: IO[str] | None
+) -> subprocess.Popen[bytes]:
+    environment = {**process_environment(), **more}
     environment["PYTHONPATH"] = os.pathsep.join((str(root / "libs"), str(root / "services")))
     sys.stdout.flush()
-    return subprocess.run([sys.executable, *arguments], cwd=root, env=environment, check=False).returncode == 0
+    return subprocess.Popen([sys.executable, *arguments], cwd=root, env=environment, stdout=output)
