@@ -40,7 +40,7 @@ def test_each_module_runs_once(tmp_path: Path, broken: str, codes: set[int]) -> 
             env={
                 "PYTHONPATH": f"{ROOT / 'libs'}:{ROOT / 'services'}",
                 "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1",
-                "POSTBUS_TEST_CLAIMS": str(tmp_path / "claims"),
+                "PYTEST_CLAIMS": str(tmp_path / "claims"),
                 "BROKEN": broken,
             },
             stdout=subprocess.DEVNULL,

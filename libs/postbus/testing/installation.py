@@ -284,9 +284,9 @@ def read_connection(data_dir: Path) -> Platform:
 def free_port_base(*taken: int) -> int:
     """A --port-base all of whose ports are free now and that is not `taken`; another one for each process that asks.
 
-    Processes that share a run (POSTBUS_TEST_SHARE, `1/2`) never choose the same.
+    Processes that share a run (PYTEST_SHARE, `1/2`) never choose the same.
     """
-    number, _, processes = process_environment().get("POSTBUS_TEST_SHARE", "1/1").partition("/")
+    number, _, processes = process_environment().get("PYTEST_SHARE", "1/1").partition("/")
     bases = range(11000, 32000, 1000)[int(number) - 1 :: int(processes)]
     first = os.getpid() % len(bases)
     order: list[int] = [*bases[first:], *bases[:first]]

@@ -1,8 +1,8 @@
 """A pytest plugin: several pytest processes share one run, each takes the next module that nobody has taken yet.
 
-Integration tests mostly wait, so that two processes need hardly more than half of the time. A process has servers of its
-own (fixtures of the session), and takes modules whole. POSTBUS_TEST_SHARE (`1/2`: the first of two) keeps their ports
-apart (`postbus.testing.installation.free_port_base`); POSTBUS_TEST_CLAIMS is the folder where a file marks what is taken.
+Integration tests mostly wait, so that two processes need hardly more than half of the time. A process has servers of
+its own (fixtures of the session), and takes modules whole. PYTEST_SHARE (`1/2`: the first of two) keeps their
+ports apart (`postbus.testing.installation.free_port_base`); in the folder PYTEST_CLAIMS a file marks what is taken.
 """
 
 import itertools

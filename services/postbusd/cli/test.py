@@ -1,6 +1,6 @@
 """`postbus test [unit|integration|style]`: what a checkout must pass; all three by default (house-style §10).
 
-Two pytest processes share unit and integration tests (`postbusd.cli.shares`), one runs them where pytest gets arguments.
+Two pytest processes share the modules (`postbusd.cli.shares`); one runs them all where pytest gets arguments.
 As root, foreign clients that the integration tests use are installed first; otherwise those tests skip by name. With
 CI=true a test that skips without being marked `shared` or `compose` fails (`postbusd.cli.skips`).
 """
@@ -39,7 +39,7 @@ MAIL_SERVER = "postfix"
 POLICY = Path("/usr/sbin/policy-rc.d")
 """What says whether a package may start its service; 101 is no."""
 GENERATED = Path("libs/postbus/rpc/gen")
-CLAIMS, SHARE = "POSTBUS_TEST_CLAIMS", "POSTBUS_TEST_SHARE"
+CLAIMS, SHARE = "PYTEST_CLAIMS", "PYTEST_SHARE"
 PROCESSES = 2
 """Of pytest at once: on two cores; more would need a gigabyte each and better patience of the tests."""
 
