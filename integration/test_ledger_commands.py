@@ -141,11 +141,12 @@ def test_mail_of_all_kinds_balances(platform: Platform) -> None:
     run(platform, "list", "add", "team@demo.example", "--member", kim, "--member", "far@nowhere.invalid")
     submit(platform, "team@balance", "team@demo.example")
     ledger = assert_ledger_balanced(platform, PATIENCE_SECONDS)
-    grown = {name: ledger[name] - before[name] for name in ("accepted", "folder", "queued", "held", "written_off")}
-    # The list's bounce becomes a DSN of ours, a message of its own, sooner or later.
+    places = ("accepted", "folder", "queued", "dsn", "held", "written_off")
+    grown = {name: ledger[name] - before[name] for name in places}
+    # The copy for the far member fails sooner or later: then its message is answered with a DSN, one more message.
     assert grown["accepted"] >= 7
     assert grown["folder"] >= 6
-    assert grown["queued"] >= 1
+    assert grown["queued"] + grown["dsn"] >= 1
     assert (grown["held"], grown["written_off"]) == (0, 0)
     edge = ledger["smtp_edge"]
     assert (edge["checked"], edge["accepted"]) == (True, 7)
