@@ -261,6 +261,18 @@ def test_a_bug_gives_an_incident_and_no_traceback(
     assert [record.message for record in caplog.records if record.levelname == "ERROR"] == ["admin_api.request.crashed"]
 
 
+def test_options_name_the_methods_of_every_route(client: RestClient) -> None:
+    paths = client.ask("GET", "/api/v1/openapi.json")[1]["paths"]
+    assert len(paths) > 20
+    for path, operations in paths.items():
+        answer = client.http.options(
+            path.replace("{", "").replace("}", ""), headers={"Authorization": f"Bearer {TOKEN}"}
+        )
+        assert answer.status_code == 204, (path, answer.text)
+        methods = {method.upper() for method in operations if method != "parameters"}
+        assert set(answer.headers["allow"].split(", ")) == methods | {"OPTIONS"}
+
+
 def test_the_docs_page_loads_nothing_from_elsewhere(client: RestClient) -> None:
     for path in ("/api/v1/docs", "/api/v1/docs/docs.js", "/api/v1/docs/docs.css"):
         answer = client.http.get(path)

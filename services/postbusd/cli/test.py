@@ -24,6 +24,7 @@ PHASES = ("style", "unit", "integration")
 PYTHON_FOLDERS = ("libs", "services", "tests", "integration", "benchmarks", "deploy")
 UNTYPED_FOLDERS = ("benchmarks", "deploy")
 FOREIGN_CLIENTS = {
+    "chromium": "chromium",
     "curl": "curl",
     "fetchmail": "fetchmail",
     "imapfilter": "imapfilter",

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import msgspec
-from litestar import Request
+from litestar import Request, Response
 from litestar.connection import ASGIConnection
 from litestar.datastructures import State
 from litestar.exceptions import HTTPException, InternalServerException
@@ -73,13 +73,22 @@ async def require_token(connection: ASGIConnection[Any, Any, Any, State], handle
     connection.state.actor = reply.actor
 
 
-async def check_request(request: ApiRequest) -> None:
+async def check_request(request: ApiRequest) -> Response[None] | None:
     """Before any operation: no text has a NUL; query and body are strictly what is taken, nothing is ignored."""
+    if request.method == "OPTIONS":
+        return Response(None, status_code=204, headers={"Allow": ", ".join(sorted(_methods(request)))})
     query = list(request.query_params.multi_items())
     if _has_nul([*request.path_params.values(), *[list(pair) for pair in query]]):
         raise MailError(ErrorKind.INVALID, "the request has a NUL character")
     _check_query([name for name, _ in query], _query_names(request.route_handler))
     await _check_body(request)
+    return None
+
+
+def _methods(request: ApiRequest) -> set[str]:
+    """Those of the route: the framework's own handler of OPTIONS knows those of one operation only."""
+    template = request.scope["path_template"]
+    return {method for route in request.app.routes if route.path_format == template for method in route.methods}
 
 
 def _check_query(given: Sequence[str], known: frozenset[str]) -> None:
