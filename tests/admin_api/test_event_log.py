@@ -10,7 +10,7 @@ from postbus.contracts.events import Event
 from postbus.core.errors import ErrorKind, MailError
 from postbus.testing.admin_api import MemoryAdminStore, make_event
 from postbusd.admin_api.event_log import MAX_FIELD_CHARACTERS, MAX_KEY_CHARACTERS, EventLog
-from postbusd.admin_api.ports import EventQuery
+from postbusd.admin_api.ports import Added, EventQuery
 
 
 async def test_a_redelivered_batch_is_written_once() -> None:
@@ -45,7 +45,7 @@ async def test_what_has_an_index_is_cut_to_what_an_index_takes(name: str) -> Non
 class PickyStore(MemoryAdminStore):
     """Refuses batches that have the event with this summary."""
 
-    async def add_events(self, events: Sequence[Event]) -> int:
+    async def add_events(self, events: Sequence[Event]) -> Added:
         if any(event.summary == "event 2" for event in events):
             raise MailError(ErrorKind.INVALID, "database: a value that can't be stored")
         return await super().add_events(events)

@@ -13,6 +13,7 @@ from litestar.testing import TestClient
 from postbus.runtime.layout import StartError
 from postbus.runtime.supervisor_connection import Admin, Connection, Tls
 from postbus.testing.admin_rest import TOKEN, FakeInstallation, RestClient, make_http
+from postbusd.admin_api.webhooks.values import Answer
 from postbusd.cli import deleting, objects
 from postbusd.cli.api import ApiClient
 from postbusd.cli.main import COMMANDS, main
@@ -364,3 +365,30 @@ def test_an_api_that_goes_away_ends_many_deletions_at_once(demo: Desk, monkeypat
 
 def test_every_noun_is_a_command() -> None:
     assert set(NOUNS) | {"events", "trace"} <= set(COMMANDS)
+
+
+def test_a_webhook_lives(desk: Desk) -> None:
+    told = desk.ok("webhook", "add", "one", "--url", "https://hooks.example/in", "--type", "bounced", "--type", "dns")
+    assert "whsec_" in told
+    assert "there is one already" in desk.fails("webhook", "add", "one", "--url", "https://hooks.example/in")
+    assert "bounced dns" in desk.ok("webhook", "list")
+    desk.ok("webhook", "set", "one", "--all-types", "--domain", "demo.example", "--active", "off")
+    shown = desk.json("webhook", "show", "one")
+    assert isinstance(shown, dict)
+    assert (shown["types"], shown["domain"], shown["active"]) == ([], "demo.example", False)
+    assert shown["url"] == "https://hooks.example/in"
+    assert "nothing sent yet" in desk.ok("webhook", "show", "one")
+    assert "whsec_" in desk.ok("webhook", "rotate", "one")
+    assert "told in" in desk.ok("webhook", "test", "one")
+    desk.installation.poster.answers = [Answer(status=500, text="broken")]
+    assert desk.run("webhook", "test", "one") == 3
+    assert "NOT told" in desk.out
+    assert "500 broken" in desk.out
+    assert desk.run("webhook", "set", "one", "--type", "dns", "--all-types") == 2
+    assert desk.run("webhook", "retry", "one") == 2
+    assert desk.ok("webhook", "retry", "one", "--all") == "0 events to be told again\n"
+    assert "sequence" in desk.fails("webhook", "discard", "one", "7")
+    assert desk.ok("webhook", "deliveries", "one") == "no event is given up\n"
+    assert "would delete: webhook one" in desk.ok("webhook", "delete", "one", "--dry-run")
+    assert "deleted: webhook one" in desk.ok("webhook", "delete", "one")
+    assert "there is no webhook one" in desk.fails("webhook", "show", "one")

@@ -6,9 +6,9 @@ from ipaddress import ip_network
 import pytest
 
 from postbus.contracts.directory import Relay
+from postbus.core.egress import is_allowed
 from postbus.runtime.dns import RecordType
 from postbus.testing.dns import FakeResolver
-from postbusd.delivery.outbound.egress import is_allowed
 from postbusd.delivery.outbound.routing import MAX_ADDRESSES, Road, Router
 from postbusd.delivery.outbound.values import NextHop, Outcome
 from postbusd.delivery.settings import DeliverySettings

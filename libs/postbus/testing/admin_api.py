@@ -7,7 +7,7 @@ import msgspec
 from postbus.contracts.events import Event, EventType
 from postbus.core.errors import ErrorKind, MailError
 from postbus.core.ids import new_queue_id, new_uuid7
-from postbusd.admin_api.ports import AdminStore, EventQuery, LoggedEvents, Token
+from postbusd.admin_api.ports import Added, AdminStore, EventQuery, LoggedEvents, Token
 
 
 class MemoryAdminStore:
@@ -34,13 +34,13 @@ class MemoryAdminStore:
         if all(known != token_hash for other, (known, _) in self.tokens.items() if other != token_id):
             self.tokens[token_id] = (token_hash, token)
 
-    async def add_events(self, events: Sequence[Event]) -> int:
+    async def add_events(self, events: Sequence[Event]) -> Added:
         """Writes what is not there yet."""
         await self.check()
         before = len(self._events)
         for event in events:
             self._events.setdefault(event.event_id, event)
-        return len(self._events) - before
+        return Added(events=len(self._events) - before)
 
     async def list_events(self, query: EventQuery) -> LoggedEvents:
         """Up to `limit` events."""
@@ -95,8 +95,8 @@ class AdminStoreContract:
     async def test_an_event_is_written_once(self, store: AdminStore) -> None:
         """add_events: redelivered batches, doubles within a batch."""
         events = [make_event(number) for number in range(3)]
-        assert await store.add_events(events[:2]) == 2
-        assert await store.add_events([*events, events[2]]) == 1
+        assert (await store.add_events(events[:2])).events == 2
+        assert (await store.add_events([*events, events[2]])).events == 1
         logged = await store.list_events(EventQuery(after=None, limit=10))
         assert list(logged.events) == events
 

@@ -6,17 +6,22 @@ from typing import Any, cast
 
 from litestar import Litestar
 from litestar.testing import TestClient
+from prometheus_client import CollectorRegistry
 
 from postbus.core.clock import SystemClock
+from postbus.runtime.sealing import Sealer
 from postbus.testing.admin_api import MemoryAdminStore
 from postbus.testing.admin_directory import MemoryDirectoryAdmin
 from postbus.testing.admin_ledger import MemoryBooks, MemoryEdge
 from postbus.testing.admin_services import MemoryDns, MemoryQueue
+from postbus.testing.webhooks import MemoryPoster, MemoryWebhookStore
 from postbusd.admin_api.ports import Token
 from postbusd.admin_api.rest.application import create_application
 from postbusd.admin_api.rest.backend import Backend
 from postbusd.admin_api.status import Probe, StatusProbes
 from postbusd.admin_api.tokens import Tokens, hash_token
+from postbusd.admin_api.webhooks.desk import WebhookDesk
+from postbusd.admin_api.webhooks.teller import WebhookTeller
 
 TOKEN = "postbus_" + "a" * 40
 POWERLESS = "postbus_" + "b" * 40
@@ -36,6 +41,10 @@ class FakeInstallation:
         self.books = MemoryBooks()
         self.edge = MemoryEdge(self.books.calls)
         self.dns = MemoryDns(cast("dict[str, object]", self.directory.domains))
+        self.hooks = MemoryWebhookStore()
+        self.poster = MemoryPoster()
+        sealer, clock = Sealer(b"k" * 32), SystemClock()
+        teller = WebhookTeller(self.hooks, self.poster, sealer, clock, CollectorRegistry())
         self.fault: Exception | None = None
         self.backend = Backend(
             directory=self.directory,
@@ -47,6 +56,7 @@ class FakeInstallation:
             certificates=self.dns,
             events=self.store,
             tokens=Tokens(self.store, SystemClock(), Path("absent-token")),
+            webhooks=WebhookDesk(self.hooks, self.poster, teller, sealer, clock),
             status=StatusProbes([Probe(name="database", ask=self._probe)], SystemClock(), 1.0),
             version="9.9",
             mail_host="mail.demo.example",

@@ -7,19 +7,25 @@ from typing import TYPE_CHECKING
 
 import postbus
 from postbus.core.errors import ErrorKind, MailError
+from postbus.runtime.dns import DnsResolver
+from postbus.runtime.sealing import Sealer, read_master_key
 from postbus.runtime.service import Context, ServiceSpec
 from postbus.runtime.tls import ServerTls
 from postbusd.admin_api.adapters.postgres import PostgresAdminStore
+from postbusd.admin_api.adapters.postgres_webhooks import PostgresWebhookStore
 from postbusd.admin_api.books import find_ledger
 from postbusd.admin_api.event_log import EventLog
 from postbusd.admin_api.settings import AdminApiSettings
 from postbusd.admin_api.status import Checkable, Probe, StatusProbes, service_probes
 from postbusd.admin_api.tokens import Tokens
+from postbusd.admin_api.webhooks.desk import WebhookDesk
+from postbusd.admin_api.webhooks.teller import WebhookTeller
 
 if TYPE_CHECKING:
     from postbusd.admin_api.adapters.http_server import HttpServer
 
 BOOTSTRAP_FILE = "admin-token"
+DNS_SECONDS = 5.0
 
 log = logging.getLogger(__name__)
 
@@ -28,12 +34,20 @@ class RunningAdminApi:
     """What the process holds."""
 
     def __init__(
-        self, context: Context, settings: AdminApiSettings, *, tokens: Tokens, events: EventLog, server: "HttpServer"
+        self,
+        context: Context,
+        settings: AdminApiSettings,
+        *,
+        tokens: Tokens,
+        events: EventLog,
+        teller: WebhookTeller,
+        server: "HttpServer",
     ) -> None:
         self._context = context
         self._settings = settings
         self._tokens = tokens
         self._events = events
+        self._teller = teller
         self._server = server
 
     @property
@@ -45,6 +59,7 @@ class RunningAdminApi:
         """Opens the listener and follows the events."""
         await self._bootstrap()
         self._context.spawn("events", lambda: self._context.bus.consume_events(self._events.handle_events))
+        self._context.spawn("webhooks", self._teller.run)
         if not self._settings.listen:
             return
         host, port = split_listen(self._settings.listen)
@@ -55,6 +70,7 @@ class RunningAdminApi:
     async def drain(self) -> None:
         """Takes no more requests, finishes those under way."""
         await self._server.stop()
+        await self._teller.close()
 
     async def _bootstrap(self) -> None:
         """The first try; later ones are the readiness check's and every token check's."""
@@ -80,11 +96,20 @@ def split_listen(listen: str) -> tuple[str, int]:
 async def build(context: Context, settings: AdminApiSettings) -> RunningAdminApi:
     """Puts the service together."""
     from postbusd.admin_api.adapters.http_server import HttpServer
+    from postbusd.admin_api.adapters.webhook_post import WebhookPoster, client_tls
     from postbusd.admin_api.rest.application import create_application
     from postbusd.admin_api.rest.backend import Backend
 
     store = PostgresAdminStore(context.postgres)
-    tokens = Tokens(store, context.clock, Path(context.runtime.secrets_dir) / BOOTSTRAP_FILE)
+    secrets_dir = Path(context.runtime.secrets_dir)
+    sealer = Sealer(read_master_key(secrets_dir))
+    resolver = DnsResolver(context.runtime.resolver, timeout_seconds=DNS_SECONDS, clock=context.clock)
+    poster = WebhookPoster(
+        resolver, settings.webhook_networks(), client_tls(settings.webhook_ca_file), f"postbus/{postbus.__version__}"
+    )
+    hooks = PostgresWebhookStore(context.postgres)
+    teller = WebhookTeller(hooks, poster, sealer, context.clock, context.registry)
+    tokens = Tokens(store, context.clock, secrets_dir / BOOTSTRAP_FILE)
     books = context.rpc.delivery
     own = [Probe(name="database", ask=store.check)]
     if isinstance(context.bus, Checkable):
@@ -100,6 +125,7 @@ async def build(context: Context, settings: AdminApiSettings) -> RunningAdminApi
         certificates=context.rpc.dns_provisioner,
         events=store,
         tokens=tokens,
+        webhooks=WebhookDesk(hooks, poster, teller, sealer, context.clock),
         status=StatusProbes([*own, *service_probes(context.rpc), ledger], context.clock, settings.probe_seconds),
         version=postbus.__version__,
         mail_host=context.runtime.mail_host,
@@ -113,7 +139,14 @@ async def build(context: Context, settings: AdminApiSettings) -> RunningAdminApi
     )
     context.add_check("database", store.check)
     context.add_check("token", tokens.bootstrap)
-    return RunningAdminApi(context, settings, tokens=tokens, events=EventLog(store, context.registry), server=server)
+    return RunningAdminApi(
+        context,
+        settings,
+        tokens=tokens,
+        events=EventLog(store, context.registry, teller.wake),
+        teller=teller,
+        server=server,
+    )
 
 
 SPEC = ServiceSpec(name="admin-api", settings=AdminApiSettings, build=build)

@@ -1,7 +1,7 @@
 """The event log: what the services tell, kept in order, once each (architecture §2)."""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import msgspec
 from prometheus_client import CollectorRegistry, Counter
@@ -17,11 +17,19 @@ _KEYS = frozenset({"event_id", "queue_id", "domain", "mailbox"})
 log = logging.getLogger(__name__)
 
 
+def _nobody() -> None:
+    """Nobody is to be woken."""
+
+
 class EventLog:
     """Writes batches from the bus."""
 
-    def __init__(self, store: EventStore, registry: CollectorRegistry) -> None:
+    def __init__(
+        self, store: EventStore, registry: CollectorRegistry, wake_webhooks: Callable[[], None] = _nobody
+    ) -> None:
+        """`wake_webhooks` is called after events that webhooks are to tell."""
         self._store = store
+        self._wake_webhooks = wake_webhooks
         self._written = Counter("postbus_admin_api_events", "Events written to the log.", registry=registry)
 
     async def handle_events(self, events: Sequence[Event]) -> None:
@@ -31,16 +39,22 @@ class EventLog:
         """
         cleaned = [clean_event(event) for event in events]
         try:
-            self._written.inc(await self._store.add_events(cleaned))
+            await self._write(cleaned)
         except MailError as error:
             if error.kind is ErrorKind.UNAVAILABLE:
                 raise
             await self._write_singly(cleaned)
 
+    async def _write(self, events: Sequence[Event]) -> None:
+        added = await self._store.add_events(events)
+        self._written.inc(added.events)
+        if added.deliveries:
+            self._wake_webhooks()
+
     async def _write_singly(self, events: Sequence[Event]) -> None:
         for event in events:
             try:
-                self._written.inc(await self._store.add_events([event]))
+                await self._write([event])
             except MailError as error:
                 if error.kind is ErrorKind.UNAVAILABLE:
                     raise

@@ -38,6 +38,14 @@ class LoggedEvents(msgspec.Struct, frozen=True, kw_only=True):
     last: int
 
 
+class Added(msgspec.Struct, frozen=True, kw_only=True):
+    """What a batch has made."""
+
+    events: int = 0
+    deliveries: int = 0
+    """Of webhooks: they are to be told now."""
+
+
 class TokenStore(Protocol):
     """The port of the token check."""
 
@@ -53,8 +61,8 @@ class TokenStore(Protocol):
 class EventStore(Protocol):
     """The port of the event log."""
 
-    async def add_events(self, events: Sequence[Event]) -> int:
-        """Writes what is not there yet (by event_id), in one transaction; the number written."""
+    async def add_events(self, events: Sequence[Event]) -> Added:
+        """Writes what is not there yet (by event_id), in one transaction, and for each webhook what it is to tell."""
         ...
 
     async def list_events(self, query: EventQuery) -> LoggedEvents:

@@ -27,6 +27,7 @@ COMMANDS = {
     "queue": "mail that waits to go out",
     "ledger": "the books of accepted mail, dead letters",
     "events": "what happened",
+    "webhook": "systems that are told of events",
     "trace": "the story of a message",
     "ca": "the private CA's certificate",
     "init": "prepare a folder for docker compose",

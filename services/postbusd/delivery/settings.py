@@ -5,9 +5,8 @@ from typing import Annotated
 
 import msgspec
 
+from postbus.core.egress import Network
 from postbus.runtime.settings import field_doc
-
-Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 
 class DeliverySettings(msgspec.Struct, frozen=True, kw_only=True):

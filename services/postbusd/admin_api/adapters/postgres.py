@@ -9,7 +9,7 @@ import asyncpg
 
 from postbus.contracts.events import Event, EventType
 from postbus.runtime.database import connection
-from postbusd.admin_api.ports import EventQuery, LoggedEvents, Token
+from postbusd.admin_api.ports import Added, EventQuery, LoggedEvents, Token
 
 if TYPE_CHECKING:
     from postbus.runtime.database import Session
@@ -31,10 +31,18 @@ _TEXTS = (
     "traceparent",
 )
 _ADD_EVENTS = f"""
-INSERT INTO admin.event (at_ms, {", ".join(_TEXTS)})
-SELECT * FROM unnest($1::bigint[], {", ".join(f"${number}::text[]" for number in range(2, len(_TEXTS) + 2))})
-ON CONFLICT (event_id) DO NOTHING
-RETURNING 1
+WITH added AS (
+    INSERT INTO admin.event (at_ms, {", ".join(_TEXTS)})
+    SELECT * FROM unnest($1::bigint[], {", ".join(f"${number}::text[]" for number in range(2, len(_TEXTS) + 2))})
+    ON CONFLICT (event_id) DO NOTHING
+    RETURNING sequence, type, domain
+), hooked AS (
+    INSERT INTO admin.webhook_delivery (webhook_id, sequence)
+    SELECT w.webhook_id, a.sequence FROM added a JOIN admin.webhook w
+        ON w.active AND (w.types = '{{}}' OR a.type = ANY(w.types)) AND w.domain IN ('', a.domain)
+    RETURNING 1
+)
+SELECT (SELECT count(*) FROM added) AS added, (SELECT count(*) FROM hooked) AS hooked
 """  # noqa: S608 (names from the tuple above)
 _EVENT_FILTERS = {
     "after": "sequence > ",
@@ -86,13 +94,10 @@ class PostgresAdminStore:
         async with self._connection() as session:
             await session.execute(_SAVE, token_id, token_hash, token.actor, list(token.scopes), expires)
 
-    async def add_events(self, events: Sequence[Event]) -> int:
-        """Writes what is not there yet, in one transaction."""
-        columns = [[str(getattr(event, name)) for event in events] for name in _TEXTS]
+    async def add_events(self, events: Sequence[Event]) -> Added:
+        """Writes what is not there yet, in one transaction, with what webhooks are to tell of it."""
         async with self._connection() as session, session.transaction():
-            await session.execute("SELECT pg_advisory_xact_lock($1)", _EVENT_LOCK)
-            rows = await session.fetch(_ADD_EVENTS, [event.at_ms for event in events], *columns)
-        return len(rows)
+            return await add_events(session, events)
 
     async def list_events(self, query: EventQuery) -> LoggedEvents:
         """Up to `limit` events."""
@@ -100,13 +105,21 @@ class PostgresAdminStore:
         async with self._connection() as session:
             rows = await session.fetch(statement, *values)
         last = rows[-1]["sequence"] if rows else query.after or 0
-        return LoggedEvents(events=tuple(_event(row) for row in rows if row["type"] in _KNOWN_TYPES), last=last)
+        return LoggedEvents(events=tuple(read_event(row) for row in rows if row["type"] in _KNOWN_TYPES), last=last)
 
     @contextlib.asynccontextmanager
     async def _connection(self) -> AsyncIterator["Session"]:
         """A connection whose failures are MailErrors."""
         async with connection(await self._pool()) as session:
             yield session
+
+
+async def add_events(session: "Session", events: Sequence[Event]) -> Added:
+    """Within the caller's transaction; the last thing that it does, since other writers wait."""
+    columns = [[str(getattr(event, name)) for event in events] for name in _TEXTS]
+    await session.execute("SELECT pg_advisory_xact_lock($1)", _EVENT_LOCK)
+    row = await session.fetchrow(_ADD_EVENTS, [event.at_ms for event in events], *columns)
+    return Added(events=row["added"], deliveries=row["hooked"]) if row is not None else Added()
 
 
 def _select_events(query: EventQuery) -> tuple[str, list[object]]:
@@ -121,6 +134,7 @@ def _select_events(query: EventQuery) -> tuple[str, list[object]]:
     return statement, list(given.values())
 
 
-def _event(row: asyncpg.Record) -> Event:
+def read_event(row: asyncpg.Record) -> Event:
+    """Of a row of admin.event."""
     texts = {name: row[name] for name in _TEXTS if name != "type"}
     return Event(type=EventType(row["type"]), at_ms=row["at_ms"], **texts)

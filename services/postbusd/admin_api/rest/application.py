@@ -28,6 +28,16 @@ from postbusd.admin_api.rest.problems import handle_http_error, handle_mail_erro
 from postbusd.admin_api.rest.queue import change_queue, list_queue
 from postbusd.admin_api.rest.system import get_ca, get_health, get_status
 from postbusd.admin_api.rest.users import delete_user, get_user, list_users, put_user
+from postbusd.admin_api.rest.webhooks import (
+    change_webhook_deliveries,
+    delete_webhook,
+    get_webhook,
+    list_webhook_deliveries,
+    list_webhooks,
+    put_webhook,
+    rotate_webhook_secret,
+    test_webhook,
+)
 
 ROOT = "/api/v1"
 _SYSTEM = (get_health, get_status, get_ca)
@@ -40,6 +50,16 @@ _ALIASES = (list_aliases, get_alias, put_alias, delete_alias)
 _LISTS = (list_lists, get_list, put_list, delete_list)
 _MAIL = (list_queue, change_queue, get_message, list_events)
 _LEDGER = (get_ledger, settle_ledger, list_held, change_held)
+_WEBHOOKS = (
+    list_webhooks,
+    get_webhook,
+    put_webhook,
+    delete_webhook,
+    rotate_webhook_secret,
+    test_webhook,
+    list_webhook_deliveries,
+    change_webhook_deliveries,
+)
 _DOCUMENTS = (get_openapi, get_docs, get_docs_script, get_docs_style)
 ROUTES = (
     *_SYSTEM,
@@ -52,6 +72,7 @@ ROUTES = (
     *_LISTS,
     *_MAIL,
     *_LEDGER,
+    *_WEBHOOKS,
     *_DOCUMENTS,
 )
 

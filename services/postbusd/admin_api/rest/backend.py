@@ -23,6 +23,7 @@ from postbusd.admin_api.ports import EventStore
 from postbusd.admin_api.rest.problems import clean_field, explain_decoding
 from postbusd.admin_api.status import StatusProbes
 from postbusd.admin_api.tokens import SCOPE_ADMIN, Tokens
+from postbusd.admin_api.webhooks.desk import WebhookDesk
 
 ApiRequest = Request[Any, Any, State]
 JSON = "application/json"
@@ -42,6 +43,7 @@ class Backend(msgspec.Struct, frozen=True, kw_only=True):
     certificates: CertificateSource
     events: EventStore
     tokens: Tokens
+    webhooks: WebhookDesk
     status: StatusProbes
     version: str
     mail_host: str

@@ -53,7 +53,7 @@ TITLES: dict[ErrorKind, str] = {
 RETRY_SECONDS = 5
 """Advice where a kind heals by itself and says no time."""
 
-_WIRE_NAMES = {"kind": "type"}  # parameters whose name is taken in Python
+_WIRE_NAMES = {"kind": "type", "of_state": "state"}  # parameters whose name is taken in Python
 _KIND_OF_STATUS = {
     401: ErrorKind.UNAUTHENTICATED,
     403: ErrorKind.FORBIDDEN,

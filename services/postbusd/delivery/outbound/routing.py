@@ -13,12 +13,11 @@ from typing import Final
 
 import msgspec
 
+from postbus.core.egress import Network, is_allowed
 from postbus.core.errors import ErrorKind, MailError
 from postbus.runtime.dns import DnsStatus, MxRecord, RecordType, Resolver
-from postbusd.delivery.outbound.egress import is_allowed
 from postbusd.delivery.outbound.transmit_answers import Answer, blame_relay, deferred, failed
 from postbusd.delivery.outbound.values import NextHop
-from postbusd.delivery.settings import Network
 
 MAX_ADDRESSES: Final = 5
 """Tried in one attempt; RFC 5321 §5.1 asks for two at least."""

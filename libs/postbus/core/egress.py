@@ -1,16 +1,16 @@
-"""The egress rule (architecture §6): what a stranger's DNS may make us connect to."""
+"""The egress rule (architecture §6): what a stranger's DNS, or URL, may make us connect to."""
 
 import ipaddress
 from collections.abc import Sequence
 from typing import Final
 
-from postbusd.delivery.settings import Network
+Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 _NAT64: Final = ipaddress.IPv6Network("64:ff9b::/96")
 
 
 def is_allowed(address: str, allowed: Sequence[Network]) -> bool:
-    """Whether mail may go to an address: a global unicast one, or one within `allowed`.
+    """Whether we may connect to an address: a global unicast one, or one within `allowed`.
 
     An IPv6 address that carries an IPv4 one (mapped, 6to4, Teredo, NAT64) is judged as that too.
     """
