@@ -33,6 +33,7 @@ from postbus.testing.directory_office import ADMIN, SEALER, Office
 from postbus.testing.directory_office_addresses import AliasCommandsContract, ListCommandsContract
 from postbus.testing.directory_office_contract import DomainCommandsContract, MailboxCommandsContract, events_of
 from postbus.testing.directory_office_people import AppCommandsContract, GroupCommandsContract, UserCommandsContract
+from postbus.testing.directory_office_policy import PolicyCommandsContract
 from postbus.testing.directory_rows import empty_tables
 from postbus.testing.directory_sites import addresses
 from postbus.testing.installation import Database
@@ -96,6 +97,10 @@ class TestAliases(AliasCommandsContract):
 
 
 class TestLists(ListCommandsContract):
+    """The same rules as over the fake."""
+
+
+class TestPolicy(PolicyCommandsContract):
     """The same rules as over the fake."""
 
 

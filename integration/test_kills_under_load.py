@@ -14,7 +14,7 @@ import pytest
 
 from postbus.testing.books import assert_books_agree
 from postbus.testing.dns_server import running_dns
-from postbus.testing.installation import Platform, short_folder, start_platform
+from postbus.testing.installation import Platform, postbus, short_folder, start_platform
 from postbus.testing.probes import (
     assert_quiet_logs,
     process_ids,
@@ -50,10 +50,10 @@ def world(request: pytest.FixtureRequest) -> Iterator[World]:
             "POSTBUS_DELIVERY_EGRESS_ALLOW": "127.0.0.0/8",
             "POSTBUS_DELIVERY_RETRY_SECONDS": "1",
             "POSTBUS_DELIVERY_LEASE_GRACE_SECONDS": "1",
-            "POSTBUS_SMTP_EDGE_SUBMISSION_MESSAGES_PER_HOUR": "0",
-            "POSTBUS_SMTP_EDGE_SUBMISSION_RECIPIENTS_PER_DAY": "0",
         }
         platform = start_platform(folder, *options, environment=environment)
+        limits = ("--messages-per-hour", "0", "--recipients-per-day", "0")
+        postbus("policy", "set", *limits, "--data-dir", str(platform.data_dir))
         yield World(platform=platform, sink=sink, options=options, environment=environment)
         assert_quiet_logs(platform)
 

@@ -392,3 +392,29 @@ def test_a_webhook_lives(desk: Desk) -> None:
     assert "would delete: webhook one" in desk.ok("webhook", "delete", "one", "--dry-run")
     assert "deleted: webhook one" in desk.ok("webhook", "delete", "one")
     assert "there is no webhook one" in desk.fails("webhook", "show", "one")
+
+
+def test_the_policy_is_shown_and_changed(desk: Desk) -> None:
+    assert "largest message   25M" in desk.ok("policy", "show")
+    words = (
+        "--max-message",
+        "10M",
+        "--required-score",
+        "4.5",
+        "--add-blocked",
+        "*.SPAM.example",
+        "--add-blocked",
+        "a@b.c",
+    )
+    changed = desk.json("policy", "set", *words, "--add-network", "192.0.2.0/24", "--dmarc-reject", "quarantine")
+    assert isinstance(changed, dict)
+    assert (changed["max_message_octets"], changed["required_score"]) == (10 << 20, 4.5)
+    assert changed["blocked_senders"] == ["*.spam.example", "a@b.c"]
+    assert "*.spam.example" not in desk.ok("policy", "set", "--remove-blocked", "*.SPAM.example")
+    kept = desk.json("policy", "show")
+    assert isinstance(kept, dict)
+    assert (kept["blocked_networks"], kept["dmarc_reject"]) == (["192.0.2.0/24"], "quarantine")
+    assert desk.run("policy", "set") == 2
+    assert desk.run("policy", "set", "--remove-welcome", "nobody@x.example") == 2
+    assert "max_message_octets" in desk.fails("policy", "set", "--max-message", "1K")
+    assert "everybody" in desk.fails("policy", "set", "--add-blocked", "*@*")

@@ -6,6 +6,7 @@ from postbus.testing.directory_office import Office
 from postbus.testing.directory_office_addresses import AliasCommandsContract, ListCommandsContract
 from postbus.testing.directory_office_contract import DomainCommandsContract, MailboxCommandsContract
 from postbus.testing.directory_office_people import AppCommandsContract, GroupCommandsContract, UserCommandsContract
+from postbus.testing.directory_office_policy import PolicyCommandsContract
 
 
 @pytest.fixture
@@ -39,3 +40,7 @@ class TestAliases(AliasCommandsContract):
 
 class TestLists(ListCommandsContract):
     pass
+
+
+class TestPolicy(PolicyCommandsContract):
+    """Over the fake."""

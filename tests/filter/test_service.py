@@ -11,13 +11,16 @@ import msgspec
 import pytest
 from prometheus_client import CollectorRegistry
 
+from postbus.contracts import Empty
 from postbus.contracts.filter import CheckConnectionRequest, CheckMessageReply, CheckMessageRequest, Verdict
+from postbus.contracts.policy import DmarcReject, Policy, PolicyReply
 from postbus.core.clock import SystemClock
 from postbus.core.errors import ErrorKind, MailError
 from postbus.core.ids import BlobId, QueueId
 from postbus.mime.codec import encode_scan
 from postbus.mime.scanner import scan_message
 from postbus.runtime.dns import DnsAnswer, RecordType, Resolver
+from postbus.runtime.policy import PolicyWatch
 from postbus.testing.blobs import MemoryBlobStore
 from postbus.testing.dns import FakeResolver
 from postbusd.filter.adapters.pyspf import PyspfEvaluator
@@ -63,6 +66,7 @@ class Bench:
         self.blobs = MemoryBlobStore()
         self.registry = CollectorRegistry()
         self.metrics = FilterMetrics(self.registry)
+        self.policy = PolicyWatch(self)
         self.zone.add_names("1.2.0.192.in-addr.arpa", RecordType.PTR, "out.example.com")
         self.zone.add_address("out.example.com", "192.0.2.1")
         self.zone.add_txt("example.com", "v=spf1 ip4:192.0.2.1 -all")
@@ -85,7 +89,12 @@ class Bench:
             checks=checks,
             connections=ConnectionChecker(resolver, metrics, settings.connection_seconds),
             metrics=metrics,
+            policy=self.policy,
         )
+
+    async def find_policy(self, request: Empty) -> PolicyReply:
+        """directory's word."""
+        return PolicyReply(policy=Policy(), revision=1)
 
     async def check(
         self, content: bytes = MESSAGE, settings: FilterSettings = DEFAULTS, **changes: object
@@ -143,8 +152,8 @@ async def test_good_mail_is_accepted_with_its_results(bench: Bench) -> None:
 )
 async def test_dmarc_policies(bench: Bench, record: str, setting: str, verdict: Verdict, enhanced: str) -> None:
     bench.zone.add_txt("_dmarc.example.com", f"v=DMARC1; {record}")
-    settings = msgspec.convert({"dmarc_reject": setting}, FilterSettings)
-    reply = await bench.check(settings=settings, reverse_path="eve@example.net")
+    bench.policy.policy = Policy(dmarc_reject=DmarcReject(setting))
+    reply = await bench.check(reverse_path="eve@example.net")
     assert (reply.verdict, reply.reply_enhanced, reply.dmarc) == (verdict, enhanced, "fail")
     assert ("example.com" in reply.reply_text) is (verdict is Verdict.REJECT)
     assert reply.reply_text.isascii()
@@ -283,3 +292,58 @@ async def test_large_messages_are_judged_within_bounds(bench: Bench, monkeypatch
     gate.set()
     assert {(await each).verdict for each in judging} == {Verdict.ACCEPT}
     assert most == 2
+
+
+async def test_the_score_that_is_required_is_the_policys(bench: Bench) -> None:
+    plain = await bench.check(client_address="203.0.113.9", helo="x")
+    assert (plain.verdict, plain.required) == (Verdict.ACCEPT, 5.0)
+    bench.policy.policy = Policy(required_score=0.1)
+    strict = await bench.check(client_address="203.0.113.9", helo="x")
+    assert (strict.verdict, strict.required) == (Verdict.QUARANTINE, 0.1)
+    assert b"required=0.1" in strict.prefix
+
+
+@pytest.mark.parametrize(
+    ("pattern", "found"),
+    [
+        ("anna@example.com", True),
+        ("ANNA@EXAMPLE.COM", True),
+        ("anna@*.com", True),
+        ("a??a@example.com", True),
+        ("example.com", True),
+        ("*mple.com", True),
+        ("e*e*.com", True),
+        ("anna@example.co", False),
+        ("nna@example.com", False),
+        ("xample.com", False),
+        ("a?a@example.com", False),
+        ("*.example.com", False),
+        ("e*x*x*.com", False),
+    ],
+)
+async def test_blocked_senders_are_spam_and_welcome_ones_are_not(bench: Bench, pattern: str, found: bool) -> None:
+    bench.policy.policy = Policy(blocked_senders=(pattern.lower(),))
+    reply = await bench.check()
+    assert (reply.verdict is Verdict.QUARANTINE, "USER_IN_BLACKLIST" in names(reply)) == (found, found)
+    assert (b"X-Spam-Flag: YES" in reply.prefix) is found
+    bench.policy.policy = Policy(welcome_senders=(pattern.lower(),), required_score=0.1)
+    reply = await bench.check(client_address="203.0.113.9", helo="x")
+    assert (reply.verdict is Verdict.ACCEPT, "USER_IN_WELCOMELIST" in names(reply)) == (found, found)
+
+
+async def test_lists_look_at_the_author_too_but_not_at_submissions(bench: Bench) -> None:
+    bench.policy.policy = Policy(blocked_senders=("example.com",))
+    assert (await bench.check(reverse_path="bounce@lists.example.net")).verdict is Verdict.QUARANTINE
+    assert (await bench.check(reverse_path="")).verdict is Verdict.QUARANTINE
+    submitted = await bench.check(authenticated_as="anna@example.com")
+    assert submitted.verdict is Verdict.ACCEPT
+
+
+@pytest.mark.parametrize(
+    ("record", "verdict"), [("p=quarantine", Verdict.ACCEPT), ("p=reject", Verdict.REJECT), ("p=none", Verdict.ACCEPT)]
+)
+async def test_who_is_welcome_never_passes_a_dmarc_reject(bench: Bench, record: str, verdict: Verdict) -> None:
+    bench.zone.add_txt("_dmarc.example.com", f"v=DMARC1; {record}")
+    bench.policy.policy = Policy(welcome_senders=("anna@example.com",))
+    reply = await bench.check(reverse_path="eve@example.net")
+    assert (reply.verdict, reply.dmarc) == (verdict, "fail")

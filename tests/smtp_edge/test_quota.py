@@ -24,7 +24,7 @@ async def begin(peer: Peer, mail: str) -> None:
     [
         (" SIZE=1001", 1000, TOO_LARGE),
         (" SIZE=1000", 1000, "250 2.1.5"),
-        (" SIZE=50000000", None, "250 2.1.5"),
+        (" SIZE=20000000", None, "250 2.1.5"),
         ("", 1, "250 2.1.5"),
         ("", 0, "552 5.2.2 mailbox is full"),
         (" SIZE=1", 0, "552 5.2.2 mailbox is full"),

@@ -21,7 +21,7 @@ def metric(edge: Edge, limit: str) -> float | None:
 
 
 async def test_messages_an_hour(edge: Edge) -> None:
-    edge.change(submission_messages_per_hour=2)
+    edge.set_policy(messages_per_hour=2)
     for session in range(2):
         async with edge.connect(ListenerKind.SUBMISSIONS) as peer:
             await enter(peer)
@@ -46,7 +46,7 @@ async def test_messages_an_hour(edge: Edge) -> None:
 
 
 async def test_recipients_a_day_count_wherever_they_are(edge: Edge) -> None:
-    edge.change(submission_recipients_per_day=2)
+    edge.set_policy(recipients_per_day=2)
     async with edge.connect(ListenerKind.SUBMISSIONS) as peer:
         await enter(peer)
         await peer.say("MAIL FROM:<alice@demo.example>")
@@ -64,7 +64,7 @@ async def test_recipients_a_day_count_wherever_they_are(edge: Edge) -> None:
 
 
 async def test_no_limit_is_not_counted(edge: Edge) -> None:
-    edge.change(submission_messages_per_hour=0, submission_recipients_per_day=0)
+    edge.set_policy(messages_per_hour=0, recipients_per_day=0)
     async with edge.connect(ListenerKind.SUBMISSIONS) as peer:
         await enter(peer)
         assert (await send(peer)).startswith("250 2.0.0")
@@ -72,7 +72,7 @@ async def test_no_limit_is_not_counted(edge: Edge) -> None:
 
 
 async def test_each_mailbox_has_its_own_and_mail_from_outside_none(edge: Edge) -> None:
-    edge.change(submission_messages_per_hour=1, submission_recipients_per_day=1)
+    edge.set_policy(messages_per_hour=1, recipients_per_day=1)
     edge.bus.counts[f"submission.messages.{ALICE[:-1]}b", HOUR] = 5
     async with edge.connect(ListenerKind.SUBMISSIONS) as peer:
         await enter(peer)
@@ -85,7 +85,7 @@ async def test_each_mailbox_has_its_own_and_mail_from_outside_none(edge: Edge) -
 
 
 async def test_an_absent_bus_refuses_nothing_by_itself(edge: Edge, caplog: pytest.LogCaptureFixture) -> None:
-    edge.change(submission_messages_per_hour=1)
+    edge.set_policy(messages_per_hour=1)
     async with edge.connect(ListenerKind.SUBMISSIONS) as peer:
         await enter(peer)
         edge.bus.fail_with = AWAY

@@ -154,7 +154,7 @@ async def test_a_full_disk_is_told_at_mail(edge: Edge) -> None:
 
 
 async def test_size_is_refused_at_mail_and_at_the_end(edge: Edge) -> None:
-    edge.change(max_message_octets=100)
+    edge.set_policy(max_message_octets=100)
     async with edge.connect() as peer:
         assert (await greet(peer, "MAIL FROM:<> SIZE=101")).startswith("552 5.3.4")
         assert (await peer.say("MAIL FROM:<> SIZE=100")).startswith("250")

@@ -6,6 +6,7 @@ from typing import Protocol
 import msgspec
 
 from postbus.contracts.logins import LoginConfirmer
+from postbus.contracts.policy import PolicyAdmin, PolicyFinder
 from postbus.core.errors import ErrorKind
 from postbus.core.ids import MailboxId
 
@@ -630,9 +631,11 @@ class ListAdmin(Protocol):
         ...
 
 
-class DirectoryAdmin(DomainAdmin, MailboxAdmin, UserAdmin, GroupAdmin, AppAdmin, AliasAdmin, ListAdmin, Protocol):
+class DirectoryAdmin(
+    DomainAdmin, MailboxAdmin, UserAdmin, GroupAdmin, AppAdmin, AliasAdmin, ListAdmin, PolicyAdmin, Protocol
+):
     """The port of admin-api."""
 
 
-class Directory(AddressResolver, RouteFinder, Authenticator, LoginConfirmer, DirectoryAdmin, Protocol):
+class Directory(AddressResolver, RouteFinder, PolicyFinder, Authenticator, LoginConfirmer, DirectoryAdmin, Protocol):
     """All that directory serves; callers ask for the narrower ports."""

@@ -18,6 +18,8 @@ DAY_MS: Final = 86_400_000
 PAST_DAYS: Final = 14
 FUTURE_DAYS: Final = 2
 
+WELCOME: Final = "USER_IN_WELCOMELIST"
+
 GTUBE: Final = b"XJS*C4JDBQADN1.NSBN3*2IDNEN*GTUBE-STANDARD-ANTI-UBE-TEST-EMAIL*C.34X"
 
 SINGLE_FIELDS: Final = frozenset(
@@ -97,6 +99,16 @@ def _find_dkim(view: MessageView) -> Iterator[Finding]:
         yield Finding("DKIM_INVALID")
 
 
+def check_senders(view: MessageView) -> Iterator[Finding]:
+    """The administrator's lists; who stands on both is judged by the rest."""
+    if view.submitted:
+        return
+    if view.senders.blocked:
+        yield Finding("USER_IN_BLACKLIST", view.senders.blocked)
+    if view.senders.welcome:
+        yield Finding(WELCOME, view.senders.welcome)
+
+
 def check_client(view: MessageView) -> Iterator[Finding]:
     """What the client says of itself, and what the DNS says of it."""
     if view.submitted:
@@ -173,6 +185,7 @@ def check_gtube(view: MessageView) -> Iterator[Finding]:
 CHECKS: Final[tuple[SpamCheck, ...]] = (
     check_gtube,
     check_authentication,
+    check_senders,
     check_forged_results,
     check_client,
     check_author,

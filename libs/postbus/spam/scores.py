@@ -26,6 +26,9 @@ SCORES: Final[Mapping[str, float]] = {
     "DMARC_UNAVAILABLE": 0.0,
     "FORGED_AUTH_RESULTS": 1.5,
     "ALL_TRUSTED": -1.0,
+    # The administrator's lists: more than any score that may be required.
+    "USER_IN_BLACKLIST": 200.0,
+    "USER_IN_WELCOMELIST": -200.0,
     # The client.
     "RDNS_NONE": 0.8,
     "RDNS_UNAVAILABLE": 0.0,

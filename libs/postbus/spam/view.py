@@ -26,6 +26,13 @@ class Authentication(msgspec.Struct, frozen=True, kw_only=True):
     """What the owner publishes for this author domain: counts when DMARC fails."""
 
 
+class ListedSender(msgspec.Struct, frozen=True, kw_only=True):
+    """A sender that stands on a list of the administrator's; empty: none does."""
+
+    blocked: str = ""
+    welcome: str = ""
+
+
 class MessageView(msgspec.Struct, frozen=True, kw_only=True):
     """A message at end of DATA."""
 
@@ -37,6 +44,7 @@ class MessageView(msgspec.Struct, frozen=True, kw_only=True):
     authentication: Authentication = Authentication()
     forged_results: bool = False
     """An Authentication-Results field claims to be ours (RFC 8601 §5)."""
+    senders: ListedSender = ListedSender()
     submitted: bool = False
     """Handed in by someone who logged in."""
     client_confirmed: bool | None = True

@@ -46,8 +46,10 @@ from postbus.contracts.directory import (
     User,
     UserPage,
 )
+from postbus.contracts.policy import GetPolicyRequest, Policy, PolicyReply, PutPolicyRequest
 from postbus.core.errors import ErrorKind, MailError
 from postbus.core.ids import MailboxId
+from postbusd.directory.administration.policies import check_policy
 
 MIN_PASSWORD_CHARACTERS = 6
 _NAME = re.compile(r"[^\s/@]+(@[^\s/@]+)?\Z")
@@ -80,8 +82,20 @@ class MemoryDirectoryAdmin:
         self.mailboxes: dict[str, Mailbox] = {}
         self.aliases: dict[str, Alias] = {}
         self.lists: dict[str, MailingList] = {}
+        self.policy = Policy()
         self.passwords: dict[str, str] = {}
         self.relay_passwords: dict[str, str] = {}
+
+    async def get_policy(self, request: GetPolicyRequest) -> PolicyReply:
+        """What holds now."""
+        self._enter(request.actor)
+        return PolicyReply(policy=self.policy, revision=1)
+
+    async def put_policy(self, request: PutPolicyRequest) -> PolicyReply:
+        """Replaces it."""
+        self._enter(request.actor)
+        self.policy = check_policy(request.policy)
+        return PolicyReply(policy=self.policy, revision=1)
 
     async def put_domain(self, request: PutDomainRequest) -> Domain:
         """Creates or replaces a domain; the relay's password is kept and not told."""

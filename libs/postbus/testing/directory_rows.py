@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     Connection = asyncpg.Connection[asyncpg.Record] | PoolConnectionProxy[asyncpg.Record]
 
 _TABLES = (
+    "policy",
     "outbox",
     "catch_all",
     "alias",

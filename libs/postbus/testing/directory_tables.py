@@ -5,6 +5,7 @@ Every dict is in the order of creation; values are the contract's own.
 
 from postbus.contracts.directory import Alias, App, Domain, Group, Mailbox, MailingList, User
 from postbus.contracts.events import Event
+from postbus.contracts.policy import Policy
 from postbus.core.errors import ErrorKind, MailError
 from postbus.core.ids import MailboxId
 from postbusd.directory.administration.values import StoredPassword
@@ -39,6 +40,7 @@ class DirectoryTables:
         """By address, wildcards too."""
         self.lists: dict[str, MailingList] = {}
         """By address."""
+        self.policy = Policy()
         self.outbox: list[Event] = []
 
     def touch(self) -> None:

@@ -1,11 +1,32 @@
 """The writing half of the directory in memory: the fake of `postbusd.directory.administration.ports`."""
 
+from postbus.contracts.events import Event
+from postbus.contracts.policy import Policy
 from postbus.mailstore.ports import Publish
+from postbus.testing.directory_tables import DirectoryTables
 from postbus.testing.directory_write_addresses import MemoryAliases, MemoryDomains, MemoryLists
 from postbus.testing.directory_write_people import MemoryApps, MemoryGroups, MemoryUsers
+from postbusd.directory.administration.values import Written
 
 
-class MemoryWriter(MemoryDomains, MemoryApps, MemoryUsers, MemoryGroups, MemoryAliases, MemoryLists):
+class MemoryPolicy(DirectoryTables):
+    """The PolicyStore."""
+
+    async def load_policy(self) -> tuple[Policy, int]:
+        """With the revision."""
+        self.touch()
+        return self.policy, self.number
+
+    async def put_policy(self, policy: Policy, event: Event) -> Written[Policy]:
+        """Replaces it."""
+        self.touch()
+        changed = policy != self.policy
+        self.policy = policy
+        revision = self.close_write(event, changed)
+        return Written(object=policy, changed=changed, created=False, revision=revision)
+
+
+class MemoryWriter(MemoryDomains, MemoryApps, MemoryUsers, MemoryGroups, MemoryAliases, MemoryLists, MemoryPolicy):
     """The DirectoryWriter."""
 
     async def relay_outbox(self, limit: int, publish: Publish) -> int:

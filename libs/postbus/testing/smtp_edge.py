@@ -9,6 +9,7 @@ from pathlib import Path
 import msgspec
 from prometheus_client import CollectorRegistry
 
+from postbus.contracts import Empty
 from postbus.contracts.delivery import PrecheckReply, PrecheckRequest
 from postbus.contracts.directory import (
     AuthenticateReply,
@@ -28,16 +29,18 @@ from postbus.contracts.filter import (
     Verdict,
 )
 from postbus.contracts.logins import ConfirmedLogin, ConfirmLoginsReply, ConfirmLoginsRequest
+from postbus.contracts.policy import Policy, PolicyReply
 from postbus.core.clock import SystemClock
 from postbus.core.errors import ErrorKind, MailError
 from postbus.core.ids import MailboxId
 from postbus.runtime.event_log import EventLog
 from postbus.runtime.logins import LoginWatch
+from postbus.runtime.policy import PolicyWatch
 from postbus.testing.blobs import MemoryBlobStore
 from postbus.testing.bus import FakeBus
 from postbusd.smtp_edge.conversation import ListenerKind, Site
 from postbusd.smtp_edge.counters import EdgeCounters
-from postbusd.smtp_edge.networks import ConnectionChecks, SessionLimits
+from postbusd.smtp_edge.networks import BlockedNetworks, ConnectionChecks, SessionLimits
 from postbusd.smtp_edge.rates import SubmissionRates
 from postbusd.smtp_edge.recipients import Recipients
 from postbusd.smtp_edge.session import Session
@@ -109,6 +112,10 @@ class FakeDirectory:
             raise MailError(ErrorKind.UNAUTHENTICATED, "unknown user or wrong password")
         mailbox_id = known.targets[0].mailbox_id
         return AuthenticateReply(mailbox_id=mailbox_id, address=request.username, proof=f"of {mailbox_id}")
+
+    async def find_policy(self, request: Empty) -> PolicyReply:
+        """The defaults."""
+        return PolicyReply(policy=Policy(), revision=self.revision)
 
     async def confirm_logins(self, request: ConfirmLoginsRequest) -> ConfirmLoginsReply:
         """All but those in `ended`."""
@@ -273,6 +280,8 @@ class Edge:
         self.events = EventLog(self.bus, clock, "smtp-edge", self.counters.events_dropped)
         self.recipients = Recipients(self.directory, clock, self.settings.resolve_cache_seconds)
         self.logins = LoginWatch(self.directory)
+        self.policy = PolicyWatch(self.directory)
+        self.blocked = BlockedNetworks()
         self.site = Site(
             settings=self.settings,
             mail_host="mail.demo.example",
@@ -291,18 +300,20 @@ class Edge:
             bus=self.bus,
             events=self.events,
             counters=self.counters,
-            rates=self._make_rates(),
+            rates=SubmissionRates(self.bus, clock, lambda: self.policy.policy, self.counters),
+            policy=self.policy,
+            blocked=self.blocked,
         )
 
     def change(self, **fields: object) -> None:
         """Other settings for sessions to come."""
         self.settings = msgspec.structs.replace(self.settings, **fields)
-        self.site = msgspec.structs.replace(self.site, settings=self.settings, rates=self._make_rates())
+        self.site = msgspec.structs.replace(self.site, settings=self.settings)
 
-    def _make_rates(self) -> SubmissionRates:
-        settings = self.settings
-        limits = settings.submission_messages_per_hour, settings.submission_recipients_per_day
-        return SubmissionRates(self.bus, SystemClock(), *limits, self.counters)
+    def set_policy(self, **fields: object) -> None:
+        """Another policy, as if directory had told it."""
+        self.policy.policy = msgspec.structs.replace(self.policy.policy, **fields)
+        self.blocked.set(self.policy.policy)
 
     @contextlib.asynccontextmanager
     async def connect(

@@ -24,6 +24,7 @@ COMMANDS = {
     "mailbox": "accounts that store mail",
     "alias": "further names of mailboxes",
     "list": "addresses that many receive",
+    "policy": "what holds for all mail",
     "queue": "mail that waits to go out",
     "ledger": "the books of accepted mail, dead letters",
     "events": "what happened",

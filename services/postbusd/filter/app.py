@@ -3,6 +3,7 @@
 from concurrent.futures import ThreadPoolExecutor
 
 from postbus.runtime.dns import DnsResolver
+from postbus.runtime.policy import PolicyWatch, follow_policy
 from postbus.runtime.service import Context, ServiceSpec
 from postbusd.filter.adapters.pyspf import PyspfEvaluator
 from postbusd.filter.checks import MessageChecks
@@ -18,8 +19,15 @@ class RunningFilter:
     """What the process holds."""
 
     def __init__(
-        self, service: FilterService, resolver: DnsResolver, executors: tuple[ThreadPoolExecutor, ...]
+        self,
+        context: Context,
+        service: FilterService,
+        policy: PolicyWatch,
+        resolver: DnsResolver,
+        executors: tuple[ThreadPoolExecutor, ...],
     ) -> None:
+        self._context = context
+        self._policy = policy
         self._service = service
         self._resolver = resolver
         self._executors = executors
@@ -31,6 +39,7 @@ class RunningFilter:
 
     async def start(self) -> None:
         """Nothing listens here: the process serves the port."""
+        await follow_policy(self._context, self._policy)
 
     async def drain(self) -> None:
         """Ends look-ups; threads end by their own deadlines."""
@@ -51,6 +60,7 @@ async def build(context: Context, settings: FilterSettings) -> RunningFilter:
     spf_pool = ThreadPoolExecutor(settings.spf_threads, thread_name_prefix="filter-spf")
     hash_pool = ThreadPoolExecutor(settings.hash_threads, thread_name_prefix="filter-hash")
     mail_host = context.runtime.mail_host
+    policy = PolicyWatch(context.rpc.directory)
     checks = MessageChecks(
         resolver=resolver,
         spf=PyspfEvaluator(resolver, spf_pool, context.clock, mail_host),
@@ -65,8 +75,9 @@ async def build(context: Context, settings: FilterSettings) -> RunningFilter:
         checks=checks,
         connections=ConnectionChecker(resolver, metrics, settings.connection_seconds),
         metrics=metrics,
+        policy=policy,
     )
-    return RunningFilter(service, resolver, (spf_pool, hash_pool))
+    return RunningFilter(context, service, policy, resolver, (spf_pool, hash_pool))
 
 
 SPEC = ServiceSpec(name="filter", settings=FilterSettings, build=build)

@@ -12,6 +12,7 @@ from postbus.contracts.filter import (
     ConnectionFilter,
 )
 from postbus.runtime.octets import OctetBudget
+from postbus.runtime.policy import PolicyWatch
 from postbus.spam.checks import SpamScore, judge
 from postbus.spam.headers import format_spam_headers
 from postbus.spam.view import Authentication, AuthorAddress, MessageView
@@ -20,6 +21,7 @@ from postbusd.filter.checks import CheckInput, CheckResults, MessageChecks
 from postbusd.filter.dkim import DkimResult
 from postbusd.filter.metrics import FilterMetrics
 from postbusd.filter.reader import LoadedMessage, MessageReader
+from postbusd.filter.senders import find_senders
 from postbusd.filter.settings import FilterSettings
 from postbusd.filter.verdict import Decision, decide
 from postbusd.filter.view import (
@@ -40,7 +42,7 @@ log = logging.getLogger(__name__)
 class FilterService:
     """Implements `postbus.contracts.filter.Filter`."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 (its parts)
         self,
         *,
         settings: FilterSettings,
@@ -49,6 +51,7 @@ class FilterService:
         checks: MessageChecks,
         connections: ConnectionFilter,
         metrics: FilterMetrics,
+        policy: PolicyWatch,
     ) -> None:
         """`mail_host` is our authserv-id (RFC 8601 §2.5)."""
         self._settings = settings
@@ -57,6 +60,7 @@ class FilterService:
         self._checks = checks
         self._connections = connections
         self._metrics = metrics
+        self._policy = policy
         self._budget = OctetBudget(MAX_CONTENT_OCTETS)
 
     async def check_connection(self, request: CheckConnectionRequest) -> CheckConnectionReply:
@@ -76,8 +80,9 @@ class FilterService:
         results = None
         if not request.authenticated_as:
             results = await self._checks.run(_make_input(request, message, author_domain))
-        score = judge(self._make_view(request, message, authors, results), required=self._settings.required_score)
-        decision = decide(score, results.dmarc if results is not None else None, self._settings.dmarc_reject)
+        policy = self._policy.policy
+        score = judge(self._make_view(request, message, authors, results), required=policy.required_score)
+        decision = decide(score, results.dmarc if results is not None else None, policy.dmarc_reject)
         prefix = format_results(self._make_report(request, results, author_domain)) + format_spam_headers(score)
         self._metrics.messages.labels(decision.verdict.value).inc()
         self._metrics.message_seconds.observe(time.perf_counter() - started)
@@ -102,6 +107,7 @@ class FilterService:
             submitted=bool(request.authenticated_as),
             client_confirmed=results.client_confirmed if results is not None else True,
             helo=request.helo,
+            senders=find_senders(request.reverse_path, authors, self._policy.policy),
             sent_ms=scan.sent_ms,
             received_ms=message.received_ms,
         )

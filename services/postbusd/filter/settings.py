@@ -1,6 +1,6 @@
 """filter's settings: POSTBUS_FILTER_<FIELD>."""
 
-from typing import Annotated, Literal
+from typing import Annotated
 
 import msgspec
 
@@ -13,11 +13,6 @@ class FilterSettings(msgspec.Struct, frozen=True, kw_only=True):
     check_seconds: Annotated[float, field_doc("Deadline of all look-ups for one message together, seconds.")] = 2.0
     connection_seconds: Annotated[float, field_doc("Deadline of the look-ups for one connection, seconds.")] = 2.0
     dns_seconds: Annotated[float, field_doc("Deadline of one DNS query with its retries, seconds.")] = 5.0
-    required_score: Annotated[float, field_doc("Score from which on a message is filed under Spam.")] = 5.0
-    dmarc_reject: Annotated[
-        Literal["reject", "quarantine"],
-        field_doc("What to do with mail that fails DMARC where the author's domain asks for p=reject."),
-    ] = "reject"
     show_login: Annotated[
         bool, field_doc("Write the address that logged in into Authentication-Results (smtp.auth).")
     ] = False

@@ -9,12 +9,13 @@ from postbus.contracts.events import DirectoryChanged
 from postbus.core.errors import MailError
 from postbus.runtime.event_log import EventLog
 from postbus.runtime.logins import LoginWatch
+from postbus.runtime.policy import PolicyWatch, follow_policy
 from postbus.runtime.service import Context, ServiceSpec
 from postbus.runtime.tls import ServerTls
 from postbusd.smtp_edge.adapters.listeners import Listeners
 from postbusd.smtp_edge.conversation import ListenerKind, Site
 from postbusd.smtp_edge.counters import EdgeCounters
-from postbusd.smtp_edge.networks import ConnectionChecks, SessionLimits
+from postbusd.smtp_edge.networks import BlockedNetworks, ConnectionChecks, SessionLimits
 from postbusd.smtp_edge.rates import SubmissionRates
 from postbusd.smtp_edge.recipients import Recipients
 from postbusd.smtp_edge.settings import SmtpEdgeSettings
@@ -36,6 +37,8 @@ class SmtpEdgeService:
         self._events = EventLog(context.bus, context.clock, context.service, self._counters.events_dropped)
         self._recipients = Recipients(context.rpc.directory, context.clock, settings.resolve_cache_seconds)
         self._logins = LoginWatch(context.rpc.directory)
+        self._blocked = BlockedNetworks()
+        self._policy = PolicyWatch(context.rpc.directory, self._blocked.set)
         self._listeners = Listeners(self._make_site(), tls.context)
 
     @property
@@ -54,6 +57,7 @@ class SmtpEdgeService:
         await context.bus.listen(SUBJECT_DIRECTORY_CHANGED, DirectoryChanged, self._logins.on_changed)
         context.bus.on_reconnect(self._logins.on_reconnect)
         context.spawn("logins", self._logins.run)
+        await follow_policy(context, self._policy)
         context.spawn("events", self._events.run)
         context.add_check("blobs", self._check_blobs)
         for kind, listen in (
@@ -104,13 +108,9 @@ class SmtpEdgeService:
             bus=context.bus,
             events=self._events,
             counters=self._counters,
-            rates=SubmissionRates(
-                context.bus,
-                context.clock,
-                settings.submission_messages_per_hour,
-                settings.submission_recipients_per_day,
-                self._counters,
-            ),
+            rates=SubmissionRates(context.bus, context.clock, lambda: self._policy.policy, self._counters),
+            policy=self._policy,
+            blocked=self._blocked,
         )
 
 

@@ -10,17 +10,18 @@ from postbus.blobs.ports import BlobStore
 from postbus.bus.ports import MailPublisher
 from postbus.contracts.delivery import Prechecker
 from postbus.contracts.directory import AuthenticateReply, Authenticator, Resolution
-from postbus.contracts.filter import MessageFilter
+from postbus.contracts.filter import MessageFilter, Verdict
 from postbus.core.clock import Clock
 from postbus.core.errors import MailError
 from postbus.core.ids import QueueId
 from postbus.runtime.event_log import EventLog
 from postbus.runtime.logins import LoginWatch
+from postbus.runtime.policy import PolicyWatch
 from postbus.runtime.telemetry import Span
 from postbus.smtp.commands import Hello, Mail, Rcpt
 from postbus.smtp.sasl import SaslExchange
 from postbusd.smtp_edge.counters import EdgeCounters
-from postbusd.smtp_edge.networks import ConnectionChecks, ConnectionVerdict, SessionLimits
+from postbusd.smtp_edge.networks import BlockedNetworks, ConnectionChecks, ConnectionVerdict, SessionLimits
 from postbusd.smtp_edge.ports import TlsOffer
 from postbusd.smtp_edge.rates import SubmissionRates
 from postbusd.smtp_edge.recipients import Recipients
@@ -61,6 +62,8 @@ class Site(msgspec.Struct, frozen=True, kw_only=True):
     events: EventLog
     counters: EdgeCounters
     rates: SubmissionRates
+    policy: PolicyWatch
+    blocked: BlockedNetworks
 
 
 class Recipient(msgspec.Struct, frozen=True, kw_only=True):
@@ -101,6 +104,8 @@ class Conversation:
         self.site = site
         self.kind = kind
         self.client_address = client_address
+        self.policy = site.policy.policy
+        """As it was when the session began: what EHLO says holds to its end."""
         self.tls = ""
         self.hello: Hello | None = None
         self.login: Login | None = None
@@ -121,7 +126,10 @@ class Conversation:
         return self.kind is not ListenerKind.SMTP
 
     async def connection_verdict(self) -> ConnectionVerdict:
-        """filter's word on the client, which was asked for in the background; ACCEPT on submission doors."""
+        """The block list's word on the client, else filter's, which was asked for in the background; ACCEPT on
+        submission doors."""
+        if not self.takes_logins and self.site.blocked.has(self.client_address):
+            return ConnectionVerdict(verdict=Verdict.REJECT, reply_text=f"{self.client_address} is on our block list")
         if self.connection is None and self.connection_task is not None:
             self.connection = await self.connection_task
         return self.connection or ConnectionVerdict()

@@ -55,7 +55,7 @@ async def _judge_reverse_path(conversation: Conversation, transaction: Transacti
     site, command = conversation.site, transaction.mail
     if conversation.takes_logins and conversation.login is None:
         return replies.AUTH_REQUIRED if conversation.tls else replies.TLS_REQUIRED
-    if command.size is not None and command.size > site.settings.max_message_octets:
+    if command.size is not None and command.size > conversation.policy.max_message_octets:
         return replies.MESSAGE_TOO_BIG
     await site.blobs.check_writable()
     login = conversation.login
@@ -106,7 +106,7 @@ async def _judge_recipient(
     site, logged_in, size = conversation.site, conversation.login is not None, transaction.mail.size
     resolution = await _resolve(conversation, transaction, command, upcoming)
     reply = judge_recipient(resolution, logged_in, size)
-    if reply.is_permanent or needs_fresh_quota(resolution, site.settings.max_message_octets):
+    if reply.is_permanent or needs_fresh_quota(resolution, conversation.policy.max_message_octets):
         resolution = await site.recipients.confirm(command.address)
         reply = judge_recipient(resolution, logged_in, size)
     if not reply.is_positive:

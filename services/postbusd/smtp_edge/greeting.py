@@ -29,7 +29,7 @@ async def extensions(conversation: Conversation) -> list[str]:
     """
     keywords = [
         "PIPELINING",
-        f"SIZE {conversation.site.settings.max_message_octets}",
+        f"SIZE {conversation.policy.max_message_octets}",
         "8BITMIME",
         "SMTPUTF8",
         "DSN",

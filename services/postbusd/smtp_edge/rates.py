@@ -6,11 +6,13 @@ them. An absent bus refuses nothing here: without it no message can be owned eit
 
 import logging
 import time
+from collections.abc import Callable
 
 import msgspec
 
 from postbus.bus.ports import Counting
 from postbus.contracts.events import EventType
+from postbus.contracts.policy import Policy
 from postbus.core.clock import Clock
 from postbus.core.errors import ErrorKind, MailError
 from postbus.runtime.event_log import EventLog
@@ -42,15 +44,12 @@ class Rate(msgspec.Struct, frozen=True, kw_only=True):
 class SubmissionRates:
     """The limits of logged-in mailboxes."""
 
-    def __init__(
-        self, counting: Counting, clock: Clock, messages_per_hour: int, recipients_per_day: int, counters: EdgeCounters
-    ) -> None:
-        """A limit of 0 is none, and is not counted."""
+    def __init__(self, counting: Counting, clock: Clock, policy: Callable[[], Policy], counters: EdgeCounters) -> None:
+        """`policy` tells the limits of now; one of 0 is none, and is not counted."""
         self._counting = counting
         self._clock = clock
         self._counters = counters
-        self._messages = Rate(name="messages", limit=messages_per_hour, window_seconds=3600, window="an hour")
-        self._recipients = Rate(name="recipients", limit=recipients_per_day, window_seconds=86_400, window="a day")
+        self._policy = policy
         self._told: dict[tuple[str, str], int] = {}
         self._silent_until = 0.0
         self._is_away = False
@@ -58,11 +57,15 @@ class SubmissionRates:
 
     async def add_message(self, login: Login, events: EventLog) -> Reply | None:
         """Counts a MAIL; the refusal when it is one too many."""
-        return await self._add(self._messages, login, events)
+        limit = self._policy().messages_per_hour
+        rate = Rate(name="messages", limit=limit, window_seconds=3600, window="an hour")
+        return await self._add(rate, login, events)
 
     async def add_recipient(self, login: Login, events: EventLog) -> Reply | None:
         """Counts a RCPT; the refusal when it is one too many."""
-        return await self._add(self._recipients, login, events)
+        limit = self._policy().recipients_per_day
+        rate = Rate(name="recipients", limit=limit, window_seconds=86_400, window="a day")
+        return await self._add(rate, login, events)
 
     async def _add(self, rate: Rate, login: Login, events: EventLog) -> Reply | None:
         if not rate.limit or await self._count(rate, login) <= rate.limit:

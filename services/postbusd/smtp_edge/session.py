@@ -66,8 +66,8 @@ class Session:
         self._stream = stream
         self._site = site
         self._settings = site.settings
-        self._engine = ServerEngine(site.settings.max_message_octets)
         self._conversation = Conversation(site, kind, stream.peer_address)
+        self._engine = ServerEngine(self._conversation.policy.max_message_octets)
         self._out = bytearray()
         self._waiting: asyncio.Timeout | None = None
         self._draining = False

@@ -18,7 +18,6 @@ class SmtpEdgeSettings(msgspec.Struct, frozen=True, kw_only=True):
         str, field_doc("HOST:PORT for submission within TLS and login (465); empty: off.")
     ] = ":465"
     reuse_port: Annotated[bool, field_doc("Lets several processes listen on the same ports (SO_REUSEPORT).")] = False
-    max_message_octets: Annotated[int, field_doc("Largest message, octets; advertised as SIZE.")] = 50 * 1024 * 1024
     memory_octets: Annotated[
         int, field_doc("A message larger than this is spooled to a file while it comes in, octets.")
     ] = 256 * 1024
@@ -34,12 +33,6 @@ class SmtpEdgeSettings(msgspec.Struct, frozen=True, kw_only=True):
     ] = 100
     max_errors: Annotated[int, field_doc("Protocol errors and failed logins of a session before 421.")] = 20
     max_refused_recipients: Annotated[int, field_doc("Refused recipients of a session before 421.")] = 100
-    submission_messages_per_hour: Annotated[
-        int, field_doc("Messages that a mailbox may submit in an hour, all processes together; 0: no limit.")
-    ] = 2000
-    submission_recipients_per_day: Annotated[
-        int, field_doc("Recipients that a mailbox may submit to in a day, all processes together; 0: no limit.")
-    ] = 10_000
     idle_seconds: Annotated[float, field_doc("Silence of a client before 421, seconds (RFC 5321 §4.5.3.2.7).")] = 300.0
     data_seconds: Annotated[float, field_doc("Longest time for sending one message, seconds.")] = 1800.0
     greet_pause_seconds: Annotated[
@@ -59,9 +52,6 @@ class SmtpEdgeSettings(msgspec.Struct, frozen=True, kw_only=True):
         """Raises ValueError naming the field."""
         if not 0 <= self.resolve_cache_seconds <= 60:
             raise ValueError("resolve_cache_seconds: 0 to 60")
-        for name in ("max_message_octets", "max_recipients", "max_sessions", "max_sessions_per_address", "max_errors"):
+        for name in ("max_recipients", "max_sessions", "max_sessions_per_address", "max_errors"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name}: at least 1")
-        for name in ("submission_messages_per_hour", "submission_recipients_per_day"):
-            if getattr(self, name) < 0:
-                raise ValueError(f"{name}: at least 0")

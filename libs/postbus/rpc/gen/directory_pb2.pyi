@@ -142,6 +142,24 @@ OWNER_KIND_GROUP: OwnerKind.ValueType  # 2
 OWNER_KIND_APP: OwnerKind.ValueType  # 3
 Global___OwnerKind: _TypeAlias = OwnerKind  # noqa: Y015
 
+class _DmarcReject:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _DmarcRejectEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_DmarcReject.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    DMARC_REJECT_UNSPECIFIED: _DmarcReject.ValueType  # 0
+    DMARC_REJECT_REJECT: _DmarcReject.ValueType  # 1
+    DMARC_REJECT_QUARANTINE: _DmarcReject.ValueType  # 2
+
+class DmarcReject(_DmarcReject, metaclass=_DmarcRejectEnumTypeWrapper):
+    """What becomes of mail that fails DMARC where the author's domain asks for p=reject."""
+
+DMARC_REJECT_UNSPECIFIED: DmarcReject.ValueType  # 0
+DMARC_REJECT_REJECT: DmarcReject.ValueType  # 1
+DMARC_REJECT_QUARANTINE: DmarcReject.ValueType  # 2
+Global___DmarcReject: _TypeAlias = DmarcReject  # noqa: Y015
+
 @_typing.final
 class MailboxTarget(_message.Message):
     """One mailbox that an address leads to."""
@@ -1476,3 +1494,119 @@ class ListPage(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ListPage: _TypeAlias = ListPage  # noqa: Y015
+
+@_typing.final
+class Policy(_message.Message):
+    """What administrators set for the whole installation."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MAX_MESSAGE_OCTETS_FIELD_NUMBER: _builtins.int
+    REQUIRED_SCORE_FIELD_NUMBER: _builtins.int
+    DMARC_REJECT_FIELD_NUMBER: _builtins.int
+    MESSAGES_PER_HOUR_FIELD_NUMBER: _builtins.int
+    RECIPIENTS_PER_DAY_FIELD_NUMBER: _builtins.int
+    BLOCKED_SENDERS_FIELD_NUMBER: _builtins.int
+    WELCOME_SENDERS_FIELD_NUMBER: _builtins.int
+    BLOCKED_NETWORKS_FIELD_NUMBER: _builtins.int
+    max_message_octets: _builtins.int
+    required_score: _builtins.float
+    dmarc_reject: Global___DmarcReject.ValueType
+    messages_per_hour: _builtins.int
+    recipients_per_day: _builtins.int
+    @_builtins.property
+    def blocked_senders(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
+    @_builtins.property
+    def welcome_senders(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
+    @_builtins.property
+    def blocked_networks(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
+    def __init__(
+        self,
+        *,
+        max_message_octets: _builtins.int = ...,
+        required_score: _builtins.float = ...,
+        dmarc_reject: Global___DmarcReject.ValueType = ...,
+        messages_per_hour: _builtins.int = ...,
+        recipients_per_day: _builtins.int = ...,
+        blocked_senders: _abc.Iterable[_builtins.str] | None = ...,
+        welcome_senders: _abc.Iterable[_builtins.str] | None = ...,
+        blocked_networks: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["blocked_networks", b"blocked_networks", "blocked_senders", b"blocked_senders", "dmarc_reject", b"dmarc_reject", "max_message_octets", b"max_message_octets", "messages_per_hour", b"messages_per_hour", "recipients_per_day", b"recipients_per_day", "required_score", b"required_score", "welcome_senders", b"welcome_senders"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Policy: _TypeAlias = Policy  # noqa: Y015
+
+@_typing.final
+class PolicyReply(_message.Message):
+    """The policy as it is now."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    POLICY_FIELD_NUMBER: _builtins.int
+    REVISION_FIELD_NUMBER: _builtins.int
+    revision: _builtins.int
+    @_builtins.property
+    def policy(self) -> Global___Policy: ...
+    def __init__(
+        self,
+        *,
+        policy: Global___Policy | None = ...,
+        revision: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["policy", b"policy"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["policy", b"policy", "revision", b"revision"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PolicyReply: _TypeAlias = PolicyReply  # noqa: Y015
+
+@_typing.final
+class GetPolicyRequest(_message.Message):
+    """Of an administrator."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ACTOR_FIELD_NUMBER: _builtins.int
+    actor: _builtins.str
+    def __init__(
+        self,
+        *,
+        actor: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["actor", b"actor"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetPolicyRequest: _TypeAlias = GetPolicyRequest  # noqa: Y015
+
+@_typing.final
+class PutPolicyRequest(_message.Message):
+    """Replaces it."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    POLICY_FIELD_NUMBER: _builtins.int
+    ACTOR_FIELD_NUMBER: _builtins.int
+    actor: _builtins.str
+    @_builtins.property
+    def policy(self) -> Global___Policy: ...
+    def __init__(
+        self,
+        *,
+        policy: Global___Policy | None = ...,
+        actor: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["policy", b"policy"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["actor", b"actor", "policy", b"policy"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PutPolicyRequest: _TypeAlias = PutPolicyRequest  # noqa: Y015

@@ -24,6 +24,7 @@ from postbusd.admin_api.rest.ledger import get_ledger, settle_ledger
 from postbusd.admin_api.rest.lists import delete_list, get_list, list_lists, put_list
 from postbusd.admin_api.rest.mailboxes import delete_mailbox, get_mailbox, list_mailboxes, put_mailbox
 from postbusd.admin_api.rest.messages import get_message
+from postbusd.admin_api.rest.policy import get_policy, put_policy
 from postbusd.admin_api.rest.problems import handle_http_error, handle_mail_error, handle_unknown_error
 from postbusd.admin_api.rest.queue import change_queue, list_queue
 from postbusd.admin_api.rest.system import get_ca, get_health, get_status
@@ -60,6 +61,7 @@ _WEBHOOKS = (
     list_webhook_deliveries,
     change_webhook_deliveries,
 )
+_POLICY = (get_policy, put_policy)
 _DOCUMENTS = (get_openapi, get_docs, get_docs_script, get_docs_style)
 ROUTES = (
     *_SYSTEM,
@@ -73,6 +75,7 @@ ROUTES = (
     *_MAIL,
     *_LEDGER,
     *_WEBHOOKS,
+    *_POLICY,
     *_DOCUMENTS,
 )
 

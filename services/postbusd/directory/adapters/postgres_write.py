@@ -7,12 +7,20 @@ from postbusd.directory.adapters.postgres_write_apps import PostgresApps
 from postbusd.directory.adapters.postgres_write_domains import PostgresDomains
 from postbusd.directory.adapters.postgres_write_mailboxes import PostgresMailboxes
 from postbusd.directory.adapters.postgres_write_people import PostgresGroups, PostgresUsers
+from postbusd.directory.adapters.postgres_write_policy import PostgresPolicy
 
 _CLAIM_OUTBOX = "SELECT outbox_id, event FROM directory.outbox ORDER BY outbox_id LIMIT $1 FOR UPDATE SKIP LOCKED"
 
 
 class PostgresWriter(
-    PostgresDomains, PostgresMailboxes, PostgresUsers, PostgresGroups, PostgresApps, PostgresAliases, PostgresLists
+    PostgresDomains,
+    PostgresMailboxes,
+    PostgresUsers,
+    PostgresGroups,
+    PostgresApps,
+    PostgresAliases,
+    PostgresLists,
+    PostgresPolicy,
 ):
     """The DirectoryWriter of directory."""
 

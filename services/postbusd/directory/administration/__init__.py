@@ -11,10 +11,11 @@ from postbusd.directory.administration.domains import Domains
 from postbusd.directory.administration.groups import Groups
 from postbusd.directory.administration.lists import Lists
 from postbusd.directory.administration.mailboxes import Mailboxes
+from postbusd.directory.administration.policies import Policies
 from postbusd.directory.administration.users import Users
 
 __all__ = ["Administration", "Tell", "Tools"]
 
 
-class Administration(Domains, Mailboxes, Users, Groups, Apps, Aliases, Lists):
+class Administration(Domains, Mailboxes, Users, Groups, Apps, Aliases, Lists, Policies):
     """The DirectoryAdmin of directory."""

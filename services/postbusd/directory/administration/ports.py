@@ -10,6 +10,7 @@ from typing import Protocol
 
 from postbus.contracts.directory import Alias, App, Domain, Group, Mailbox, MailingList, User
 from postbus.contracts.events import Event
+from postbus.contracts.policy import Policy
 from postbus.core.address import Address
 from postbus.mailstore.ports import Publish
 from postbusd.directory.administration.values import (
@@ -182,6 +183,18 @@ class ListStore(Protocol):
         ...
 
 
+class PolicyStore(Protocol):
+    """The policy."""
+
+    async def load_policy(self) -> tuple[Policy, int]:
+        """With the revision of the same moment."""
+        ...
+
+    async def put_policy(self, policy: Policy, event: Event) -> Written[Policy]:
+        """Replaces it."""
+        ...
+
+
 class Outbox(Protocol):
     """Events of committed changes."""
 
@@ -191,7 +204,7 @@ class Outbox(Protocol):
 
 
 class DirectoryWriter(
-    DomainStore, MailboxStore, UserStore, GroupStore, AppStore, AliasStore, ListStore, Outbox, Protocol
+    DomainStore, MailboxStore, UserStore, GroupStore, AppStore, AliasStore, ListStore, PolicyStore, Outbox, Protocol
 ):
     """The port of the administrator's commands."""
 

@@ -1,0 +1,76 @@
+"""directory's port for what holds for all mail of the installation: limits, the filter's threshold, block lists."""
+
+import enum
+from typing import Protocol
+
+import msgspec
+
+from postbus.contracts import Empty
+
+
+class DmarcReject(enum.StrEnum):
+    """What becomes of mail that fails DMARC where the author's domain asks for p=reject (RFC 9989)."""
+
+    REJECT = "reject"
+    QUARANTINE = "quarantine"
+
+
+class Policy(msgspec.Struct, frozen=True, kw_only=True):
+    """What administrators set for the whole installation; services follow it without a restart."""
+
+    max_message_octets: int = 25 * 1024 * 1024
+    """The largest message that SMTP takes; advertised as SIZE (RFC 1870)."""
+    required_score: float = 5.0
+    """From which on a message is filed under Spam."""
+    dmarc_reject: DmarcReject = DmarcReject.REJECT
+    messages_per_hour: int = 2_000
+    """That a mailbox may submit; 0: no limit."""
+    recipients_per_day: int = 10_000
+    """That a mailbox may submit to; 0: no limit."""
+    blocked_senders: tuple[str, ...] = ()
+    """Patterns of addresses or domains with `*` and `?`: such mail is filed under Spam."""
+    welcome_senders: tuple[str, ...] = ()
+    """The same: such mail is not."""
+    blocked_networks: tuple[str, ...] = ()
+    """Whose mail is refused at connect, as 192.0.2.0/24."""
+
+
+class PolicyReply(msgspec.Struct, frozen=True, kw_only=True):
+    """The policy as it is now."""
+
+    policy: Policy
+    revision: int
+    """The directory's."""
+
+
+class GetPolicyRequest(msgspec.Struct, frozen=True, kw_only=True):
+    """Of an administrator."""
+
+    actor: str
+
+
+class PutPolicyRequest(msgspec.Struct, frozen=True, kw_only=True):
+    """Replaces it."""
+
+    policy: Policy
+    actor: str
+
+
+class PolicyFinder(Protocol):
+    """The port of smtp-edge and filter."""
+
+    async def find_policy(self, request: Empty) -> PolicyReply:
+        """What holds now. Raises MailError: UNAVAILABLE."""
+        ...
+
+
+class PolicyAdmin(Protocol):
+    """The administrator's side."""
+
+    async def get_policy(self, request: GetPolicyRequest) -> PolicyReply:
+        """What holds now."""
+        ...
+
+    async def put_policy(self, request: PutPolicyRequest) -> PolicyReply:
+        """Replaces it; idempotent. Raises MailError: INVALID, FORBIDDEN, UNAVAILABLE."""
+        ...

@@ -1,0 +1,65 @@
+"""/api/v1/policy: what holds for all mail of the installation."""
+
+from typing import Annotated
+
+import msgspec
+from litestar import get, put
+from litestar.params import JSONBody
+
+from postbus.contracts.policy import DmarcReject, GetPolicyRequest, Policy, PutPolicyRequest
+from postbusd.admin_api.rest.backend import ApiRequest, actor_of, backend_of
+from postbusd.admin_api.rest.problems import BODY_REFUSALS, REFUSALS
+
+_DEFAULT = Policy()
+_PATTERNS = "Patterns of addresses, or of domains (without @); * is any text, ? any character."
+
+
+class PolicyResource(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What holds for all mail of the installation; what is left out gets its default."""
+
+    max_message_octets: Annotated[
+        int, msgspec.Meta(description="The largest message that SMTP takes; advertised as SIZE to sessions to come.")
+    ] = _DEFAULT.max_message_octets
+    required_score: Annotated[float, msgspec.Meta(description="From which on a message is filed under Spam.")] = (
+        _DEFAULT.required_score
+    )
+    dmarc_reject: Annotated[
+        DmarcReject,
+        msgspec.Meta(description="What becomes of mail that fails DMARC where the author's domain asks for p=reject."),
+    ] = _DEFAULT.dmarc_reject
+    messages_per_hour: Annotated[int, msgspec.Meta(description="That a mailbox may submit; 0: no limit.")] = (
+        _DEFAULT.messages_per_hour
+    )
+    recipients_per_day: Annotated[int, msgspec.Meta(description="That a mailbox may submit to; 0: no limit.")] = (
+        _DEFAULT.recipients_per_day
+    )
+    blocked_senders: Annotated[
+        tuple[str, ...], msgspec.Meta(description=f"{_PATTERNS} Their mail is filed under Spam.")
+    ] = ()
+    welcome_senders: Annotated[
+        tuple[str, ...],
+        msgspec.Meta(description=f"{_PATTERNS} Their mail is not; but a DMARC policy of reject goes before."),
+    ] = ()
+    blocked_networks: Annotated[
+        tuple[str, ...],
+        msgspec.Meta(description="As 192.0.2.0/24: on port 25 refused, but for mail to postmaster."),
+    ] = ()
+
+
+@get("/policy", summary="Show the policy", tags=["policy"], responses=REFUSALS)
+async def get_policy(request: ApiRequest) -> PolicyResource:
+    """As it is now."""
+    reply = await backend_of(request).directory.get_policy(GetPolicyRequest(actor=actor_of(request)))
+    return _resource(reply.policy)
+
+
+@put("/policy", summary="Replace the policy", tags=["policy"], responses=BODY_REFUSALS)
+async def put_policy(request: ApiRequest, data: JSONBody[PolicyResource]) -> PolicyResource:
+    """Idempotent. All services follow within seconds, without a restart."""
+    policy = msgspec.convert(data, Policy, from_attributes=True)
+    reply = await backend_of(request).directory.put_policy(PutPolicyRequest(policy=policy, actor=actor_of(request)))
+    return _resource(reply.policy)
+
+
+def _resource(policy: Policy) -> PolicyResource:
+    return msgspec.convert(policy, PolicyResource, from_attributes=True)

@@ -1,0 +1,79 @@
+"""`postbus policy`: what holds for all mail: largest message, spam threshold, rates, block and welcome lists."""
+
+import argparse
+from typing import Any
+
+from postbusd.cli.api import path_of
+from postbusd.cli.common import format_amount, format_facts, parse_amount
+from postbusd.cli.objects import Noun, Session, Subparsers, UsageError, show
+
+_LISTS = (
+    ("blocked_senders", "blocked", "PATTERN", "senders whose mail is spam: addresses or domains, * and ? in them"),
+    ("welcome_senders", "welcome", "PATTERN", "senders whose mail is not"),
+    ("blocked_networks", "network", "NETWORK", "networks that are refused on port 25"),
+)
+
+
+def add_parser(subparsers: Subparsers) -> None:
+    """Registers the commands."""
+    noun = Noun(subparsers, "policy", "what holds for all mail", __doc__ or "")
+    noun.verb("show", run_show, "show the policy")
+    change = noun.verb("set", run_set, "change the policy", "What is not named stays as it is.")
+    change.add_argument("--max-message", type=parse_amount, metavar="SIZE", help="largest message, as 25M")
+    change.add_argument("--required-score", type=float, metavar="SCORE", help="from which on mail is spam")
+    change.add_argument("--dmarc-reject", choices=("reject", "quarantine"), help="mail that fails DMARC's p=reject")
+    change.add_argument("--messages-per-hour", type=int, metavar="N", help="of a mailbox; 0: no limit")
+    change.add_argument("--recipients-per-day", type=int, metavar="N", help="of a mailbox; 0: no limit")
+    for _, option, metavar, what in _LISTS:
+        for verb in ("add", "remove"):
+            change.add_argument(
+                f"--{verb}-{option}",
+                action="append",
+                default=[],
+                metavar=metavar,
+                help=f"{'further' if verb == 'add' else 'no more'} {what}; may be repeated",
+            )
+
+
+def run_show(session: Session, args: argparse.Namespace) -> int:
+    """Shows the policy."""
+    policy = session.api.get(path_of("policy"))
+    return show(args, policy, format_policy(policy))
+
+
+def run_set(session: Session, args: argparse.Namespace) -> int:
+    """Changes the policy."""
+    before = session.api.get(path_of("policy"))
+    changes: dict[str, Any] = {}
+    if args.max_message is not None:
+        changes["max_message_octets"] = args.max_message
+    for field in ("required_score", "dmarc_reject", "messages_per_hour", "recipients_per_day"):
+        if getattr(args, field) is not None:
+            changes[field] = getattr(args, field)
+    for field, option, _, _ in _LISTS:
+        added, removed = getattr(args, f"add_{option}"), getattr(args, f"remove_{option}")
+        gone = {each.lower() for each in removed}
+        absent = sorted(gone - set(before[field]))
+        if absent:
+            raise UsageError(f"--remove-{option}: {absent[0]} is not on the list")
+        if added or removed:
+            changes[field] = [each for each in before[field] if each not in gone] + added
+    if not changes:
+        raise UsageError("say what is to change")
+    policy = session.api.put(path_of("policy"), {**before, **changes})
+    return show(args, policy, format_policy(policy))
+
+
+def format_policy(policy: Any) -> str:
+    """For people."""
+    facts = [
+        ("largest message", format_amount(policy["max_message_octets"])),
+        ("spam from", f"{policy['required_score']:g}"),
+        ("DMARC p=reject", policy["dmarc_reject"]),
+        ("messages an hour", str(policy["messages_per_hour"] or "no limit")),
+        ("recipients a day", str(policy["recipients_per_day"] or "no limit")),
+        ("blocked senders", " ".join(policy["blocked_senders"]) or "none"),
+        ("welcome senders", " ".join(policy["welcome_senders"]) or "none"),
+        ("blocked networks", " ".join(policy["blocked_networks"]) or "none"),
+    ]
+    return format_facts(facts)

@@ -1,0 +1,47 @@
+"""The policy in schema `directory`."""
+
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from postbus.contracts.events import Event
+from postbus.contracts.policy import Policy
+from postbusd.directory.adapters.postgres_write_base import PostgresWrites
+from postbusd.directory.administration.values import Written
+
+if TYPE_CHECKING:
+    from postbus.runtime.database import Session
+
+_PUT = """
+INSERT INTO directory.policy (policy) VALUES ($1) ON CONFLICT (single) DO UPDATE SET policy = excluded.policy
+"""
+
+
+class PostgresPolicy(PostgresWrites):
+    """The PolicyStore."""
+
+    async def load_policy(self) -> tuple[Policy, int]:
+        """With the revision of the same snapshot."""
+        async with self._connection() as session:
+            row = await session.fetchrow(
+                "SELECT revision, (SELECT policy::text FROM directory.policy) AS policy FROM directory.revision"
+            )
+        if row is None:
+            return Policy(), 0
+        return _read(row["policy"]), row["revision"]
+
+    async def put_policy(self, policy: Policy, event: Event) -> Written[Policy]:
+        """Replaces it."""
+        async with self._writing() as write:
+            before = await _load(write.session)
+            if policy != before:
+                await write.session.execute(_PUT, msgspec.json.encode(policy).decode())
+            return await write.close(policy, event, changed=policy != before)
+
+
+async def _load(session: "Session") -> Policy:
+    return _read(await session.fetchval("SELECT policy::text FROM directory.policy"))
+
+
+def _read(text: str | None) -> Policy:
+    return msgspec.json.decode(text, type=Policy) if text is not None else Policy()
