@@ -5,34 +5,17 @@ from collections.abc import Sequence
 import msgspec
 
 from postbus.contracts.events import Event, EventType
-from postbus.core.errors import ErrorKind, MailError
 from postbus.core.ids import new_queue_id, new_uuid7
-from postbusd.admin_api.ports import AdminStore, EventQuery, LoggedEvents, Token
+from postbus.testing.admin_tokens import MemoryTokens, TokenContract
+from postbusd.admin_api.ports import AdminStore, EventQuery, LoggedEvents
 
 
-class MemoryAdminStore:
+class MemoryAdminStore(MemoryTokens):
     """The AdminStore; `away` makes every call UNAVAILABLE."""
 
     def __init__(self) -> None:
-        self.away = False
-        self.tokens: dict[str, tuple[bytes, Token]] = {}
+        super().__init__()
         self._events: dict[str, Event] = {}
-
-    async def check(self) -> None:
-        """Raises MailError when away."""
-        if self.away:
-            raise MailError(ErrorKind.UNAVAILABLE, "database: away")
-
-    async def find_token(self, token_hash: bytes) -> Token | None:
-        """The token with this SHA-256."""
-        await self.check()
-        return next((token for known, token in self.tokens.values() if known == token_hash), None)
-
-    async def put_token(self, token_id: str, token_hash: bytes, token: Token) -> None:
-        """Creates or replaces."""
-        await self.check()
-        if all(known != token_hash for other, (known, _) in self.tokens.items() if other != token_id):
-            self.tokens[token_id] = (token_hash, token)
 
     async def add_events(self, events: Sequence[Event]) -> int:
         """Writes what is not there yet."""
@@ -73,24 +56,8 @@ def make_event(number: int, kind: EventType = EventType.RECEIVED) -> Event:
     )
 
 
-class AdminStoreContract:
+class AdminStoreContract(TokenContract):
     """The rules of `postbusd.admin_api.ports`."""
-
-    async def test_a_token_is_found_by_its_hash_only(self, store: AdminStore) -> None:
-        """put_token, find_token."""
-        token = Token(actor="admin", scopes=("admin",), expires_ms=1_790_000_000_000)
-        await store.put_token("one", b"1" * 32, token)
-        assert await store.find_token(b"1" * 32) == token
-        assert await store.find_token(b"2" * 32) is None
-
-    async def test_a_replaced_token_is_gone_and_a_hash_has_one_owner(self, store: AdminStore) -> None:
-        """put_token again."""
-        token = Token(actor="admin", scopes=("admin",))
-        await store.put_token("one", b"1" * 32, token)
-        await store.put_token("one", b"2" * 32, token)
-        assert await store.find_token(b"1" * 32) is None
-        await store.put_token("two", b"2" * 32, Token(actor="other", scopes=()))
-        assert await store.find_token(b"2" * 32) == token
 
     async def test_an_event_is_written_once(self, store: AdminStore) -> None:
         """add_events: redelivered batches, doubles within a batch."""

@@ -16,6 +16,7 @@ from postbusd.admin_api.ports import Token
 from postbusd.admin_api.rest.application import create_application
 from postbusd.admin_api.rest.backend import Backend
 from postbusd.admin_api.status import Probe, StatusProbes
+from postbusd.admin_api.token_desk import TokenDesk
 from postbusd.admin_api.tokens import Tokens, hash_token
 
 TOKEN = "postbus_" + "a" * 40
@@ -29,8 +30,9 @@ class FakeInstallation:
 
     def __init__(self) -> None:
         self.store = MemoryAdminStore()
-        self.store.tokens["one"] = (hash_token(TOKEN), Token(actor=ACTOR, scopes=("admin",)))
-        self.store.tokens["two"] = (hash_token(POWERLESS), Token(actor="kim", scopes=("imap",)))
+        for name, text, actor, scopes in (("one", TOKEN, ACTOR, ("admin",)), ("two", POWERLESS, "kim", ("imap",))):
+            token = Token(actor=actor, scopes=scopes, token_id=name, name=name)
+            self.store.tokens[name] = (hash_token(text), token)
         self.directory = MemoryDirectoryAdmin()
         self.queue = MemoryQueue()
         self.books = MemoryBooks()
@@ -47,6 +49,7 @@ class FakeInstallation:
             certificates=self.dns,
             events=self.store,
             tokens=Tokens(self.store, SystemClock(), Path("absent-token")),
+            token_desk=TokenDesk(self.store, self.store, SystemClock()),
             status=StatusProbes([Probe(name="database", ask=self._probe)], SystemClock(), 1.0),
             version="9.9",
             mail_host="mail.demo.example",

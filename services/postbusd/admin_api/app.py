@@ -14,6 +14,7 @@ from postbusd.admin_api.books import find_ledger
 from postbusd.admin_api.event_log import EventLog
 from postbusd.admin_api.settings import AdminApiSettings
 from postbusd.admin_api.status import Checkable, Probe, StatusProbes, service_probes
+from postbusd.admin_api.token_desk import TokenDesk
 from postbusd.admin_api.tokens import Tokens
 
 if TYPE_CHECKING:
@@ -100,6 +101,7 @@ async def build(context: Context, settings: AdminApiSettings) -> RunningAdminApi
         certificates=context.rpc.dns_provisioner,
         events=store,
         tokens=tokens,
+        token_desk=TokenDesk(store, store, context.clock),
         status=StatusProbes([*own, *service_probes(context.rpc), ledger], context.clock, settings.probe_seconds),
         version=postbus.__version__,
         mail_host=context.runtime.mail_host,

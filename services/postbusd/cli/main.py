@@ -26,6 +26,8 @@ COMMANDS = {
     "list": "addresses that many receive",
     "queue": "mail that waits to go out",
     "ledger": "the books of accepted mail, dead letters",
+    "token": "who may use the API, and for what",
+    "admin": "the administrator's own token",
     "events": "what happened",
     "trace": "the story of a message",
     "ca": "the private CA's certificate",

@@ -27,6 +27,7 @@ from postbusd.admin_api.rest.messages import get_message
 from postbusd.admin_api.rest.problems import handle_http_error, handle_mail_error, handle_unknown_error
 from postbusd.admin_api.rest.queue import change_queue, list_queue
 from postbusd.admin_api.rest.system import get_ca, get_health, get_status
+from postbusd.admin_api.rest.tokens import add_token, delete_token, get_token, list_tokens, rotate_token
 from postbusd.admin_api.rest.users import delete_user, get_user, list_users, put_user
 
 ROOT = "/api/v1"
@@ -40,6 +41,7 @@ _ALIASES = (list_aliases, get_alias, put_alias, delete_alias)
 _LISTS = (list_lists, get_list, put_list, delete_list)
 _MAIL = (list_queue, change_queue, get_message, list_events)
 _LEDGER = (get_ledger, settle_ledger, list_held, change_held)
+_TOKENS = (list_tokens, get_token, add_token, rotate_token, delete_token)
 _DOCUMENTS = (get_openapi, get_docs, get_docs_script, get_docs_style)
 ROUTES = (
     *_SYSTEM,
@@ -52,6 +54,7 @@ ROUTES = (
     *_LISTS,
     *_MAIL,
     *_LEDGER,
+    *_TOKENS,
     *_DOCUMENTS,
 )
 

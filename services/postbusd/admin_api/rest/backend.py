@@ -13,16 +13,18 @@ from litestar.exceptions import HTTPException, InternalServerException
 from litestar.handlers import BaseRouteHandler
 from litestar.params import QueryParameter
 
-from postbus.contracts.admin_api import VerifyTokenRequest
 from postbus.contracts.delivery import Bookkeeper, MessageTracker, QueueControl
 from postbus.contracts.directory import DirectoryAdmin
 from postbus.contracts.dns_provisioner import CertificateSource, DnsPlanner
 from postbus.contracts.smtp_edge import SmtpEdge
 from postbus.core.errors import ErrorKind, MailError
-from postbusd.admin_api.ports import EventStore
+from postbusd.admin_api.ports import EventStore, Token
 from postbusd.admin_api.rest.problems import clean_field, explain_decoding
+from postbusd.admin_api.rest.scopes import needed_scope
+from postbusd.admin_api.scopes import covers
 from postbusd.admin_api.status import StatusProbes
-from postbusd.admin_api.tokens import SCOPE_ADMIN, Tokens
+from postbusd.admin_api.token_desk import TokenDesk
+from postbusd.admin_api.tokens import Tokens
 
 ApiRequest = Request[Any, Any, State]
 JSON = "application/json"
@@ -42,6 +44,7 @@ class Backend(msgspec.Struct, frozen=True, kw_only=True):
     certificates: CertificateSource
     events: EventStore
     tokens: Tokens
+    token_desk: TokenDesk
     status: StatusProbes
     version: str
     mail_host: str
@@ -59,18 +62,25 @@ def actor_of(request: ApiRequest) -> str:
     return actor
 
 
+def token_of(request: ApiRequest) -> Token:
+    """The token that the request came with."""
+    token: Token = request.state.token
+    return token
+
+
 async def require_token(connection: ASGIConnection[Any, Any, Any, State], handler: BaseRouteHandler) -> None:
-    """Guard of every route: a bearer token, unless the route says `public`."""
-    if handler.opt.get("public"):
+    """Guard of every route: a bearer token with the scope that the route needs, unless the route says `public`."""
+    wanted = needed_scope(handler, connection.scope["method"])  # type: ignore[typeddict-item]
+    if not wanted:
         return
     scheme, _, token = connection.headers.get("authorization", "").partition(" ")
     if scheme.lower() != "bearer" or not token.strip():
         raise MailError(ErrorKind.UNAUTHENTICATED, "send the header Authorization: Bearer <token>")
     backend: Backend = connection.app.state.backend
-    reply = await backend.tokens.verify_token(VerifyTokenRequest(token=token.strip()))
-    if SCOPE_ADMIN not in reply.scopes:
-        raise MailError(ErrorKind.FORBIDDEN, "this token's scopes do not reach here")
-    connection.state.actor = reply.actor
+    found = await backend.tokens.authenticate(token.strip())
+    connection.state.actor, connection.state.token = found.actor, found
+    if not covers(found.scopes, wanted):
+        raise MailError(ErrorKind.FORBIDDEN, f"this token lacks the scope {wanted}")
 
 
 async def check_request(request: ApiRequest) -> None:

@@ -1,0 +1,37 @@
+"""Which scope each route needs: the area of its first path segment, `:write` unless it is a GET.
+
+A route may say `scope="…"` itself. One that is in no area is for the scope `admin` alone, and a test refuses it.
+"""
+
+from litestar.handlers import BaseRouteHandler
+
+from postbusd.admin_api.scopes import ADMIN
+
+AREAS = {
+    "aliases": "mailboxes",
+    "apps": "users",
+    "domains": "domains",
+    "events": "events",
+    "groups": "users",
+    "held": "ledger",
+    "ledger": "ledger",
+    "lists": "lists",
+    "mailboxes": "mailboxes",
+    "messages": "events",
+    "queue": "queue",
+    "status": "status",
+    "tokens": "tokens",
+    "users": "users",
+}
+"""First segment of the path below /api/v1 → area of `postbusd.admin_api.scopes`."""
+
+
+def needed_scope(handler: BaseRouteHandler, method: str) -> str:
+    """The scope that a request to this route needs; empty: the route is public."""
+    if handler.opt.get("public"):
+        return ""
+    own: str | None = handler.opt.get("scope")
+    if own is not None:
+        return own
+    area = AREAS.get(next(iter(sorted(handler.paths))).strip("/").partition("/")[0])
+    return ADMIN if area is None else f"{area}:{'read' if method in ('GET', 'HEAD') else 'write'}"
