@@ -6,23 +6,28 @@ import msgspec
 
 from postbus.contracts.events import Event, EventType
 from postbus.core.ids import new_queue_id, new_uuid7
+from postbus.testing.admin_audit import AuditContract, MemoryAudit
 from postbus.testing.admin_tokens import MemoryTokens, TokenContract
 from postbusd.admin_api.ports import AdminStore, EventQuery, LoggedEvents
 
 
-class MemoryAdminStore(MemoryTokens):
+class MemoryAdminStore(MemoryTokens, MemoryAudit):
     """The AdminStore; `away` makes every call UNAVAILABLE."""
 
     def __init__(self) -> None:
-        super().__init__()
-        self._events: dict[str, Event] = {}
+        MemoryTokens.__init__(self)
+        MemoryAudit.__init__(self)
+        self._events: dict[str, tuple[int, Event]] = {}
+        self._last_event = 0
 
     async def add_events(self, events: Sequence[Event]) -> int:
         """Writes what is not there yet."""
         await self.check()
         before = len(self._events)
         for event in events:
-            self._events.setdefault(event.event_id, event)
+            if event.event_id not in self._events:
+                self._last_event += 1
+                self._events[event.event_id] = (self._last_event, event)
         return len(self._events) - before
 
     async def list_events(self, query: EventQuery) -> LoggedEvents:
@@ -30,7 +35,7 @@ class MemoryAdminStore(MemoryTokens):
         await self.check()
         rows = [
             (sequence, event)
-            for sequence, event in enumerate(self._events.values(), 1)
+            for sequence, event in self._events.values()
             if sequence > (query.after or 0)
             and query.type in (None, event.type)
             and query.queue_id in ("", event.queue_id)
@@ -41,6 +46,14 @@ class MemoryAdminStore(MemoryTokens):
         ]
         page = rows[-query.limit :] if query.after is None else rows[: query.limit]
         return LoggedEvents(events=tuple(event for _, event in page), last=page[-1][0] if page else query.after or 0)
+
+    async def trim_events(self, before_ms: int, most: int) -> int:
+        """Deletes the old ones of the first."""
+        await self.check()
+        old = [key for key, (_, event) in list(self._events.items())[:most] if event.at_ms < before_ms]
+        for key in old:
+            del self._events[key]
+        return len(old)
 
 
 def make_event(number: int, kind: EventType = EventType.RECEIVED) -> Event:
@@ -56,7 +69,7 @@ def make_event(number: int, kind: EventType = EventType.RECEIVED) -> Event:
     )
 
 
-class AdminStoreContract(TokenContract):
+class AdminStoreContract(TokenContract, AuditContract):
     """The rules of `postbusd.admin_api.ports`."""
 
     async def test_an_event_is_written_once(self, store: AdminStore) -> None:
@@ -103,3 +116,12 @@ class AdminStoreContract(TokenContract):
             (EventQuery(after=0, limit=10, type=EventType.RECEIVED, domain="demo.example", until_ms=3), [0, 2]),
         ):
             assert list((await store.list_events(query)).events) == [events[number] for number in expected]
+
+    async def test_old_events_are_trimmed_from_the_front(self, store: AdminStore) -> None:
+        """trim_events."""
+        events = [make_event(number) for number in (1, 2, 9, 3, 4)]
+        await store.add_events(events)
+        assert await store.trim_events(4, 2) == 2
+        assert await store.trim_events(4, 2) == 1
+        assert await store.trim_events(4, 10) == 0
+        assert list((await store.list_events(EventQuery(after=None, limit=10))).events) == [events[2], events[4]]

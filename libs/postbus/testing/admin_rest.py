@@ -6,12 +6,14 @@ from typing import Any, cast
 
 from litestar import Litestar
 from litestar.testing import TestClient
+from prometheus_client import CollectorRegistry
 
 from postbus.core.clock import SystemClock
 from postbus.testing.admin_api import MemoryAdminStore
 from postbus.testing.admin_directory import MemoryDirectoryAdmin
 from postbus.testing.admin_ledger import MemoryBooks, MemoryEdge
 from postbus.testing.admin_services import MemoryDns, MemoryQueue
+from postbusd.admin_api.audit import Auditor
 from postbusd.admin_api.ports import Token
 from postbusd.admin_api.rest.application import create_application
 from postbusd.admin_api.rest.backend import Backend
@@ -38,6 +40,7 @@ class FakeInstallation:
         self.books = MemoryBooks()
         self.edge = MemoryEdge(self.books.calls)
         self.dns = MemoryDns(cast("dict[str, object]", self.directory.domains))
+        self.registry = CollectorRegistry()
         self.fault: Exception | None = None
         self.backend = Backend(
             directory=self.directory,
@@ -48,9 +51,12 @@ class FakeInstallation:
             dns=self.dns,
             certificates=self.dns,
             events=self.store,
+            audit=self.store,
+            auditor=Auditor(self.store, self.registry),
             tokens=Tokens(self.store, SystemClock(), Path("absent-token")),
             token_desk=TokenDesk(self.store, self.store, SystemClock()),
             status=StatusProbes([Probe(name="database", ask=self._probe)], SystemClock(), 1.0),
+            clock=SystemClock(),
             version="9.9",
             mail_host="mail.demo.example",
         )

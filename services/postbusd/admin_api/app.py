@@ -10,8 +10,10 @@ from postbus.core.errors import ErrorKind, MailError
 from postbus.runtime.service import Context, ServiceSpec
 from postbus.runtime.tls import ServerTls
 from postbusd.admin_api.adapters.postgres import PostgresAdminStore
+from postbusd.admin_api.audit import Auditor
 from postbusd.admin_api.books import find_ledger
 from postbusd.admin_api.event_log import EventLog
+from postbusd.admin_api.retention import Retention
 from postbusd.admin_api.settings import AdminApiSettings
 from postbusd.admin_api.status import Checkable, Probe, StatusProbes, service_probes
 from postbusd.admin_api.token_desk import TokenDesk
@@ -29,12 +31,20 @@ class RunningAdminApi:
     """What the process holds."""
 
     def __init__(
-        self, context: Context, settings: AdminApiSettings, *, tokens: Tokens, events: EventLog, server: "HttpServer"
+        self,
+        context: Context,
+        settings: AdminApiSettings,
+        *,
+        tokens: Tokens,
+        events: EventLog,
+        retention: Retention,
+        server: "HttpServer",
     ) -> None:
         self._context = context
         self._settings = settings
         self._tokens = tokens
         self._events = events
+        self._retention = retention
         self._server = server
 
     @property
@@ -46,6 +56,7 @@ class RunningAdminApi:
         """Opens the listener and follows the events."""
         await self._bootstrap()
         self._context.spawn("events", lambda: self._context.bus.consume_events(self._events.handle_events))
+        self._context.spawn("retention", self._retention.run)
         if not self._settings.listen:
             return
         host, port = split_listen(self._settings.listen)
@@ -100,9 +111,12 @@ async def build(context: Context, settings: AdminApiSettings) -> RunningAdminApi
         dns=context.rpc.dns_provisioner,
         certificates=context.rpc.dns_provisioner,
         events=store,
+        audit=store,
+        auditor=Auditor(store, context.registry),
         tokens=tokens,
         token_desk=TokenDesk(store, store, context.clock),
         status=StatusProbes([*own, *service_probes(context.rpc), ledger], context.clock, settings.probe_seconds),
+        clock=context.clock,
         version=postbus.__version__,
         mail_host=context.runtime.mail_host,
     )
@@ -115,7 +129,14 @@ async def build(context: Context, settings: AdminApiSettings) -> RunningAdminApi
     )
     context.add_check("database", store.check)
     context.add_check("token", tokens.bootstrap)
-    return RunningAdminApi(context, settings, tokens=tokens, events=EventLog(store, context.registry), server=server)
+    return RunningAdminApi(
+        context,
+        settings,
+        tokens=tokens,
+        events=EventLog(store, context.registry),
+        retention=Retention(store, context.clock, context.registry, settings),
+        server=server,
+    )
 
 
 SPEC = ServiceSpec(name="admin-api", settings=AdminApiSettings, build=build)

@@ -6,6 +6,7 @@ from typing import Protocol
 import msgspec
 
 from postbus.contracts.events import Event, EventType
+from postbusd.admin_api.audit_ports import AuditStore
 
 
 class Token(msgspec.Struct, frozen=True, kw_only=True):
@@ -101,8 +102,12 @@ class EventStore(Protocol):
         """Up to `limit` events."""
         ...
 
+    async def trim_events(self, before_ms: int, most: int) -> int:
+        """Deletes those among the first `most` of the log that are older; how many."""
+        ...
 
-class AdminStore(TokenStore, TokenBook, EventStore, Protocol):
+
+class AdminStore(TokenStore, TokenBook, EventStore, AuditStore, Protocol):
     """All of it."""
 
     async def check(self) -> None:

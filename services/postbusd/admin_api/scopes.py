@@ -10,7 +10,7 @@ from collections.abc import Iterable
 ADMIN = "admin"
 READ = "read"
 WRITABLE_AREAS = ("domains", "mailboxes", "users", "lists", "queue", "ledger", "tokens")
-READABLE_AREAS = ("events", "status")
+READABLE_AREAS = ("events", "audit", "status")
 SCOPES = (
     ADMIN,
     READ,

@@ -6,6 +6,9 @@ import msgspec
 
 from postbus.runtime.settings import field_doc
 
+MIN_AUDIT_DAYS = 7
+"""The database refuses to delete what is younger."""
+
 
 class AdminApiSettings(msgspec.Struct, frozen=True, kw_only=True):
     """Where the API listens and how much it takes."""
@@ -17,3 +20,7 @@ class AdminApiSettings(msgspec.Struct, frozen=True, kw_only=True):
     ] = 200
     request_seconds: Annotated[float, field_doc("How long a client may take to send a request, seconds.")] = 20.0
     probe_seconds: Annotated[float, field_doc("How long /status waits for each part, seconds.")] = 3.0
+    event_days: Annotated[int, field_doc("How long the event log is kept, days."), msgspec.Meta(ge=1)] = 90
+    audit_days: Annotated[
+        int, field_doc("How long the audit log is kept, days, at least 7."), msgspec.Meta(ge=MIN_AUDIT_DAYS)
+    ] = 730

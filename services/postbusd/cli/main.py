@@ -28,6 +28,7 @@ COMMANDS = {
     "ledger": "the books of accepted mail, dead letters",
     "token": "who may use the API, and for what",
     "admin": "the administrator's own token",
+    "audit": "who changed what",
     "events": "what happened",
     "trace": "the story of a message",
     "ca": "the private CA's certificate",

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import asyncpg
 
 from postbus.contracts.events import Event, EventType
+from postbusd.admin_api.adapters.postgres_audit import PostgresAudit
 from postbusd.admin_api.adapters.postgres_tokens import PostgresTokens
 from postbusd.admin_api.ports import EventQuery, LoggedEvents
 
@@ -39,10 +40,16 @@ _EVENT_FILTERS = {
     "since_ms": "at_ms >= ",
     "until_ms": "at_ms < ",
 }
+_TRIM_EVENTS = """
+DELETE FROM admin.event WHERE sequence IN (
+    SELECT sequence FROM (SELECT sequence, at_ms FROM admin.event ORDER BY sequence LIMIT $2) AS oldest
+    WHERE at_ms < $1
+)
+"""
 _KNOWN_TYPES = frozenset(EventType)
 
 
-class PostgresAdminStore(PostgresTokens):
+class PostgresAdminStore(PostgresTokens, PostgresAudit):
     """The AdminStore; `pool` gives the pool of the service's own role."""
 
     async def check(self) -> None:
@@ -65,6 +72,12 @@ class PostgresAdminStore(PostgresTokens):
             rows = await session.fetch(statement, *values)
         last = rows[-1]["sequence"] if rows else query.after or 0
         return LoggedEvents(events=tuple(_event(row) for row in rows if row["type"] in _KNOWN_TYPES), last=last)
+
+    async def trim_events(self, before_ms: int, most: int) -> int:
+        """Deletes the old ones of the first."""
+        async with self._connection() as session:
+            done: str = await session.execute(_TRIM_EVENTS, before_ms, most)
+        return int(done.rpartition(" ")[2])
 
 
 def _select_events(query: EventQuery) -> tuple[str, list[object]]:

@@ -13,6 +13,8 @@ from litestar.openapi.spec import Components, SecurityScheme
 from postbus.core.errors import ErrorKind, MailError
 from postbusd.admin_api.rest.aliases import delete_alias, get_alias, list_aliases, put_alias
 from postbusd.admin_api.rest.apps import delete_app, get_app, list_apps, put_app, rotate_app_credential
+from postbusd.admin_api.rest.audit import list_audit
+from postbusd.admin_api.rest.auditing import AuditMiddleware
 from postbusd.admin_api.rest.backend import Backend, check_request, require_token
 from postbusd.admin_api.rest.documentation import get_docs, get_docs_script, get_docs_style, get_openapi
 from postbusd.admin_api.rest.domain_dns import get_domain_dns, get_domain_zone
@@ -41,7 +43,7 @@ _ALIASES = (list_aliases, get_alias, put_alias, delete_alias)
 _LISTS = (list_lists, get_list, put_list, delete_list)
 _MAIL = (list_queue, change_queue, get_message, list_events)
 _LEDGER = (get_ledger, settle_ledger, list_held, change_held)
-_TOKENS = (list_tokens, get_token, add_token, rotate_token, delete_token)
+_TOKENS = (list_tokens, get_token, add_token, rotate_token, delete_token, list_audit)
 _DOCUMENTS = (get_openapi, get_docs, get_docs_script, get_docs_style)
 ROUTES = (
     *_SYSTEM,
@@ -63,7 +65,13 @@ def create_application(backend: Backend, max_body_octets: int) -> Litestar:
     """The API over its ports."""
     return Litestar(
         route_handlers=[
-            Router(ROOT, route_handlers=list(ROUTES), guards=[require_token], before_request=check_request)
+            Router(
+                ROOT,
+                route_handlers=list(ROUTES),
+                guards=[require_token],
+                before_request=check_request,
+                middleware=[AuditMiddleware],
+            )
         ],
         exception_handlers={
             MailError: handle_mail_error,

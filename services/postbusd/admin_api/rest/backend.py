@@ -17,14 +17,18 @@ from postbus.contracts.delivery import Bookkeeper, MessageTracker, QueueControl
 from postbus.contracts.directory import DirectoryAdmin
 from postbus.contracts.dns_provisioner import CertificateSource, DnsPlanner
 from postbus.contracts.smtp_edge import SmtpEdge
+from postbus.core.clock import Clock
 from postbus.core.errors import ErrorKind, MailError
+from postbusd.admin_api.audit import Auditor
+from postbusd.admin_api.audit_ports import AuditStore
 from postbusd.admin_api.ports import EventStore, Token
+from postbusd.admin_api.rest.auditing import audited_of, begin_audit
 from postbusd.admin_api.rest.problems import clean_field, explain_decoding
-from postbusd.admin_api.rest.scopes import needed_scope
+from postbusd.admin_api.rest.scopes import is_for_administrator, needed_scope
 from postbusd.admin_api.scopes import covers
 from postbusd.admin_api.status import StatusProbes
 from postbusd.admin_api.token_desk import TokenDesk
-from postbusd.admin_api.tokens import Tokens
+from postbusd.admin_api.tokens import BOOTSTRAP_ACTOR, Tokens
 
 ApiRequest = Request[Any, Any, State]
 JSON = "application/json"
@@ -43,9 +47,12 @@ class Backend(msgspec.Struct, frozen=True, kw_only=True):
     dns: DnsPlanner
     certificates: CertificateSource
     events: EventStore
+    audit: AuditStore
+    auditor: Auditor
     tokens: Tokens
     token_desk: TokenDesk
     status: StatusProbes
+    clock: Clock
     version: str
     mail_host: str
 
@@ -69,7 +76,17 @@ def token_of(request: ApiRequest) -> Token:
 
 
 async def require_token(connection: ASGIConnection[Any, Any, Any, State], handler: BaseRouteHandler) -> None:
-    """Guard of every route: a bearer token with the scope that the route needs, unless the route says `public`."""
+    """The guard of every route; who is not known is counted."""
+    try:
+        await _check_token(connection, handler)
+    except MailError as error:
+        if error.kind is ErrorKind.UNAUTHENTICATED:
+            connection.app.state.backend.auditor.count_unauthenticated()
+        raise
+
+
+async def _check_token(connection: ASGIConnection[Any, Any, Any, State], handler: BaseRouteHandler) -> None:
+    """A bearer token with the scope that the route needs, unless the route says `public`."""
     wanted = needed_scope(handler, connection.scope["method"])  # type: ignore[typeddict-item]
     if not wanted:
         return
@@ -79,17 +96,23 @@ async def require_token(connection: ASGIConnection[Any, Any, Any, State], handle
     backend: Backend = connection.app.state.backend
     found = await backend.tokens.authenticate(token.strip())
     connection.state.actor, connection.state.token = found.actor, found
+    audited = audited_of(connection.scope)
+    if audited is not None:
+        audited.token = found
     if not covers(found.scopes, wanted):
         raise MailError(ErrorKind.FORBIDDEN, f"this token lacks the scope {wanted}")
+    if found.actor != BOOTSTRAP_ACTOR and is_for_administrator(handler, wanted):
+        raise MailError(ErrorKind.FORBIDDEN, f"this is the administrator's, not for a token of {found.actor}")
 
 
 async def check_request(request: ApiRequest) -> None:
-    """Before any operation: no text has a NUL; query and body are strictly what is taken, nothing is ignored."""
+    """Before any operation: no text has a NUL; query and body are strictly what is taken; then the audit log knows."""
     query = list(request.query_params.multi_items())
     if _has_nul([*request.path_params.values(), *[list(pair) for pair in query]]):
         raise MailError(ErrorKind.INVALID, "the request has a NUL character")
     _check_query([name for name, _ in query], _query_names(request.route_handler))
     await _check_body(request)
+    await begin_audit(request, await request.body() if request.route_handler.parsed_data_field is not None else None)
 
 
 def _check_query(given: Sequence[str], known: frozenset[str]) -> None:

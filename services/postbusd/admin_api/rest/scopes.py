@@ -10,6 +10,7 @@ from postbusd.admin_api.scopes import ADMIN
 AREAS = {
     "aliases": "mailboxes",
     "apps": "users",
+    "audit": "audit",
     "domains": "domains",
     "events": "events",
     "groups": "users",
@@ -25,6 +26,11 @@ AREAS = {
 }
 """First segment of the path below /api/v1 → area of `postbusd.admin_api.scopes`."""
 
+ACTOR_CHECKED = frozenset({"domains", "mailboxes", "users", "lists", "tokens"})
+"""Areas whose owner checks the actor of each request; the others are for the administrator alone."""
+NOT_CHECKED = frozenset({"get_domain_dns", "get_domain_zone"})
+"""Operations within them that nobody checks."""
+
 
 def needed_scope(handler: BaseRouteHandler, method: str) -> str:
     """The scope that a request to this route needs; empty: the route is public."""
@@ -35,3 +41,8 @@ def needed_scope(handler: BaseRouteHandler, method: str) -> str:
         return own
     area = AREAS.get(next(iter(sorted(handler.paths))).strip("/").partition("/")[0])
     return ADMIN if area is None else f"{area}:{'read' if method in ('GET', 'HEAD') else 'write'}"
+
+
+def is_for_administrator(handler: BaseRouteHandler, scope: str) -> bool:
+    """Whether nobody but the administrator may use this route, as nobody further in looks at the actor."""
+    return scope.partition(":")[0] not in ACTOR_CHECKED or handler.handler_name in NOT_CHECKED
