@@ -19,6 +19,7 @@ from postbusd.admin_api.ports import EventQuery
 
 @pytest.fixture
 async def store(database: Database) -> AsyncIterator[PostgresAdminStore]:
+    await database.execute("TRUNCATE admin.audit CASCADE")
     async with asyncpg.create_pool(
         database.dsn, user="postbus_admin_api", password=database.password("admin-api"), min_size=0, max_size=4
     ) as pool:

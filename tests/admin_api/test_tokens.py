@@ -5,7 +5,9 @@ from pathlib import Path
 import pytest
 
 from postbus.contracts.admin_api import VerifyTokenRequest
+from postbus.core.api_token import new_api_token
 from postbus.core.errors import ErrorKind, MailError
+from postbus.runtime.layout import write_private
 from postbus.testing.admin_api import MemoryAdminStore
 from postbus.testing.directory import ManualClock
 from postbusd.admin_api.ports import Token
@@ -13,6 +15,17 @@ from postbusd.admin_api.tokens import Tokens, hash_token
 
 FIRST = "postbus_" + "a" * 40
 SECOND = "postbus_" + "b" * 40
+
+
+class UntouchableStore(MemoryAdminStore):
+    """Whose table can't be written."""
+
+    untouchable = True
+
+    async def touch_token(self, token_id: str, at_ms: int) -> None:
+        if self.untouchable:
+            raise MailError(ErrorKind.UNAVAILABLE, "database: read-only")
+        await super().touch_token(token_id, at_ms)
 
 
 async def refusal(tokens: Tokens, token: str) -> ErrorKind:
@@ -38,6 +51,38 @@ async def test_another_token_in_the_file_replaces_the_first(tmp_path: Path) -> N
     tokens = Tokens(store, ManualClock(), tmp_path / "absent")
     assert await refusal(tokens, FIRST) is ErrorKind.UNAUTHENTICATED
     await tokens.verify_token(VerifyTokenRequest(token=SECOND))
+
+
+async def test_another_token_is_taken_without_a_restart(tmp_path: Path) -> None:
+    store, path = MemoryAdminStore(), tmp_path / "admin-token"
+    path.write_text(FIRST)
+    tokens = Tokens(store, ManualClock(), path)
+    await tokens.verify_token(VerifyTokenRequest(token=FIRST))
+    write_private(path, SECOND.encode())
+    assert await refusal(tokens, FIRST) is ErrorKind.UNAUTHENTICATED
+    await tokens.verify_token(VerifyTokenRequest(token=SECOND))
+    path.unlink()
+    await tokens.verify_token(VerifyTokenRequest(token=SECOND))
+
+
+async def test_a_damaged_token_is_told_from_an_unknown_one(tmp_path: Path) -> None:
+    store, token = MemoryAdminStore(), new_api_token()
+    tokens = Tokens(store, ManualClock(), tmp_path / "absent")
+    for text, reason in ((token, "unknown"), (token[:-1], "checksum")):
+        with pytest.raises(MailError, match=reason):
+            await tokens.verify_token(VerifyTokenRequest(token=text))
+
+
+async def test_use_is_noted_at_most_once_an_hour_and_never_a_reason_to_refuse(tmp_path: Path) -> None:
+    store, clock = UntouchableStore(), ManualClock()
+    await store.put_token("one", hash_token(FIRST), Token(actor="kim", scopes=()))
+    tokens = Tokens(store, clock, tmp_path / "absent")
+    await tokens.authenticate(FIRST)
+    store.untouchable = False
+    for seconds in (0, 1, 3500, 200):
+        clock.advance(seconds)
+        await tokens.authenticate(FIRST)
+    assert store.touches == 2
 
 
 async def test_a_database_that_comes_later_gets_the_token_then(tmp_path: Path) -> None:

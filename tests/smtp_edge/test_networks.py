@@ -5,10 +5,11 @@ import logging
 import pytest
 
 from postbus.contracts.filter import Verdict
+from postbus.contracts.policy import Policy
 from postbus.core.clock import SystemClock
 from postbus.core.errors import LATER, ErrorKind, MailError
 from postbus.testing.smtp_edge import FakeFilter
-from postbusd.smtp_edge.networks import ConnectionChecks
+from postbusd.smtp_edge.networks import BlockedNetworks, ConnectionChecks
 
 
 async def test_an_outage_of_filter_is_told_once(caplog: pytest.LogCaptureFixture) -> None:
@@ -22,3 +23,16 @@ async def test_an_outage_of_filter_is_told_once(caplog: pytest.LogCaptureFixture
             assert [record.message for record in caplog.records] == ["smtp.connection.unchecked"] * outage
             checker.fail_with = None
             await checks.check("192.0.2.1")
+
+
+def test_blocked_networks() -> None:
+    blocked = BlockedNetworks()
+    assert not blocked.has("192.0.2.1")
+    blocked.set(Policy(blocked_networks=("192.0.2.0/24", "198.51.100.7/32", "2001:db8::/32")))
+    inside = ("192.0.2.1", "192.0.2.255", "::ffff:192.0.2.9", "198.51.100.7", "2001:db8:ffff::1", "2001:db8::1%eth0")
+    for address in inside:
+        assert blocked.has(address), address
+    for address in ("192.0.3.1", "198.51.100.8", "2001:db9::1", "::1", "nonsense", ""):
+        assert not blocked.has(address), address
+    blocked.set(Policy())
+    assert not blocked.has("192.0.2.1")

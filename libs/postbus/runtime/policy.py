@@ -8,12 +8,12 @@ import asyncio
 import logging
 from collections.abc import Callable
 
+from postbus.bus.ports import Bus
 from postbus.bus.subjects import SUBJECT_DIRECTORY_CHANGED
 from postbus.contracts import Empty
 from postbus.contracts.events import DirectoryChanged
 from postbus.contracts.policy import Policy, PolicyFinder
 from postbus.core.errors import MailError
-from postbus.runtime.service import Context
 
 log = logging.getLogger(__name__)
 
@@ -33,6 +33,11 @@ class PolicyWatch:
         self._due = asyncio.Event()
         self._due.set()
         self._revision = 0
+
+    async def listen(self, bus: Bus) -> None:
+        """Hears of changes, for the life of the service."""
+        await bus.listen(SUBJECT_DIRECTORY_CHANGED, DirectoryChanged, self.on_changed)
+        bus.on_reconnect(self.on_reconnect)
 
     async def on_changed(self, change: DirectoryChanged) -> None:
         """directory.changed."""
@@ -71,10 +76,3 @@ class PolicyWatch:
             if self._changed is not None:
                 self._changed(reply.policy)
         return True
-
-
-async def follow_policy(context: Context, watch: PolicyWatch) -> None:
-    """Listens for changes and asks, for the life of the service."""
-    await context.bus.listen(SUBJECT_DIRECTORY_CHANGED, DirectoryChanged, watch.on_changed)
-    context.bus.on_reconnect(watch.on_reconnect)
-    context.spawn("policy", watch.run)

@@ -5,41 +5,29 @@ from collections.abc import Sequence
 import msgspec
 
 from postbus.contracts.events import Event, EventType
-from postbus.core.errors import ErrorKind, MailError
 from postbus.core.ids import new_queue_id, new_uuid7
-from postbusd.admin_api.ports import Added, AdminStore, EventQuery, LoggedEvents, Token
+from postbus.testing.admin_audit import AuditContract, MemoryAudit
+from postbus.testing.admin_tokens import MemoryTokens, TokenContract
+from postbusd.admin_api.ports import Added, AdminStore, EventQuery, LoggedEvents
 
 
-class MemoryAdminStore:
+class MemoryAdminStore(MemoryTokens, MemoryAudit):
     """The AdminStore; `away` makes every call UNAVAILABLE."""
 
     def __init__(self) -> None:
-        self.away = False
-        self.tokens: dict[str, tuple[bytes, Token]] = {}
-        self._events: dict[str, Event] = {}
-
-    async def check(self) -> None:
-        """Raises MailError when away."""
-        if self.away:
-            raise MailError(ErrorKind.UNAVAILABLE, "database: away")
-
-    async def find_token(self, token_hash: bytes) -> Token | None:
-        """The token with this SHA-256."""
-        await self.check()
-        return next((token for known, token in self.tokens.values() if known == token_hash), None)
-
-    async def put_token(self, token_id: str, token_hash: bytes, token: Token) -> None:
-        """Creates or replaces."""
-        await self.check()
-        if all(known != token_hash for other, (known, _) in self.tokens.items() if other != token_id):
-            self.tokens[token_id] = (token_hash, token)
+        MemoryTokens.__init__(self)
+        MemoryAudit.__init__(self)
+        self._events: dict[str, tuple[int, Event]] = {}
+        self._last_event = 0
 
     async def add_events(self, events: Sequence[Event]) -> Added:
         """Writes what is not there yet."""
         await self.check()
         before = len(self._events)
         for event in events:
-            self._events.setdefault(event.event_id, event)
+            if event.event_id not in self._events:
+                self._last_event += 1
+                self._events[event.event_id] = (self._last_event, event)
         return Added(events=len(self._events) - before)
 
     async def list_events(self, query: EventQuery) -> LoggedEvents:
@@ -47,7 +35,7 @@ class MemoryAdminStore:
         await self.check()
         rows = [
             (sequence, event)
-            for sequence, event in enumerate(self._events.values(), 1)
+            for sequence, event in self._events.values()
             if sequence > (query.after or 0)
             and query.type in (None, event.type)
             and query.queue_id in ("", event.queue_id)
@@ -58,6 +46,14 @@ class MemoryAdminStore:
         ]
         page = rows[-query.limit :] if query.after is None else rows[: query.limit]
         return LoggedEvents(events=tuple(event for _, event in page), last=page[-1][0] if page else query.after or 0)
+
+    async def trim_events(self, before_ms: int, most: int) -> int:
+        """Deletes the old ones of the first."""
+        await self.check()
+        old = [key for key, (_, event) in list(self._events.items())[:most] if event.at_ms < before_ms]
+        for key in old:
+            del self._events[key]
+        return len(old)
 
 
 def make_event(number: int, kind: EventType = EventType.RECEIVED) -> Event:
@@ -73,24 +69,8 @@ def make_event(number: int, kind: EventType = EventType.RECEIVED) -> Event:
     )
 
 
-class AdminStoreContract:
+class AdminStoreContract(TokenContract, AuditContract):
     """The rules of `postbusd.admin_api.ports`."""
-
-    async def test_a_token_is_found_by_its_hash_only(self, store: AdminStore) -> None:
-        """put_token, find_token."""
-        token = Token(actor="admin", scopes=("admin",), expires_ms=1_790_000_000_000)
-        await store.put_token("one", b"1" * 32, token)
-        assert await store.find_token(b"1" * 32) == token
-        assert await store.find_token(b"2" * 32) is None
-
-    async def test_a_replaced_token_is_gone_and_a_hash_has_one_owner(self, store: AdminStore) -> None:
-        """put_token again."""
-        token = Token(actor="admin", scopes=("admin",))
-        await store.put_token("one", b"1" * 32, token)
-        await store.put_token("one", b"2" * 32, token)
-        assert await store.find_token(b"1" * 32) is None
-        await store.put_token("two", b"2" * 32, Token(actor="other", scopes=()))
-        assert await store.find_token(b"2" * 32) == token
 
     async def test_an_event_is_written_once(self, store: AdminStore) -> None:
         """add_events: redelivered batches, doubles within a batch."""
@@ -136,3 +116,12 @@ class AdminStoreContract:
             (EventQuery(after=0, limit=10, type=EventType.RECEIVED, domain="demo.example", until_ms=3), [0, 2]),
         ):
             assert list((await store.list_events(query)).events) == [events[number] for number in expected]
+
+    async def test_old_events_are_trimmed_from_the_front(self, store: AdminStore) -> None:
+        """trim_events."""
+        events = [make_event(number) for number in (1, 2, 9, 3, 4)]
+        await store.add_events(events)
+        assert await store.trim_events(4, 2) == 2
+        assert await store.trim_events(4, 2) == 1
+        assert await store.trim_events(4, 10) == 0
+        assert list((await store.list_events(EventQuery(after=None, limit=10))).events) == [events[2], events[4]]

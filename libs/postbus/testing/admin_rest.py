@@ -15,10 +15,12 @@ from postbus.testing.admin_directory import MemoryDirectoryAdmin
 from postbus.testing.admin_ledger import MemoryBooks, MemoryEdge
 from postbus.testing.admin_services import MemoryDns, MemoryQueue
 from postbus.testing.webhooks import MemoryPoster, MemoryWebhookStore
+from postbusd.admin_api.audit import Auditor
 from postbusd.admin_api.ports import Token
 from postbusd.admin_api.rest.application import create_application
 from postbusd.admin_api.rest.backend import Backend
 from postbusd.admin_api.status import Probe, StatusProbes
+from postbusd.admin_api.token_desk import TokenDesk
 from postbusd.admin_api.tokens import Tokens, hash_token
 from postbusd.admin_api.webhooks.desk import WebhookDesk
 from postbusd.admin_api.webhooks.teller import WebhookTeller
@@ -34,17 +36,19 @@ class FakeInstallation:
 
     def __init__(self) -> None:
         self.store = MemoryAdminStore()
-        self.store.tokens["one"] = (hash_token(TOKEN), Token(actor=ACTOR, scopes=("admin",)))
-        self.store.tokens["two"] = (hash_token(POWERLESS), Token(actor="kim", scopes=("imap",)))
+        for name, text, actor, scopes in (("one", TOKEN, ACTOR, ("admin",)), ("two", POWERLESS, "kim", ("imap",))):
+            token = Token(actor=actor, scopes=scopes, token_id=name, name=name)
+            self.store.tokens[name] = (hash_token(text), token)
         self.directory = MemoryDirectoryAdmin()
         self.queue = MemoryQueue()
         self.books = MemoryBooks()
         self.edge = MemoryEdge(self.books.calls)
         self.dns = MemoryDns(cast("dict[str, object]", self.directory.domains))
+        self.registry = CollectorRegistry()
         self.hooks = MemoryWebhookStore()
         self.poster = MemoryPoster()
         sealer, clock = Sealer(b"k" * 32), SystemClock()
-        teller = WebhookTeller(self.hooks, self.poster, sealer, clock, CollectorRegistry())
+        teller = WebhookTeller(self.hooks, self.poster, sealer, clock, self.registry)
         self.fault: Exception | None = None
         self.backend = Backend(
             directory=self.directory,
@@ -55,9 +59,13 @@ class FakeInstallation:
             dns=self.dns,
             certificates=self.dns,
             events=self.store,
+            audit=self.store,
+            auditor=Auditor(self.store, self.registry),
             tokens=Tokens(self.store, SystemClock(), Path("absent-token")),
             webhooks=WebhookDesk(self.hooks, self.poster, teller, sealer, clock),
+            token_desk=TokenDesk(self.store, self.store, SystemClock()),
             status=StatusProbes([Probe(name="database", ask=self._probe)], SystemClock(), 1.0),
+            clock=SystemClock(),
             version="9.9",
             mail_host="mail.demo.example",
         )

@@ -13,10 +13,13 @@ from postbus.runtime.service import Context, ServiceSpec
 from postbus.runtime.tls import ServerTls
 from postbusd.admin_api.adapters.postgres import PostgresAdminStore
 from postbusd.admin_api.adapters.postgres_webhooks import PostgresWebhookStore
+from postbusd.admin_api.audit import Auditor
 from postbusd.admin_api.books import find_ledger
 from postbusd.admin_api.event_log import EventLog
+from postbusd.admin_api.retention import Retention
 from postbusd.admin_api.settings import AdminApiSettings
 from postbusd.admin_api.status import Checkable, Probe, StatusProbes, service_probes
+from postbusd.admin_api.token_desk import TokenDesk
 from postbusd.admin_api.tokens import Tokens
 from postbusd.admin_api.webhooks.desk import WebhookDesk
 from postbusd.admin_api.webhooks.teller import WebhookTeller
@@ -33,7 +36,7 @@ log = logging.getLogger(__name__)
 class RunningAdminApi:
     """What the process holds."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 (its parts)
         self,
         context: Context,
         settings: AdminApiSettings,
@@ -41,6 +44,7 @@ class RunningAdminApi:
         tokens: Tokens,
         events: EventLog,
         teller: WebhookTeller,
+        retention: Retention,
         server: "HttpServer",
     ) -> None:
         self._context = context
@@ -48,6 +52,7 @@ class RunningAdminApi:
         self._tokens = tokens
         self._events = events
         self._teller = teller
+        self._retention = retention
         self._server = server
 
     @property
@@ -60,6 +65,7 @@ class RunningAdminApi:
         await self._bootstrap()
         self._context.spawn("events", lambda: self._context.bus.consume_events(self._events.handle_events))
         self._context.spawn("webhooks", self._teller.run)
+        self._context.spawn("retention", self._retention.run)
         if not self._settings.listen:
             return
         host, port = split_listen(self._settings.listen)
@@ -124,9 +130,13 @@ async def build(context: Context, settings: AdminApiSettings) -> RunningAdminApi
         dns=context.rpc.dns_provisioner,
         certificates=context.rpc.dns_provisioner,
         events=store,
+        audit=store,
+        auditor=Auditor(store, context.registry),
         tokens=tokens,
         webhooks=WebhookDesk(hooks, poster, teller, sealer, context.clock),
+        token_desk=TokenDesk(store, store, context.clock),
         status=StatusProbes([*own, *service_probes(context.rpc), ledger], context.clock, settings.probe_seconds),
+        clock=context.clock,
         version=postbus.__version__,
         mail_host=context.runtime.mail_host,
     )
@@ -145,6 +155,7 @@ async def build(context: Context, settings: AdminApiSettings) -> RunningAdminApi
         tokens=tokens,
         events=EventLog(store, context.registry, teller.wake),
         teller=teller,
+        retention=Retention(store, context.clock, context.registry, settings),
         server=server,
     )
 

@@ -6,14 +6,23 @@ from typing import Protocol
 import msgspec
 
 from postbus.contracts.events import Event, EventType
+from postbusd.admin_api.audit_ports import AuditStore
 
 
 class Token(msgspec.Struct, frozen=True, kw_only=True):
     """Whom a token speaks for and what it may do."""
 
     actor: str
+    """`admin`, or a username."""
     scopes: tuple[str, ...]
     expires_ms: int | None = None
+    token_id: str = ""
+    name: str = ""
+    created_ms: int = 0
+    """When it was made or last rotated: the store's."""
+    created_by: str = ""
+    last_used_ms: int | None = None
+    """Coarse: `TokenStore.touch_token` is called at most once an hour."""
 
 
 class EventQuery(msgspec.Struct, frozen=True, kw_only=True):
@@ -54,7 +63,39 @@ class TokenStore(Protocol):
         ...
 
     async def put_token(self, token_id: str, token_hash: bytes, token: Token) -> None:
-        """Creates or replaces; a hash that another token_id has is left where it is."""
+        """Creates or replaces, with the id as its name; a hash that another token_id has is left where it is."""
+        ...
+
+    async def touch_token(self, token_id: str, at_ms: int) -> None:
+        """Notes that it was used."""
+        ...
+
+
+class TokenBook(Protocol):
+    """The port of those who make tokens. An `actor` narrows to the tokens that speak for it; empty: all."""
+
+    async def add_token(self, token_hash: bytes, token: Token, most: int) -> None:
+        """A new one. Raises MailError: ALREADY_EXISTS for its name, LIMIT when there are `most` tokens already."""
+        ...
+
+    async def get_token(self, name: str, actor: str) -> Token | None:
+        """By its name."""
+        ...
+
+    async def list_tokens(self, actor: str, after: str, limit: int) -> Sequence[Token]:
+        """By name, those after `after`."""
+        ...
+
+    async def rotate_token(self, token_id: str, token_hash: bytes, created_by: str) -> bool:
+        """Replaces the hash; False: it is gone."""
+        ...
+
+    async def delete_token(self, token_id: str) -> bool:
+        """False: it is gone."""
+        ...
+
+    async def delete_tokens_of(self, actor: str) -> int:
+        """All that speak for it; how many."""
         ...
 
 
@@ -69,8 +110,12 @@ class EventStore(Protocol):
         """Up to `limit` events."""
         ...
 
+    async def trim_events(self, before_ms: int, most: int) -> int:
+        """Deletes those among the first `most` of the log that are older; how many."""
+        ...
 
-class AdminStore(TokenStore, EventStore, Protocol):
+
+class AdminStore(TokenStore, TokenBook, EventStore, AuditStore, Protocol):
     """All of it."""
 
     async def check(self) -> None:

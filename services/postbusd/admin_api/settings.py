@@ -8,6 +8,9 @@ import msgspec
 from postbus.core.egress import Network
 from postbus.runtime.settings import field_doc
 
+MIN_AUDIT_DAYS = 7
+"""The database refuses to delete what is younger."""
+
 
 class AdminApiSettings(msgspec.Struct, frozen=True, kw_only=True):
     """Where the API listens and how much it takes."""
@@ -29,6 +32,10 @@ class AdminApiSettings(msgspec.Struct, frozen=True, kw_only=True):
         str, field_doc("Certificates of private CAs of webhooks' receivers besides the system's, PEM; empty: none.")
     ] = ""
     probe_seconds: Annotated[float, field_doc("How long /status waits for each part, seconds.")] = 3.0
+    event_days: Annotated[int, field_doc("How long the event log is kept, days."), msgspec.Meta(ge=1)] = 90
+    audit_days: Annotated[
+        int, field_doc("How long the audit log is kept, days, at least 7."), msgspec.Meta(ge=MIN_AUDIT_DAYS)
+    ] = 730
 
     def __post_init__(self) -> None:
         """Raises ValueError, naming the setting."""

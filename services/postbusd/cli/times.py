@@ -34,3 +34,16 @@ def parse_moment(text: str, now_ms: int) -> str:
         return datetime.datetime.fromisoformat(text).astimezone(datetime.UTC).isoformat()
     except ValueError as error:
         raise UsageError("a time is 2h, 3d or 2026-03-01T10:00") from error
+
+
+def parse_deadline(text: str, now_ms: int) -> int | None:
+    """`90d` from now or a date and time, Unix time in milliseconds; None for `never`. Raises UsageError."""
+    if text == "never":
+        return None
+    span = _SPAN.match(text)
+    if span is not None:
+        return now_ms + int(span[1]) * _SECONDS[span[2]] * SECOND_MS
+    try:
+        return int(datetime.datetime.fromisoformat(text).timestamp() * SECOND_MS)
+    except (ValueError, OverflowError) as error:
+        raise UsageError("a time is 90d, 2w, 2026-03-01T10:00 or never") from error

@@ -3,7 +3,7 @@
 from concurrent.futures import ThreadPoolExecutor
 
 from postbus.runtime.dns import DnsResolver
-from postbus.runtime.policy import PolicyWatch, follow_policy
+from postbus.runtime.policy import PolicyWatch
 from postbus.runtime.service import Context, ServiceSpec
 from postbusd.filter.adapters.pyspf import PyspfEvaluator
 from postbusd.filter.checks import MessageChecks
@@ -39,7 +39,8 @@ class RunningFilter:
 
     async def start(self) -> None:
         """Nothing listens here: the process serves the port."""
-        await follow_policy(self._context, self._policy)
+        await self._policy.listen(self._context.bus)
+        self._context.spawn("policy", self._policy.run)
 
     async def drain(self) -> None:
         """Ends look-ups; threads end by their own deadlines."""

@@ -9,7 +9,7 @@ from postbus.contracts.events import DirectoryChanged
 from postbus.core.errors import MailError
 from postbus.runtime.event_log import EventLog
 from postbus.runtime.logins import LoginWatch
-from postbus.runtime.policy import PolicyWatch, follow_policy
+from postbus.runtime.policy import PolicyWatch
 from postbus.runtime.service import Context, ServiceSpec
 from postbus.runtime.tls import ServerTls
 from postbusd.smtp_edge.adapters.listeners import Listeners
@@ -57,7 +57,8 @@ class SmtpEdgeService:
         await context.bus.listen(SUBJECT_DIRECTORY_CHANGED, DirectoryChanged, self._logins.on_changed)
         context.bus.on_reconnect(self._logins.on_reconnect)
         context.spawn("logins", self._logins.run)
-        await follow_policy(context, self._policy)
+        await self._policy.listen(context.bus)
+        context.spawn("policy", self._policy.run)
         context.spawn("events", self._events.run)
         context.add_check("blobs", self._check_blobs)
         for kind, listen in (

@@ -4,6 +4,7 @@ import secrets
 from collections.abc import Iterable
 from pathlib import Path
 
+from postbus.core.api_token import new_api_token
 from postbus.runtime.layout import make_private, write_private
 from postbus.runtime.roster import SERVICES
 
@@ -16,7 +17,6 @@ POSTGRES_OWNER = "postbus_owner"
 MASTER_KEY = "master.key"
 """Seals keys at rest: 32 octets as hexadecimal digits."""
 ADMIN_TOKEN = "admin-token"  # noqa: S105 (a file's name)
-TOKEN_PREFIX = "postbus_"  # noqa: S105 (makes a leaked token recognisable)
 
 
 def secret_names() -> tuple[str, ...]:
@@ -49,5 +49,5 @@ def read_secret(folder: Path, name: str) -> str:
 
 def _new_secret(name: str) -> str:
     if name == ADMIN_TOKEN:
-        return TOKEN_PREFIX + secrets.token_urlsafe(32)
+        return new_api_token()
     return secrets.token_hex(32)

@@ -1,15 +1,14 @@
 """Schema `admin` in Postgres: all SQL of this service."""
 
-import contextlib
-import datetime
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import asyncpg
 
 from postbus.contracts.events import Event, EventType
-from postbus.runtime.database import connection
-from postbusd.admin_api.ports import Added, EventQuery, LoggedEvents, Token
+from postbusd.admin_api.adapters.postgres_audit import PostgresAudit
+from postbusd.admin_api.adapters.postgres_tokens import PostgresTokens
+from postbusd.admin_api.ports import Added, EventQuery, LoggedEvents
 
 if TYPE_CHECKING:
     from postbus.runtime.database import Session
@@ -53,46 +52,22 @@ _EVENT_FILTERS = {
     "since_ms": "at_ms >= ",
     "until_ms": "at_ms < ",
 }
-_FIND_BY_HASH = """
-SELECT actor, scopes, extract(epoch FROM expires) * 1000 AS expires_ms FROM admin.token WHERE token_hash = $1
-"""
-_SAVE = """
-INSERT INTO admin.token (token_id, token_hash, actor, scopes, expires)
-SELECT $1, $2, $3, $4, $5
-WHERE NOT EXISTS (SELECT 1 FROM admin.token WHERE token_hash = $2 AND token_id <> $1)
-ON CONFLICT (token_id) DO UPDATE
-SET token_hash = excluded.token_hash, actor = excluded.actor, scopes = excluded.scopes, expires = excluded.expires
+_TRIM_EVENTS = """
+DELETE FROM admin.event WHERE sequence IN (
+    SELECT sequence FROM (SELECT sequence, at_ms FROM admin.event ORDER BY sequence LIMIT $2) AS oldest
+    WHERE at_ms < $1
+)
 """
 _KNOWN_TYPES = frozenset(EventType)
 
 
-class PostgresAdminStore:
+class PostgresAdminStore(PostgresTokens, PostgresAudit):
     """The AdminStore; `pool` gives the pool of the service's own role."""
-
-    def __init__(self, pool: Callable[[], Awaitable[asyncpg.Pool]]) -> None:
-        self._pool = pool
 
     async def check(self) -> None:
         """Raises MailError when the database is away."""
         async with self._connection() as session:
             await session.fetchval("SELECT 1 FROM admin.token LIMIT 1")
-
-    async def find_token(self, token_hash: bytes) -> Token | None:
-        """The token with this SHA-256."""
-        async with self._connection() as session:
-            row = await session.fetchrow(_FIND_BY_HASH, token_hash)
-        if row is None:
-            return None
-        expires_ms = int(row["expires_ms"]) if row["expires_ms"] is not None else None
-        return Token(actor=row["actor"], scopes=tuple(row["scopes"]), expires_ms=expires_ms)
-
-    async def put_token(self, token_id: str, token_hash: bytes, token: Token) -> None:
-        """Creates or replaces."""
-        expires = None
-        if token.expires_ms is not None:
-            expires = datetime.datetime.fromtimestamp(token.expires_ms / 1000, datetime.UTC)
-        async with self._connection() as session:
-            await session.execute(_SAVE, token_id, token_hash, token.actor, list(token.scopes), expires)
 
     async def add_events(self, events: Sequence[Event]) -> Added:
         """Writes what is not there yet, in one transaction, with what webhooks are to tell of it."""
@@ -107,11 +82,11 @@ class PostgresAdminStore:
         last = rows[-1]["sequence"] if rows else query.after or 0
         return LoggedEvents(events=tuple(read_event(row) for row in rows if row["type"] in _KNOWN_TYPES), last=last)
 
-    @contextlib.asynccontextmanager
-    async def _connection(self) -> AsyncIterator["Session"]:
-        """A connection whose failures are MailErrors."""
-        async with connection(await self._pool()) as session:
-            yield session
+    async def trim_events(self, before_ms: int, most: int) -> int:
+        """Deletes the old ones of the first."""
+        async with self._connection() as session:
+            done: str = await session.execute(_TRIM_EVENTS, before_ms, most)
+        return int(done.rpartition(" ")[2])
 
 
 async def add_events(session: "Session", events: Sequence[Event]) -> Added:

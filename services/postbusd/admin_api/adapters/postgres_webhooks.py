@@ -1,15 +1,15 @@
 """Webhooks in schema `admin`: all their SQL."""
 
 import contextlib
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Sequence
 from typing import TYPE_CHECKING
 
 import asyncpg
 
 from postbus.contracts.events import Event, EventType
 from postbus.core.errors import ErrorKind, MailError
-from postbus.runtime.database import connection
 from postbusd.admin_api.adapters.postgres import add_events, read_event
+from postbusd.admin_api.adapters.postgres_base import PostgresBase
 from postbusd.admin_api.webhooks.rules import MAX_WEBHOOKS
 from postbusd.admin_api.webhooks.values import (
     Claimed,
@@ -85,11 +85,8 @@ FROM admin.event e WHERE e.sequence = d.sequence AND NOT d.dead AND e.at_ms < $1
 """
 
 
-class PostgresWebhookStore:
-    """The WebhookStore; `pool` gives the pool of the service's own role."""
-
-    def __init__(self, pool: Callable[[], Awaitable[asyncpg.Pool]]) -> None:
-        self._pool = pool
+class PostgresWebhookStore(PostgresBase):
+    """The WebhookStore."""
 
     async def put_webhook(self, webhook: Webhook, new_secret: bytes, event: Event) -> bool:
         """See `WebhookStore.put_webhook`."""
@@ -238,11 +235,6 @@ class PostgresWebhookStore:
                 "FROM admin.webhook_delivery"
             )
         return (row["waiting"], row["dead"]) if row is not None else (0, 0)
-
-    @contextlib.asynccontextmanager
-    async def _connection(self) -> AsyncIterator["Session"]:
-        async with connection(await self._pool()) as session:
-            yield session
 
     @contextlib.asynccontextmanager
     async def _writing(self) -> AsyncIterator["Session"]:

@@ -13,6 +13,8 @@ from litestar.openapi.spec import Components, SecurityScheme
 from postbus.core.errors import ErrorKind, MailError
 from postbusd.admin_api.rest.aliases import delete_alias, get_alias, list_aliases, put_alias
 from postbusd.admin_api.rest.apps import delete_app, get_app, list_apps, put_app, rotate_app_credential
+from postbusd.admin_api.rest.audit import list_audit
+from postbusd.admin_api.rest.auditing import AuditMiddleware
 from postbusd.admin_api.rest.backend import Backend, check_request, require_token
 from postbusd.admin_api.rest.documentation import get_docs, get_docs_script, get_docs_style, get_openapi
 from postbusd.admin_api.rest.domain_dns import get_domain_dns, get_domain_zone
@@ -28,6 +30,7 @@ from postbusd.admin_api.rest.policy import get_policy, put_policy
 from postbusd.admin_api.rest.problems import handle_http_error, handle_mail_error, handle_unknown_error
 from postbusd.admin_api.rest.queue import change_queue, list_queue
 from postbusd.admin_api.rest.system import get_ca, get_health, get_status
+from postbusd.admin_api.rest.tokens import add_token, delete_token, get_token, list_tokens, rotate_token
 from postbusd.admin_api.rest.users import delete_user, get_user, list_users, put_user
 from postbusd.admin_api.rest.webhooks import (
     change_webhook_deliveries,
@@ -62,6 +65,7 @@ _WEBHOOKS = (
     change_webhook_deliveries,
 )
 _POLICY = (get_policy, put_policy)
+_TOKENS = (list_tokens, get_token, add_token, rotate_token, delete_token, list_audit)
 _DOCUMENTS = (get_openapi, get_docs, get_docs_script, get_docs_style)
 ROUTES = (
     *_SYSTEM,
@@ -76,6 +80,7 @@ ROUTES = (
     *_LEDGER,
     *_WEBHOOKS,
     *_POLICY,
+    *_TOKENS,
     *_DOCUMENTS,
 )
 
@@ -84,7 +89,13 @@ def create_application(backend: Backend, max_body_octets: int) -> Litestar:
     """The API over its ports."""
     return Litestar(
         route_handlers=[
-            Router(ROOT, route_handlers=list(ROUTES), guards=[require_token], before_request=check_request)
+            Router(
+                ROOT,
+                route_handlers=list(ROUTES),
+                guards=[require_token],
+                before_request=check_request,
+                middleware=[AuditMiddleware],
+            )
         ],
         exception_handlers={
             MailError: handle_mail_error,

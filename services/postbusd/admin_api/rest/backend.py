@@ -13,16 +13,22 @@ from litestar.exceptions import HTTPException, InternalServerException
 from litestar.handlers import BaseRouteHandler
 from litestar.params import QueryParameter
 
-from postbus.contracts.admin_api import VerifyTokenRequest
 from postbus.contracts.delivery import Bookkeeper, MessageTracker, QueueControl
 from postbus.contracts.directory import DirectoryAdmin
 from postbus.contracts.dns_provisioner import CertificateSource, DnsPlanner
 from postbus.contracts.smtp_edge import SmtpEdge
+from postbus.core.clock import Clock
 from postbus.core.errors import ErrorKind, MailError
-from postbusd.admin_api.ports import EventStore
+from postbusd.admin_api.audit import Auditor
+from postbusd.admin_api.audit_ports import AuditStore
+from postbusd.admin_api.ports import EventStore, Token
+from postbusd.admin_api.rest.auditing import audited_of, begin_audit
 from postbusd.admin_api.rest.problems import clean_field, explain_decoding
+from postbusd.admin_api.rest.scopes import is_for_administrator, needed_scope
+from postbusd.admin_api.scopes import covers
 from postbusd.admin_api.status import StatusProbes
-from postbusd.admin_api.tokens import SCOPE_ADMIN, Tokens
+from postbusd.admin_api.token_desk import TokenDesk
+from postbusd.admin_api.tokens import BOOTSTRAP_ACTOR, Tokens
 from postbusd.admin_api.webhooks.desk import WebhookDesk
 
 ApiRequest = Request[Any, Any, State]
@@ -42,9 +48,13 @@ class Backend(msgspec.Struct, frozen=True, kw_only=True):
     dns: DnsPlanner
     certificates: CertificateSource
     events: EventStore
+    audit: AuditStore
+    auditor: Auditor
     tokens: Tokens
     webhooks: WebhookDesk
+    token_desk: TokenDesk
     status: StatusProbes
+    clock: Clock
     version: str
     mail_host: str
 
@@ -61,22 +71,44 @@ def actor_of(request: ApiRequest) -> str:
     return actor
 
 
+def token_of(request: ApiRequest) -> Token:
+    """The token that the request came with."""
+    token: Token = request.state.token
+    return token
+
+
 async def require_token(connection: ASGIConnection[Any, Any, Any, State], handler: BaseRouteHandler) -> None:
-    """Guard of every route: a bearer token, unless the route says `public`."""
-    if handler.opt.get("public"):
+    """The guard of every route; who is not known is counted."""
+    try:
+        await _check_token(connection, handler)
+    except MailError as error:
+        if error.kind is ErrorKind.UNAUTHENTICATED:
+            connection.app.state.backend.auditor.count_unauthenticated()
+        raise
+
+
+async def _check_token(connection: ASGIConnection[Any, Any, Any, State], handler: BaseRouteHandler) -> None:
+    """A bearer token with the scope that the route needs, unless the route says `public`."""
+    wanted = needed_scope(handler, connection.scope["method"])  # type: ignore[typeddict-item]
+    if not wanted:
         return
     scheme, _, token = connection.headers.get("authorization", "").partition(" ")
     if scheme.lower() != "bearer" or not token.strip():
         raise MailError(ErrorKind.UNAUTHENTICATED, "send the header Authorization: Bearer <token>")
     backend: Backend = connection.app.state.backend
-    reply = await backend.tokens.verify_token(VerifyTokenRequest(token=token.strip()))
-    if SCOPE_ADMIN not in reply.scopes:
-        raise MailError(ErrorKind.FORBIDDEN, "this token's scopes do not reach here")
-    connection.state.actor = reply.actor
+    found = await backend.tokens.authenticate(token.strip())
+    connection.state.actor, connection.state.token = found.actor, found
+    audited = audited_of(connection.scope)
+    if audited is not None:
+        audited.token = found
+    if not covers(found.scopes, wanted):
+        raise MailError(ErrorKind.FORBIDDEN, f"this token lacks the scope {wanted}")
+    if found.actor != BOOTSTRAP_ACTOR and is_for_administrator(handler, wanted):
+        raise MailError(ErrorKind.FORBIDDEN, f"this is the administrator's, not for a token of {found.actor}")
 
 
 async def check_request(request: ApiRequest) -> Response[None] | None:
-    """Before any operation: no text has a NUL; query and body are strictly what is taken, nothing is ignored."""
+    """Before any operation: no text has a NUL; query and body are strictly what is taken; then the audit log knows."""
     if request.method == "OPTIONS":
         return Response(None, status_code=204, headers={"Allow": ", ".join(sorted(_methods(request)))})
     query = list(request.query_params.multi_items())
@@ -84,6 +116,7 @@ async def check_request(request: ApiRequest) -> Response[None] | None:
         raise MailError(ErrorKind.INVALID, "the request has a NUL character")
     _check_query([name for name, _ in query], _query_names(request.route_handler))
     await _check_body(request)
+    await begin_audit(request, await request.body() if request.route_handler.parsed_data_field is not None else None)
     return None
 
 

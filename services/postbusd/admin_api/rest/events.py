@@ -1,6 +1,5 @@
 """/api/v1/events: what the services told."""
 
-import datetime
 import re
 from typing import Annotated
 
@@ -12,7 +11,7 @@ from postbus.contracts.events import Event, EventType
 from postbus.core.errors import ErrorKind, MailError
 from postbusd.admin_api.ports import EventQuery
 from postbusd.admin_api.rest.backend import DEFAULT_PAGE, ApiRequest, backend_of
-from postbusd.admin_api.rest.parameters import Limit, check_domain
+from postbusd.admin_api.rest.parameters import Limit, check_domain, read_time
 from postbusd.admin_api.rest.problems import REFUSALS
 from postbusd.admin_api.rest.queue_ids import check_queue_id
 
@@ -68,8 +67,8 @@ async def list_events(  # noqa: PLR0913 (each is a query parameter)
             queue_id=check_queue_id(queue_id) if queue_id else "",
             domain=check_domain(domain),
             mailbox=mailbox.lower(),
-            since_ms=_read_time("since", since),
-            until_ms=_read_time("until", until),
+            since_ms=read_time("since", since),
+            until_ms=read_time("until", until),
         )
     )
     return EventList(events=tuple(event_resource(each) for each in logged.events), next_after=str(logged.last))
@@ -78,15 +77,3 @@ async def list_events(  # noqa: PLR0913 (each is a query parameter)
 def event_resource(event: Event) -> EventResource:
     """The event as the API shows it."""
     return msgspec.convert(event, EventResource, from_attributes=True)
-
-
-def _read_time(name: str, text: str) -> int | None:
-    """Unix time in milliseconds; None: not given. Raises MailError: INVALID."""
-    if not text:
-        return None
-    try:
-        moment = datetime.datetime.fromisoformat(text)
-        moment = moment if moment.tzinfo is not None else moment.replace(tzinfo=datetime.UTC)
-        return int(moment.timestamp() * 1000)
-    except (ValueError, OverflowError) as error:
-        raise MailError(ErrorKind.INVALID, f"{name}: a time as 2026-03-01T10:00:00Z") from error

@@ -1,5 +1,6 @@
 """What several resources share: query parameters, the answer of a DELETE, 201 or 200."""
 
+import datetime
 from typing import Annotated, TypeVar
 
 import msgspec
@@ -61,3 +62,15 @@ def check_reason(text: str, *, required: bool) -> str:
     if not reason.isprintable():
         raise MailError(ErrorKind.INVALID, "reason: one line without control characters")
     return reason
+
+
+def read_time(name: str, text: str) -> int | None:
+    """Unix time in milliseconds; None: not given. Raises MailError: INVALID."""
+    if not text:
+        return None
+    try:
+        moment = datetime.datetime.fromisoformat(text)
+        moment = moment if moment.tzinfo is not None else moment.replace(tzinfo=datetime.UTC)
+        return int(moment.timestamp() * 1000)
+    except (ValueError, OverflowError) as error:
+        raise MailError(ErrorKind.INVALID, f"{name}: a time as 2026-03-01T10:00:00Z") from error

@@ -8,7 +8,7 @@ from litestar.openapi import ResponseSpec
 from litestar.params import JSONBody
 
 from postbus.contracts.directory import DeleteRequest, ObjectRequest, PageRequest, PutUserRequest, User
-from postbusd.admin_api.rest.backend import DEFAULT_PAGE, ApiRequest, actor_of, backend_of
+from postbusd.admin_api.rest.backend import DEFAULT_PAGE, ApiRequest, actor_of, backend_of, token_of
 from postbusd.admin_api.rest.parameters import After, Deletion, DryRun, Limit, NamePath, NextAfter, deletion, written
 from postbusd.admin_api.rest.problems import BODY_REFUSALS, REFUSALS
 
@@ -77,13 +77,12 @@ async def get_user(request: ApiRequest, name: NamePath) -> UserResource:
 
 @delete("/users/{name:str}", summary="Delete a user", tags=["users"], status_code=200, responses=REFUSALS)
 async def delete_user(request: ApiRequest, name: NamePath, dry_run: DryRun = False) -> Deletion:
-    """Only one who owns no mailbox; memberships of groups end."""
-    return deletion(
-        await backend_of(request).directory.delete_user(
-            DeleteRequest(name=name, actor=actor_of(request), dry_run=dry_run)
-        ),
-        dry_run,
-    )
+    """Only one who owns no mailbox; memberships of groups and API tokens end."""
+    backend = backend_of(request)
+    reply = await backend.directory.delete_user(DeleteRequest(name=name, actor=actor_of(request), dry_run=dry_run))
+    if not dry_run:
+        await backend.token_desk.delete_of(token_of(request), name.lower())
+    return deletion(reply, dry_run)
 
 
 def _resource(user: User) -> UserResource:

@@ -1,0 +1,40 @@
+"""Retention: what is old goes, in batches; what is not stays."""
+
+import msgspec
+import pytest
+from prometheus_client import CollectorRegistry
+
+from postbus.testing.admin_api import MemoryAdminStore, make_event
+from postbus.testing.admin_audit import AT_MS, DAY_MS, make_entry
+from postbus.testing.directory import ManualClock
+from postbusd.admin_api import retention
+from postbusd.admin_api.audit_ports import AuditQuery
+from postbusd.admin_api.ports import EventQuery
+from postbusd.admin_api.retention import Retention
+from postbusd.admin_api.settings import AdminApiSettings
+
+
+async def test_what_is_old_goes_in_batches(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+    monkeypatch.setattr(retention, "BATCH_ROWS", 2)
+    caplog.set_level("INFO")
+    store, clock, registry, pauses = MemoryAdminStore(), ManualClock(), CollectorRegistry(), []
+    now_ms = clock.now_ms()
+    ages = (40, 31, 31, 31, 30, 1)
+    events = [msgspec.structs.replace(make_event(n), at_ms=now_ms - age * DAY_MS) for n, age in enumerate(ages)]
+    await store.add_events(events)
+    for age in (800, 20, 8, 6):
+        store.now_ms = AT_MS - age * DAY_MS
+        await store.begin_audit(make_entry("a.example"))
+    store.now_ms = AT_MS
+
+    async def sleep(seconds: float) -> None:
+        pauses.append(seconds)
+
+    settings = AdminApiSettings(event_days=30, audit_days=7)
+    await Retention(store, clock, registry, settings, sleep).trim()
+    assert list((await store.list_events(EventQuery(after=None, limit=10))).events) == events[4:]
+    assert len(await store.list_audit(AuditQuery(limit=10))) == 1
+    for name, rows in (("events", 4), ("audit", 3)):
+        assert registry.get_sample_value("postbus_admin_api_trimmed_rows_total", {"log": name}) == rows
+    assert len(pauses) == 4
+    assert [record.message for record in caplog.records] == ["admin_api.log.trimmed"] * 2
