@@ -3,6 +3,7 @@
 import base64
 from collections.abc import AsyncIterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import dkim
@@ -91,6 +92,17 @@ class FilterContext:
         self.runtime = RuntimeSettings(resolver=f"127.0.0.1:{server.port}", mail_host="mail.demo.example")
         self.blobs = MemoryBlobStore()
         self.registry = CollectorRegistry()
+        self.rpc = SimpleNamespace(directory=self)
+        self.bus = self
+
+    async def listen(self, subject: str, kind: type, handle: object) -> None:
+        """Nothing changes."""
+
+    def on_reconnect(self, handle: object) -> None:
+        """The bus stays."""
+
+    def spawn(self, name: str, work: object) -> None:
+        """The defaults hold."""
 
 
 def sign(content: bytes, server: LoopbackDns) -> bytes:

@@ -134,3 +134,31 @@ def test_every_accounted_state_is_shown(client: RestClient) -> None:
 def test_every_event_type_can_be_asked_for(client: RestClient) -> None:
     for kind in EventType:
         assert client.ask("GET", f"/api/v1/events?type={kind.value}")[0] == 200
+
+
+async def test_messages_are_found_page_by_page(client: RestClient) -> None:
+    events = [
+        msgspec.structs.replace(make_event(number), reverse_path="Ann@x.example") for number in range(1_000, 1_005)
+    ]
+    await client.installation.store.add_events(events)
+    found: list[str] = []
+    after = ""
+    while True:
+        query = {"address": "ANN@x.example", "limit": "2", **({"after": after} if after else {})}
+        status, page = client.ask("GET", "/api/v1/messages", params=query)
+        assert status == 200
+        found += [each["queue_id"] for each in page["messages"]]
+        after = page["next_after"]
+        if not after:
+            break
+    assert found == [event.queue_id for event in reversed(events)]
+    window = {"address": "ann@x.example", "since": "1970-01-01T00:00:01.001Z", "until": "1970-01-01T00:00:01.003Z"}
+    messages = client.ask("GET", "/api/v1/messages", params=window)[1]["messages"]
+    assert [each["first_ms"] for each in messages] == [1_002, 1_001]
+    for query, field in (
+        ({}, "address"),
+        ({"address": "a@b", "message_id": "x"}, "address"),
+        ({"address": "a@b", "since": "soon"}, "since"),
+        ({"address": "a@b", "after": "x"}, "queue_id"),
+    ):
+        assert client.refusal("GET", "/api/v1/messages", params=query) == (400, "invalid", field)

@@ -333,3 +333,20 @@ async def test_json_on_a_terminal_steers_nothing_and_means_the_same(
             assert all(line.isprintable() for line in shown.split("\n")), (words, option, shown)
             assert "é" in shown
     assert json.loads(shown)["detail"] == hostile
+
+
+async def test_messages_are_found_by_address_or_message_id(
+    installation: FakeInstallation, capsys: pytest.CaptureFixture[str]
+) -> None:
+    event = msgspec.structs.replace(make_event(1), queue_id=ONE, message_id="<one@x>", forward_path="kim@demo.example")
+    await installation.store.add_events([event])
+    assert main(["trace", "--address", "Kim@demo.example"]) == 0
+    assert ONE in capsys.readouterr().out
+    assert main(["trace", "--message-id", "<one@x>", "--since", "1970-01-01T00:00:00Z"]) == 0
+    assert ONE in capsys.readouterr().out
+    assert main(["trace", "--address", "kim@demo.example", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)[0]["forward_paths"] == ["kim@demo.example"]
+    assert main(["trace", "--address", "lee@demo.example"]) == 0
+    assert capsys.readouterr().out == "no message is found\n"
+    assert main(["trace"]) == 2
+    assert main(["trace", ONE, "--address", "kim@demo.example"]) == 2

@@ -8,7 +8,7 @@ from postbus.contracts.events import Event, EventType
 from postbus.core.ids import new_queue_id, new_uuid7
 from postbus.testing.admin_audit import AuditContract, MemoryAudit
 from postbus.testing.admin_tokens import MemoryTokens, TokenContract
-from postbusd.admin_api.ports import Added, AdminStore, EventQuery, LoggedEvents
+from postbusd.admin_api.ports import Added, AdminStore, EventQuery, FoundMessage, LoggedEvents, MessageQuery
 
 
 class MemoryAdminStore(MemoryTokens, MemoryAudit):
@@ -46,6 +46,37 @@ class MemoryAdminStore(MemoryTokens, MemoryAudit):
         ]
         page = rows[-query.limit :] if query.after is None else rows[: query.limit]
         return LoggedEvents(events=tuple(event for _, event in page), last=page[-1][0] if page else query.after or 0)
+
+    async def find_messages(self, query: MessageQuery) -> tuple[FoundMessage, ...]:
+        """Up to `limit`, the latest first."""
+        await self.check()
+        events = [event for _, event in self._events.values()]
+        found = {
+            event.queue_id
+            for event in events
+            if query.from_queue_id <= event.queue_id < query.below_queue_id
+            and event.queue_id
+            and (
+                query.address in (event.reverse_path.lower(), event.forward_path.lower(), event.mailbox)
+                if query.address
+                else query.message_id == event.message_id.strip("<>")
+            )
+        }
+        return tuple(
+            self._tell([event for event in events if event.queue_id == queue_id])
+            for queue_id in sorted(found, reverse=True)[: query.limit]
+        )
+
+    def _tell(self, events: list[Event]) -> FoundMessage:
+        return FoundMessage(
+            queue_id=events[0].queue_id,
+            first_ms=min(event.at_ms for event in events),
+            message_id=max(event.message_id for event in events),
+            reverse_path=max(event.reverse_path for event in events),
+            forward_paths=tuple(sorted({event.forward_path for event in events} - {""})[:10]),
+            last_type=events[-1].type,
+            last_summary=events[-1].summary,
+        )
 
     async def trim_events(self, before_ms: int, most: int) -> int:
         """Deletes the old ones of the first."""
@@ -100,6 +131,43 @@ class AdminStoreContract(TokenContract, AuditContract):
         by_type = await store.list_events(EventQuery(after=None, limit=10, type=EventType.LOGIN))
         by_message = await store.list_events(EventQuery(after=0, limit=10, queue_id=first.queue_id))
         assert (by_type.events, by_message.events) == ((second,), (first,))
+
+    async def test_messages_are_found_by_message_id_and_address(self, store: AdminStore) -> None:
+        """find_messages: the latest first, pages, a window of time, what is told of each."""
+        first, second, third = (make_event(number) for number in (1_000, 2_000, 3_000))
+        changes = {"reverse_path": "Ann@Example.net", "forward_path": "kim@demo.example", "message_id": "<one@x>"}
+        await store.add_events([msgspec.structs.replace(each, **changes) for each in (first, second)])
+        delivered = make_event(4_000, EventType.DELIVERED)
+        changes = {"queue_id": first.queue_id, "mailbox": "kim@demo.example", "forward_path": "lee@demo.example"}
+        await store.add_events(
+            [
+                msgspec.structs.replace(delivered, **changes),
+                msgspec.structs.replace(third, message_id="two@x", mailbox="kim@demo.example"),
+                msgspec.structs.replace(make_event(5_000), queue_id="", mailbox="kim@demo.example"),
+            ]
+        )
+        found = await store.find_messages(MessageQuery(limit=10, message_id="one@x"))
+        assert [each.queue_id for each in found] == [second.queue_id, first.queue_id]
+        assert found[1] == FoundMessage(
+            queue_id=first.queue_id,
+            first_ms=1_000,
+            message_id="<one@x>",
+            reverse_path="Ann@Example.net",
+            forward_paths=("kim@demo.example", "lee@demo.example"),
+            last_type=EventType.DELIVERED,
+            last_summary="event 4000",
+        )
+        for query, wanted in (
+            (MessageQuery(limit=10, message_id="two@x"), [third]),
+            (MessageQuery(limit=10, message_id="none@x"), []),
+            (MessageQuery(limit=10, address="ann@example.net"), [second, first]),
+            (MessageQuery(limit=10, address="lee@demo.example"), [first]),
+            (MessageQuery(limit=10, address="kim@demo.example"), [third, second, first]),
+            (MessageQuery(limit=2, address="kim@demo.example"), [third, second]),
+            (MessageQuery(limit=2, address="kim@demo.example", below_queue_id=second.queue_id), [first]),
+            (MessageQuery(limit=9, address="kim@demo.example", from_queue_id=second.queue_id), [third, second]),
+        ):
+            assert [each.queue_id for each in await store.find_messages(query)] == [each.queue_id for each in wanted]
 
     async def test_events_are_chosen_by_domain_mailbox_and_time(self, store: AdminStore) -> None:
         """list_events: filters, alone and together."""

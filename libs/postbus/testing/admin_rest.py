@@ -59,6 +59,7 @@ class FakeInstallation:
             dns=self.dns,
             certificates=self.dns,
             events=self.store,
+            finder=self.store,
             audit=self.store,
             auditor=Auditor(self.store, self.registry),
             tokens=Tokens(self.store, SystemClock(), Path("absent-token")),

@@ -130,6 +130,7 @@ async def build(context: Context, settings: AdminApiSettings) -> RunningAdminApi
         dns=context.rpc.dns_provisioner,
         certificates=context.rpc.dns_provisioner,
         events=store,
+        finder=store,
         audit=store,
         auditor=Auditor(store, context.registry),
         tokens=tokens,

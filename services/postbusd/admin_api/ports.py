@@ -6,7 +6,11 @@ from typing import Protocol
 import msgspec
 
 from postbus.contracts.events import Event, EventType
+from postbus.core.ids import QUEUE_ID_LENGTH
 from postbusd.admin_api.audit_ports import AuditStore
+
+FIRST_QUEUE_ID = "0"
+BEYOND_QUEUE_ID = "Z" * (QUEUE_ID_LENGTH + 1)
 
 
 class Token(msgspec.Struct, frozen=True, kw_only=True):
@@ -38,6 +42,32 @@ class EventQuery(msgspec.Struct, frozen=True, kw_only=True):
     since_ms: int | None = None
     until_ms: int | None = None
     """Only older ones."""
+
+
+class MessageQuery(msgspec.Struct, frozen=True, kw_only=True):
+    """Which messages: by Message-ID or by address, one of them."""
+
+    limit: int
+    message_id: str = ""
+    """Without angle brackets."""
+    address: str = ""
+    """Lower case: of the sender, of a recipient, or of a mailbox that got it."""
+    from_queue_id: str = FIRST_QUEUE_ID
+    below_queue_id: str = BEYOND_QUEUE_ID
+    """Queue ids sort by time: only those before it."""
+
+
+class FoundMessage(msgspec.Struct, frozen=True, kw_only=True):
+    """What the event log says of a message in short."""
+
+    queue_id: str
+    first_ms: int
+    message_id: str
+    reverse_path: str
+    forward_paths: tuple[str, ...]
+    """In order, the first ten."""
+    last_type: EventType
+    last_summary: str
 
 
 class LoggedEvents(msgspec.Struct, frozen=True, kw_only=True):
@@ -115,7 +145,15 @@ class EventStore(Protocol):
         ...
 
 
-class AdminStore(TokenStore, TokenBook, EventStore, AuditStore, Protocol):
+class MessageFinder(Protocol):
+    """The port of those who look for a message."""
+
+    async def find_messages(self, query: MessageQuery) -> tuple[FoundMessage, ...]:
+        """Up to `limit`, the latest first."""
+        ...
+
+
+class AdminStore(TokenStore, TokenBook, EventStore, MessageFinder, AuditStore, Protocol):
     """All of it."""
 
     async def check(self) -> None:

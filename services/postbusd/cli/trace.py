@@ -1,4 +1,7 @@
-"""`postbus trace QUEUE_ID`: the story of a message: who said what and when, where its copies are, what comes next."""
+"""`postbus trace`: the story of a message by its queue id, or the messages of an address or with a Message-ID.
+
+A story says who said what and when, where the copies are, and what comes next.
+"""
 
 import argparse
 import time
@@ -6,10 +9,10 @@ from collections import Counter
 from typing import Any
 
 from postbusd.cli.api import path_of
-from postbusd.cli.common import add_data_dir, clean
-from postbusd.cli.objects import Session, Subparsers, run_action, show
+from postbusd.cli.common import add_data_dir, clean, format_table
+from postbusd.cli.objects import Session, Subparsers, UsageError, run_action, show
 from postbusd.cli.queue_view import said
-from postbusd.cli.times import format_span, format_time
+from postbusd.cli.times import format_span, format_time, parse_moment
 
 ENDS = {
     "folder": "delivered to mailboxes of ours",
@@ -19,22 +22,60 @@ ENDS = {
     "written_off": "written off: given up by an administrator",
     None: "accepted; delivery has not taken it from the bus yet",
 }
+MAX_SHOWN_PATHS = 3
 _DETAILS = ("client_address", "reverse_path", "forward_path", "mailbox", "detail")
 
 
 def add_parser(subparsers: Subparsers) -> None:
     """Registers the command."""
     parser = subparsers.add_parser("trace", help="the story of a message", description=__doc__)
-    parser.add_argument("queue_id", metavar="QUEUE_ID", help="as our 250 named it, `queue list` or `events` show it")
+    parser.add_argument(
+        "queue_id", metavar="QUEUE_ID", nargs="?", help="as our 250 named it, `queue list` or `events` show it"
+    )
+    parser.add_argument("--address", metavar="A", help="list messages from or to it, the latest first")
+    parser.add_argument("--message-id", metavar="ID", help="list messages with this Message-ID")
+    parser.add_argument("--since", metavar="TIME", help="not older than 2h, 3d or 2026-03-01T10:00")
+    parser.add_argument("--until", metavar="TIME", help="older than that")
+    parser.add_argument("--limit", type=int, default=20, metavar="N", help="at most so many (default: 20)")
     add_data_dir(parser)
     parser.add_argument("--json", action="store_true", help="as JSON")
     parser.set_defaults(handler=lambda args: run_action("trace", run_trace, args))
 
 
 def run_trace(session: Session, args: argparse.Namespace) -> int:
-    """Prints the story."""
+    """Prints the story, or what was found."""
+    given = [name for name in ("queue_id", "address", "message_id") if getattr(args, name)]
+    if len(given) != 1:
+        raise UsageError("give a queue id, --address or --message-id, one of them")
+    if given != ["queue_id"]:
+        return _list(session, args, given[0])
     message = session.api.get(path_of("messages", args.queue_id))
     return show(args, message, format_message(message, time.time_ns() // 1_000_000))
+
+
+def format_found(messages: list[Any]) -> str:
+    """A table."""
+    rows = [
+        [
+            each["queue_id"],
+            format_time(each["first_ms"]),
+            each["reverse_path"] or "<>",
+            " ".join(each["forward_paths"][:MAX_SHOWN_PATHS] + ["…"] * (len(each["forward_paths"]) > MAX_SHOWN_PATHS)),
+            each["last_summary"],
+        ]
+        for each in messages
+    ]
+    return format_table(["QUEUE ID", "AT", "FROM", "FOR", "LAST"], rows) if rows else "no message is found"
+
+
+def _list(session: Session, args: argparse.Namespace, by: str) -> int:
+    now_ms = time.time_ns() // 1_000_000
+    query = {by: getattr(args, by), "limit": str(args.limit)}
+    query |= {name: parse_moment(getattr(args, name), now_ms) for name in ("since", "until") if getattr(args, name)}
+    page = session.api.get(path_of("messages"), query)
+    text = format_found(page["messages"])
+    more = "\nthere are more: say --limit or --until" if page["next_after"] else ""
+    return show(args, page["messages"], text + more)
 
 
 def format_message(message: Any, now_ms: int) -> str:

@@ -7,6 +7,7 @@ import asyncpg
 
 from postbus.contracts.events import Event, EventType
 from postbusd.admin_api.adapters.postgres_audit import PostgresAudit
+from postbusd.admin_api.adapters.postgres_messages import PostgresMessages
 from postbusd.admin_api.adapters.postgres_tokens import PostgresTokens
 from postbusd.admin_api.ports import Added, EventQuery, LoggedEvents
 
@@ -61,7 +62,7 @@ DELETE FROM admin.event WHERE sequence IN (
 _KNOWN_TYPES = frozenset(EventType)
 
 
-class PostgresAdminStore(PostgresTokens, PostgresAudit):
+class PostgresAdminStore(PostgresTokens, PostgresMessages, PostgresAudit):
     """The AdminStore; `pool` gives the pool of the service's own role."""
 
     async def check(self) -> None:

@@ -25,7 +25,7 @@ from postbusd.admin_api.rest.held import change_held, list_held
 from postbusd.admin_api.rest.ledger import get_ledger, settle_ledger
 from postbusd.admin_api.rest.lists import delete_list, get_list, list_lists, put_list
 from postbusd.admin_api.rest.mailboxes import delete_mailbox, get_mailbox, list_mailboxes, put_mailbox
-from postbusd.admin_api.rest.messages import get_message
+from postbusd.admin_api.rest.messages import get_message, list_messages
 from postbusd.admin_api.rest.policy import get_policy, put_policy
 from postbusd.admin_api.rest.problems import handle_http_error, handle_mail_error, handle_unknown_error
 from postbusd.admin_api.rest.queue import change_queue, list_queue
@@ -52,7 +52,7 @@ _APPS = (list_apps, get_app, put_app, delete_app, rotate_app_credential)
 _MAILBOXES = (list_mailboxes, get_mailbox, put_mailbox, delete_mailbox)
 _ALIASES = (list_aliases, get_alias, put_alias, delete_alias)
 _LISTS = (list_lists, get_list, put_list, delete_list)
-_MAIL = (list_queue, change_queue, get_message, list_events)
+_MAIL = (list_queue, change_queue, list_messages, get_message, list_events)
 _LEDGER = (get_ledger, settle_ledger, list_held, change_held)
 _WEBHOOKS = (
     list_webhooks,

@@ -21,7 +21,7 @@ from postbus.core.clock import Clock
 from postbus.core.errors import ErrorKind, MailError
 from postbusd.admin_api.audit import Auditor
 from postbusd.admin_api.audit_ports import AuditStore
-from postbusd.admin_api.ports import EventStore, Token
+from postbusd.admin_api.ports import EventStore, MessageFinder, Token
 from postbusd.admin_api.rest.auditing import audited_of, begin_audit
 from postbusd.admin_api.rest.problems import clean_field, explain_decoding
 from postbusd.admin_api.rest.scopes import is_for_administrator, needed_scope
@@ -48,6 +48,7 @@ class Backend(msgspec.Struct, frozen=True, kw_only=True):
     dns: DnsPlanner
     certificates: CertificateSource
     events: EventStore
+    finder: MessageFinder
     audit: AuditStore
     auditor: Auditor
     tokens: Tokens

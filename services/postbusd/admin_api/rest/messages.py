@@ -4,20 +4,22 @@ from typing import Annotated
 
 import msgspec
 from litestar import get
+from litestar.params import QueryParameter
 
 from postbus.contracts.delivery import Accounted, GetMessageReply, GetMessageRequest
-from postbus.contracts.events import Event
+from postbus.contracts.events import Event, EventType
 from postbus.core.errors import ErrorKind, MailError
-from postbus.core.ids import QueueId
-from postbusd.admin_api.ports import EventQuery
-from postbusd.admin_api.rest.backend import MAX_PAGE, ApiRequest, Backend, backend_of
+from postbus.core.ids import QueueId, new_queue_id
+from postbusd.admin_api.ports import BEYOND_QUEUE_ID, FIRST_QUEUE_ID, EventQuery, MessageQuery
+from postbusd.admin_api.rest.backend import DEFAULT_PAGE, MAX_PAGE, ApiRequest, Backend, backend_of
 from postbusd.admin_api.rest.events import EventResource, event_resource
-from postbusd.admin_api.rest.parameters import QueueIdPath
+from postbusd.admin_api.rest.parameters import Limit, NextAfter, QueueIdPath, read_time
 from postbusd.admin_api.rest.problems import REFUSALS
 from postbusd.admin_api.rest.queue import QueueCopy
 from postbusd.admin_api.rest.queue_ids import check_queue_id
 
 MAX_STORY_EVENTS = MAX_PAGE
+MAX_QUEUE_ID_MS = (1 << 48) - 1
 
 
 class PlacementResource(msgspec.Struct, frozen=True, kw_only=True):
@@ -46,6 +48,61 @@ class MessageResource(msgspec.Struct, frozen=True, kw_only=True):
     traceparent: Annotated[str, msgspec.Meta(description="W3C trace context.")]
     story: Annotated[tuple[EventResource, ...], msgspec.Meta(description="What the services told of it, by time.")]
     story_cut: Annotated[bool, msgspec.Meta(description=f"There are more than {MAX_STORY_EVENTS} events.")]
+
+
+class FoundMessageResource(msgspec.Struct, frozen=True, kw_only=True):
+    """What the event log says of a message in short."""
+
+    queue_id: Annotated[str, msgspec.Meta(description="Ours: what GET /messages/{queue_id} takes.")]
+    first_ms: Annotated[int, msgspec.Meta(description="Of its first event, Unix time in milliseconds.")]
+    message_id: Annotated[str, msgspec.Meta(description="Its Message-ID header field.")]
+    reverse_path: Annotated[str, msgspec.Meta(description="The message's reverse_path.")]
+    forward_paths: Annotated[tuple[str, ...], msgspec.Meta(description="Its recipients, the first ten.")]
+    last_type: Annotated[EventType, msgspec.Meta(description="Of its last event.")]
+    last_summary: Annotated[str, msgspec.Meta(description="Of its last event, for people.")]
+
+
+class MessageList(msgspec.Struct, frozen=True, kw_only=True):
+    """One page of messages."""
+
+    messages: Annotated[tuple[FoundMessageResource, ...], msgspec.Meta(description="The latest first.")]
+    next_after: NextAfter
+
+
+@get("/messages", summary="Find messages", tags=["messages"], responses=REFUSALS)
+async def list_messages(  # noqa: PLR0913 (each is a query parameter)
+    request: ApiRequest,
+    message_id: Annotated[str, QueryParameter(description="With this Message-ID.", max_length=1000)] = "",
+    address: Annotated[
+        str, QueryParameter(description="From or to this address, or of the mailbox with it.", max_length=512)
+    ] = "",
+    since: Annotated[str, QueryParameter(description="Not older than this time, as 2026-03-01T10:00:00Z.")] = "",
+    until: Annotated[str, QueryParameter(description="Older than this time.")] = "",
+    after: Annotated[str, QueryParameter(description="`next_after` of the page before.", max_length=32)] = "",
+    limit: Limit = DEFAULT_PAGE,
+) -> MessageList:
+    """As far as the event log goes back; by Message-ID or by address, one of them."""
+    if bool(message_id) == bool(address):
+        raise MailError(ErrorKind.INVALID, "address: give an address or a message_id, one of them")
+    below = check_queue_id(after) if after else _bound("until", until, BEYOND_QUEUE_ID)
+    query = MessageQuery(
+        limit=limit + 1,
+        message_id=message_id.strip().removeprefix("<").removesuffix(">"),
+        address=address.strip().lower(),
+        from_queue_id=_bound("since", since, FIRST_QUEUE_ID),
+        below_queue_id=below,
+    )
+    found = await backend_of(request).finder.find_messages(query)
+    page = msgspec.convert(found[:limit], tuple[FoundMessageResource, ...], from_attributes=True)
+    return MessageList(messages=page, next_after=page[-1].queue_id if len(found) > limit else "")
+
+
+def _bound(name: str, text: str, otherwise: str) -> str:
+    """The first queue id of that time."""
+    at_ms = read_time(name, text)
+    if at_ms is None:
+        return otherwise
+    return new_queue_id(min(max(at_ms, 0), MAX_QUEUE_ID_MS), bytes(10))
 
 
 @get("/messages/{queue_id:str}", summary="Trace a message", tags=["messages"], responses=REFUSALS)

@@ -22,6 +22,7 @@ NamePath = Annotated[str, PathParameter(description="Its name, percent-encoded w
 AddressPath = Annotated[str, PathParameter(description="Its address; `@`, `+` and `*` may be percent-encoded.")]
 QueueIdPath = Annotated[str, PathParameter(description="The queue id that our `250` named, in either case.")]
 
+_EPOCH = datetime.datetime(1970, 1, 1, tzinfo=datetime.UTC)
 MAX_REASON_CHARACTERS = 500
 
 Resource = TypeVar("Resource")
@@ -71,6 +72,6 @@ def read_time(name: str, text: str) -> int | None:
     try:
         moment = datetime.datetime.fromisoformat(text)
         moment = moment if moment.tzinfo is not None else moment.replace(tzinfo=datetime.UTC)
-        return int(moment.timestamp() * 1000)
+        return (moment - _EPOCH) // datetime.timedelta(milliseconds=1)
     except (ValueError, OverflowError) as error:
         raise MailError(ErrorKind.INVALID, f"{name}: a time as 2026-03-01T10:00:00Z") from error
