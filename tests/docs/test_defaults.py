@@ -1,0 +1,69 @@
+"""docs/defaults.md is what the code says, and its commands are commands."""
+
+import argparse
+import importlib
+import re
+from pathlib import Path
+
+import pytest
+
+from postbus.contracts.directory import App, Domain, Mailbox, MailingList, User
+from postbus.contracts.policy import Policy
+from postbus.core.ids import MailboxId
+from postbusd.admin_api.settings import AdminApiSettings
+
+PAGE = (Path(__file__).resolve().parents[2] / "docs/defaults.md").read_text()
+ROWS = {
+    cells[0].strip(): (cells[1].strip(), cells[2].strip())
+    for line in PAGE.splitlines()
+    if line.startswith("| ") and not line.startswith(("| ---", "| what "))
+    for cells in [line.strip("|").split(" | ")]
+}
+DOMAIN, LIST, POLICY, SETTINGS = Domain(name="d"), MailingList(address="a"), Policy(), AdminApiSettings()
+MAILBOX = Mailbox(mailbox_id=MailboxId("m"), address="a")
+
+
+def switch(value: bool) -> str:
+    return "on" if value else "off"
+
+
+def code_says() -> dict[str, str]:
+    """The second column."""
+    assert User(username="u").active
+    assert App(name="a", address="a").active
+    listed = POLICY.blocked_senders or POLICY.welcome_senders or POLICY.blocked_networks
+    return {
+        "incoming mail of a domain": switch(DOMAIN.incoming),
+        "catch-all of a domain": " ".join(DOMAIN.catch_all) or "none",
+        "relay of a domain": "none" if DOMAIN.relay is None else DOMAIN.relay.host,
+        "quota of a mailbox": "unlimited" if MAILBOX.quota_octets is None else str(MAILBOX.quota_octets),
+        "mailbox": "active" if MAILBOX.active else "inactive",
+        "list": f"{'active' if LIST.active else 'inactive'}, {'members' if LIST.members_only else 'anybody'} may post",
+        "largest message": f"{POLICY.max_message_octets // (1 << 20)} MiB",
+        "spam from a score of": f"{POLICY.required_score:.1f}",
+        "DMARC p=reject": POLICY.dmarc_reject.value,
+        "messages of a mailbox": f"{POLICY.messages_per_hour} an hour",
+        "recipients of a mailbox": f"{POLICY.recipients_per_day} a day",
+        "blocked and welcome senders, blocked networks": " ".join(listed) or "none",
+        "event log": f"{SETTINGS.event_days} days",
+        "audit log": f"{SETTINGS.audit_days} days",
+    }
+
+
+def test_the_values_are_those_of_the_code() -> None:
+    assert {name: value for name, (value, _) in ROWS.items()} == code_says()
+
+
+@pytest.mark.parametrize("where", [where for _, where in ROWS.values()])
+def test_each_can_be_changed_where_it_says(where: str) -> None:
+    found = re.fullmatch(r"`([^`]+)`", where)
+    assert found is not None
+    if found[1].startswith("POSTBUS_"):
+        name = found[1].removeprefix("POSTBUS_ADMIN_API_").lower()
+        assert name in AdminApiSettings.__struct_fields__
+        return
+    program, noun, *words = found[1].split()
+    assert program == "postbus"
+    parser = argparse.ArgumentParser(exit_on_error=False)
+    importlib.import_module(f"postbusd.cli.{noun}").add_parser(parser.add_subparsers())
+    parser.parse_args([noun, *words])
