@@ -12,6 +12,7 @@ from prometheus_client import CollectorRegistry
 from postbus.core.errors import ErrorKind, MailError
 from postbus.testing.admin_api import AdminStoreContract, make_event
 from postbus.testing.installation import Database
+from postbusd.admin_api.adapters import postgres
 from postbusd.admin_api.adapters.postgres import PostgresAdminStore
 from postbusd.admin_api.event_log import EventLog
 from postbusd.admin_api.ports import EventQuery
@@ -78,3 +79,14 @@ async def test_a_value_that_no_index_takes_is_no_absent_database(store: Postgres
     with pytest.raises(MailError) as caught:
         await store.add_events([msgspec.structs.replace(make_event(1), mailbox=unpackable(8_000))])
     assert caught.value.kind is ErrorKind.INVALID
+
+
+async def test_a_search_that_takes_too_long_says_how_to_narrow_it(
+    store: PostgresAdminStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await store.add_events([make_event(number) for number in range(5_000)])
+    monkeypatch.setattr(postgres, "TEXT_SECONDS", 1e-6)
+    with pytest.raises(MailError, match="text: the search takes more than") as caught:
+        await store.list_events(EventQuery(after=None, limit=10, text="nowhere"))
+    assert caught.value.kind is ErrorKind.LIMIT
+    assert len((await store.list_events(EventQuery(after=None, limit=10))).events) == 10

@@ -37,7 +37,8 @@ class MemoryAdminStore(MemoryTokens, MemoryAudit):
             (sequence, event)
             for sequence, event in self._events.values()
             if sequence > (query.after or 0)
-            and query.type in (None, event.type)
+            and (not query.types or event.type in query.types)
+            and query.text.lower() in f"{event.summary}\0{event.detail}".lower()
             and query.queue_id in ("", event.queue_id)
             and query.domain in ("", event.domain)
             and query.mailbox in ("", event.mailbox)
@@ -128,9 +129,27 @@ class AdminStoreContract(TokenContract, AuditContract):
         """list_events: filters."""
         first, second = make_event(1), make_event(2, EventType.LOGIN)
         await store.add_events([first, second])
-        by_type = await store.list_events(EventQuery(after=None, limit=10, type=EventType.LOGIN))
+        by_type = await store.list_events(EventQuery(after=None, limit=10, types=(EventType.LOGIN,)))
         by_message = await store.list_events(EventQuery(after=0, limit=10, queue_id=first.queue_id))
         assert (by_type.events, by_message.events) == ((second,), (first,))
+
+    async def test_events_are_chosen_by_several_types_and_by_text(self, store: AdminStore) -> None:
+        """list_events: types; text is taken literally, in either case."""
+        events = [make_event(1), make_event(2, EventType.LOGIN), make_event(3, EventType.DNS)]
+        events[0] = msgspec.structs.replace(events[0], detail="100% of Müller_x\\y")
+        await store.add_events(events)
+        for query, expected in (
+            (EventQuery(after=None, limit=10, types=(EventType.LOGIN, EventType.DNS)), [1, 2]),
+            (EventQuery(after=None, limit=10, text="EVENT"), [0, 1, 2]),
+            (EventQuery(after=None, limit=10, text="event 2"), [1]),
+            (EventQuery(after=0, limit=10, text="100%"), [0]),
+            (EventQuery(after=None, limit=10, text="%"), [0]),
+            (EventQuery(after=None, limit=10, text="_"), [0]),
+            (EventQuery(after=None, limit=10, text="x\\y"), [0]),
+            (EventQuery(after=None, limit=10, text="müller"), [0]),
+            (EventQuery(after=None, limit=10, text="event 1", types=(EventType.DNS,)), []),
+        ):
+            assert list((await store.list_events(query)).events) == [events[number] for number in expected]
 
     async def test_messages_are_found_by_message_id_and_address(self, store: AdminStore) -> None:
         """find_messages: the latest first, pages, a window of time, what is told of each."""
@@ -181,7 +200,7 @@ class AdminStoreContract(TokenContract, AuditContract):
             (EventQuery(after=None, limit=10, mailbox="kim@other.example"), [1]),
             (EventQuery(after=None, limit=10, since_ms=2), [2, 3]),
             (EventQuery(after=None, limit=10, since_ms=0, until_ms=2), [0, 1]),
-            (EventQuery(after=0, limit=10, type=EventType.RECEIVED, domain="demo.example", until_ms=3), [0, 2]),
+            (EventQuery(after=0, limit=10, types=(EventType.RECEIVED,), domain="demo.example", until_ms=3), [0, 2]),
         ):
             assert list((await store.list_events(query)).events) == [events[number] for number in expected]
 

@@ -34,7 +34,8 @@ class EventQuery(msgspec.Struct, frozen=True, kw_only=True):
 
     after: int | None
     limit: int
-    type: EventType | None = None
+    types: tuple[EventType, ...] = ()
+    """Empty: all."""
     queue_id: str = ""
     domain: str = ""
     mailbox: str = ""
@@ -42,6 +43,8 @@ class EventQuery(msgspec.Struct, frozen=True, kw_only=True):
     since_ms: int | None = None
     until_ms: int | None = None
     """Only older ones."""
+    text: str = ""
+    """Within summary or detail, in either case."""
 
 
 class MessageQuery(msgspec.Struct, frozen=True, kw_only=True):
@@ -137,7 +140,7 @@ class EventStore(Protocol):
         ...
 
     async def list_events(self, query: EventQuery) -> LoggedEvents:
-        """Up to `limit` events."""
+        """Up to `limit` events. Raises MailError: LIMIT when a search for text takes too long."""
         ...
 
     async def trim_events(self, before_ms: int, most: int) -> int:

@@ -14,7 +14,7 @@ from postbusd.cli.times import format_time, parse_moment
 
 FOLLOW_SECONDS = 1.0
 MAX_LIMIT = 1000
-FILTERS = ("type", "queue_id", "domain", "mailbox")
+FILTERS = ("type", "queue_id", "domain", "mailbox", "text")
 _ABOUT = ("queue_id", "mailbox", "forward_path", "client_address")
 
 
@@ -23,11 +23,12 @@ def add_parser(subparsers: Subparsers) -> None:
     parser = subparsers.add_parser("events", help="what happened", description=__doc__)
     add_data_dir(parser)
     parser.add_argument(
-        "--type", metavar="T", help="only of this type: received, delivered, deferred, bounced, login …"
+        "--type", metavar="T[,T]", help="only of these types: received, delivered, deferred, bounced, login …"
     )
     parser.add_argument("--queue-id", metavar="Q", help="only of this message")
     parser.add_argument("--domain", metavar="D", help="only of this domain")
     parser.add_argument("--mailbox", metavar="A", help="only of the mailbox with this address")
+    parser.add_argument("--text", metavar="TEXT", help="only with this text in what is told")
     parser.add_argument("--since", metavar="TIME", help="not older than 2h, 3d or 2026-03-01T10:00")
     parser.add_argument("--until", metavar="TIME", help="older than that")
     parser.add_argument("--limit", type=int, default=100, metavar="N", help="the latest N (default 100, at most 1000)")

@@ -1,11 +1,13 @@
 """Schema `admin` in Postgres: all SQL of this service."""
 
+import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import asyncpg
 
 from postbus.contracts.events import Event, EventType
+from postbus.core.errors import ErrorKind, MailError
 from postbusd.admin_api.adapters.postgres_audit import PostgresAudit
 from postbusd.admin_api.adapters.postgres_messages import PostgresMessages
 from postbusd.admin_api.adapters.postgres_tokens import PostgresTokens
@@ -45,13 +47,14 @@ WITH added AS (
 SELECT (SELECT count(*) FROM added) AS added, (SELECT count(*) FROM hooked) AS hooked
 """  # noqa: S608 (names from the tuple above)
 _EVENT_FILTERS = {
-    "after": "sequence > ",
-    "type": "type = ",
-    "queue_id": "queue_id = ",
-    "domain": "domain = ",
-    "mailbox": "mailbox = ",
-    "since_ms": "at_ms >= ",
-    "until_ms": "at_ms < ",
+    "after": "sequence > {}",
+    "types": "type = ANY({})",
+    "queue_id": "queue_id = {}",
+    "domain": "domain = {}",
+    "mailbox": "mailbox = {}",
+    "since_ms": "at_ms >= {}",
+    "until_ms": "at_ms < {}",
+    "text": "(summary ILIKE {0} OR detail ILIKE {0})",
 }
 _TRIM_EVENTS = """
 DELETE FROM admin.event WHERE sequence IN (
@@ -59,6 +62,10 @@ DELETE FROM admin.event WHERE sequence IN (
     WHERE at_ms < $1
 )
 """
+TEXT_SECONDS = 5.0
+"""For a search that no index serves."""
+_TOO_LONG = f"text: the search takes more than {TEXT_SECONDS:g} s: narrow it by since, type, domain or mailbox"
+_WILD, _ESCAPED = r"([\\%_])", r"\\\1"
 _KNOWN_TYPES = frozenset(EventType)
 
 
@@ -79,7 +86,12 @@ class PostgresAdminStore(PostgresTokens, PostgresMessages, PostgresAudit):
         """Up to `limit` events."""
         statement, values = _select_events(query)
         async with self._connection() as session:
-            rows = await session.fetch(statement, *values)
+            try:
+                rows = await session.fetch(statement, *values, timeout=TEXT_SECONDS if query.text else None)
+            except TimeoutError as error:
+                if not query.text:
+                    raise
+                raise MailError(ErrorKind.LIMIT, _TOO_LONG) from error
         last = rows[-1]["sequence"] if rows else query.after or 0
         return LoggedEvents(events=tuple(read_event(row) for row in rows if row["type"] in _KNOWN_TYPES), last=last)
 
@@ -100,13 +112,15 @@ async def add_events(session: "Session", events: Sequence[Event]) -> Added:
 
 def _select_events(query: EventQuery) -> tuple[str, list[object]]:
     """The statement for the filters that are given, so that each finds its index, and its values."""
-    given = {name: value for name in _EVENT_FILTERS if (value := getattr(query, name)) not in (None, "")}
-    conditions = [f"{_EVENT_FILTERS[name]}${number}" for number, name in enumerate(given, 1)]
+    given = {name: value for name in _EVENT_FILTERS if (value := getattr(query, name)) not in (None, "", ())}
+    conditions = [_EVENT_FILTERS[name].format(f"${number}") for number, name in enumerate(given, 1)]
     where = f"WHERE {' AND '.join(conditions)}" if conditions else ""
     order = "DESC" if query.after is None else "ASC"
     statement = f"SELECT * FROM admin.event {where} ORDER BY sequence {order} LIMIT {query.limit:d}"  # noqa: S608 (texts from the table above)
     if query.after is None:
         statement = f"SELECT * FROM ({statement}) latest ORDER BY sequence"  # noqa: S608 (the same)
+    if query.text:
+        given["text"] = f"%{re.sub(_WILD, _ESCAPED, query.text)}%"
     return statement, list(given.values())
 
 

@@ -48,12 +48,16 @@ class EventList(msgspec.Struct, frozen=True, kw_only=True):
 async def list_events(  # noqa: PLR0913 (each is a query parameter)
     request: ApiRequest,
     after: Annotated[str, QueryParameter(description="Only later ones, oldest first; absent: the latest.")] = "",
-    kind: Annotated[EventType | None, QueryParameter(name="type", description="Only of this type.")] = None,
+    kind: Annotated[
+        str,
+        QueryParameter(name="type", description="Only of this type, or of these with commas between.", max_length=500),
+    ] = "",
     queue_id: Annotated[str, QueryParameter(description="Only of this message.")] = "",
     domain: Annotated[str, QueryParameter(description="Only of this domain.")] = "",
     mailbox: Annotated[str, QueryParameter(description="Only of the mailbox with this address.", max_length=512)] = "",
     since: Annotated[str, QueryParameter(description="Not older than this time, as 2026-03-01T10:00:00Z.")] = "",
     until: Annotated[str, QueryParameter(description="Older than this time.")] = "",
+    text: Annotated[str, QueryParameter(description="Only with this text in summary or detail.", max_length=200)] = "",
     limit: Limit = DEFAULT_PAGE,
 ) -> EventList:
     """The latest events, or with `after` those that came later: repeat with `next_after` to follow the log."""
@@ -63,15 +67,24 @@ async def list_events(  # noqa: PLR0913 (each is a query parameter)
         EventQuery(
             after=int(after) if after else None,
             limit=limit,
-            type=kind,
+            types=_read_types(kind),
             queue_id=check_queue_id(queue_id) if queue_id else "",
             domain=check_domain(domain),
             mailbox=mailbox.lower(),
             since_ms=read_time("since", since),
             until_ms=read_time("until", until),
+            text=text,
         )
     )
     return EventList(events=tuple(event_resource(each) for each in logged.events), next_after=str(logged.last))
+
+
+def _read_types(text: str) -> tuple[EventType, ...]:
+    """Raises MailError: INVALID."""
+    try:
+        return tuple(EventType(each.strip()) for each in text.split(",")) if text else ()
+    except ValueError as error:
+        raise MailError(ErrorKind.INVALID, f"type: one or several of {', '.join(EventType)}") from error
 
 
 def event_resource(event: Event) -> EventResource:
