@@ -23,6 +23,7 @@ from postbus.testing.installation import run_migrator, running, short_folder
 from postbusd.directory.adapters.postgres import PostgresDirectory
 from postbusd.directory.resolution import CachedResolver
 
+CACHED_ROUNDS = 20_000
 _MANY_MAILBOXES = """
 WITH kim AS (INSERT INTO directory.user_account (user_id, username) VALUES (gen_random_uuid(), 'kim') RETURNING user_id)
 INSERT INTO directory.mailbox (mailbox_id, local_part, domain, owner_user)
@@ -62,8 +63,36 @@ async def measure(layout: Layout, dsn: str, rounds: int) -> None:
             reply = await resolver.resolve(ResolveRequest(forward_paths=tuple(wanted), bypass_cache=True))
             times.append(time.perf_counter() - started)
             assert [each.via.value for each in reply.resolutions] == list(wanted.values())
+        print(f"uncached Resolve of 6 addresses: {_told(times)}")
+        for name in ("mailbox", "sub_address", "wildcard", "none"):
+            print(f"uncached Resolve of 1 address, {name}: {_told(await one_address(resolver, name, rounds))}")
+        await resolver.resolve(ResolveRequest(forward_paths=("u7@example.org",)))
+        started = time.perf_counter()
+        for _ in range(CACHED_ROUNDS):
+            await resolver.resolve(ResolveRequest(forward_paths=("u7@example.org",)))
+        print(f"cached Resolve of 1 address: {(time.perf_counter() - started) / CACHED_ROUNDS * 1e6:.1f} µs")
+
+
+async def one_address(resolver: CachedResolver, via: str, rounds: int) -> list[float]:
+    """Seconds of each round."""
+    times = []
+    for number in range(1, rounds + 1):
+        address = {
+            "mailbox": f"u{number * 299}@example.org",
+            "sub_address": f"u{number}+y@example.org",
+            "wildcard": f"shop{number * 30}-order-8@example.org",
+            "none": f"no-one-{number}@example.org",
+        }[via]
+        started = time.perf_counter()
+        reply = await resolver.resolve(ResolveRequest(forward_paths=(address,), bypass_cache=True))
+        times.append(time.perf_counter() - started)
+        assert reply.resolutions[0].via.value == via
+    return times
+
+
+def _told(times: list[float]) -> str:
     median, p95 = statistics.median(times) * 1e3, statistics.quantiles(times, n=20)[-1] * 1e3
-    print(f"uncached Resolve of 6 addresses: median {median:.2f} ms, p95 {p95:.2f} ms")
+    return f"median {median:.2f} ms, p95 {p95:.2f} ms"
 
 
 def main() -> None:
