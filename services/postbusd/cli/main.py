@@ -39,6 +39,7 @@ COMMANDS = {
     "migrate": "bring the database and the bus up to date",
     "probe": "whether the services here are ready",
     "check-config": "check all settings",
+    "completion": "complete commands in a shell",
     "test": "run the tests of this checkout",
 }
 
