@@ -14,7 +14,7 @@ from postbus.contracts.logins import (
 )
 from postbus.core.errors import ErrorKind, MailError
 from postbus.core.ids import MailboxId
-from postbus.runtime import logins
+from postbus.runtime import watch as watching
 from postbus.runtime.logins import LoginWatch
 
 KIM, LEE = MailboxId("00000000-0000-7000-8000-000000000001"), MailboxId("00000000-0000-7000-8000-000000000002")
@@ -108,8 +108,8 @@ async def test_many_sessions_are_asked_about_in_bounded_requests(watch: LoginWat
 async def test_what_makes_it_ask(
     watch: LoginWatch, confirmer: Confirmer, monkeypatch: pytest.MonkeyPatch, news: str
 ) -> None:
-    monkeypatch.setattr(logins, "GATHER_SECONDS", 0.0)
-    monkeypatch.setattr(logins, "RECHECK_SECONDS", 0.0 if news == "time" else 3600.0)
+    monkeypatch.setattr(watching, "GATHER_SECONDS", 0.0)
+    monkeypatch.setattr(watching, "RECHECK_SECONDS", 0.0 if news == "time" else 3600.0)
     heard = asyncio.Event()
     if news != "late":
         watch.enter(login(), lambda word: heard.set())
@@ -131,7 +131,7 @@ async def test_what_makes_it_ask(
 async def test_a_question_without_an_answer_is_asked_again(
     watch: LoginWatch, confirmer: Confirmer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(logins, "RETRY_SECONDS", 0.0)
+    monkeypatch.setattr(watching, "RETRY_SECONDS", 0.0)
     heard = asyncio.Event()
     watch.enter(login(), lambda word: heard.set())
     confirmer.away = True

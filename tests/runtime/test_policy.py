@@ -1,11 +1,14 @@
 """A service follows the policy: defaults first, then directory's last word, whatever happens to directory."""
 
-import msgspec
+import asyncio
+
+import pytest
 
 from postbus.contracts import Empty
 from postbus.contracts.events import DirectoryChanged
 from postbus.contracts.policy import Policy, PolicyReply
 from postbus.core.errors import ErrorKind, MailError
+from postbus.runtime import watch
 from postbus.runtime.policy import PolicyWatch
 
 
@@ -26,31 +29,40 @@ class Directory:
 
 async def test_defaults_then_the_last_word() -> None:
     directory, told = Directory(), list[Policy]()
-    watch = PolicyWatch(directory, told.append)
-    assert watch.policy == Policy()
+    policies = PolicyWatch(directory, told.append)
+    assert policies.policy == Policy()
     directory.away = True
-    assert not await watch.refresh()
-    assert watch.policy == Policy()
+    assert not await policies.check()
+    assert policies.policy == Policy()
     directory.away = False
-    assert await watch.refresh()
-    assert await watch.refresh()
-    assert watch.policy.required_score == 6.0
+    assert await policies.check()
+    assert await policies.check()
+    assert policies.policy.required_score == 6.0
     directory.away = True
-    assert not await watch.refresh()
-    assert watch.policy.required_score == 6.0
+    assert not await policies.check()
+    assert policies.policy.required_score == 6.0
     assert told == [directory.reply.policy]
 
 
-async def test_it_asks_after_changes_that_it_does_not_know() -> None:
+async def test_it_asks_at_the_start_after_changes_and_while_directory_is_away(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(watch, "GATHER_SECONDS", 0.0)
+    monkeypatch.setattr(watch, "RETRY_SECONDS", 0.0)
     directory = Directory()
-    watch = PolicyWatch(directory)
-    await watch.refresh()
-    watch._due.clear()
-    await watch.on_changed(DirectoryChanged(revision=7))
-    assert not watch._due.is_set()
-    await watch.on_changed(DirectoryChanged(revision=8))
-    assert watch._due.is_set()
-    directory.reply = msgspec.structs.replace(directory.reply, revision=8)
-    watch._due.clear()
-    await watch.on_reconnect()
-    assert watch._due.is_set()
+    directory.away = True
+    policies = PolicyWatch(directory)
+    running = asyncio.create_task(policies.run())
+    while directory.asked < 3:
+        await asyncio.sleep(0)
+    directory.away = False
+    while policies.policy == Policy():
+        await asyncio.sleep(0)
+    for _ in range(5):
+        await asyncio.sleep(0)
+    asked = directory.asked
+    for _ in range(20):
+        await asyncio.sleep(0)
+    assert directory.asked == asked
+    await policies.on_changed(DirectoryChanged(revision=8))
+    while directory.asked == asked:
+        await asyncio.sleep(0)
+    running.cancel()

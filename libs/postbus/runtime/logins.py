@@ -1,16 +1,13 @@
 """Open sessions end when their login does: a password that changed, an account switched off or gone, a member who left.
 
-Sessions `enter` with the reply to their login and say what to do with directory's word. All are asked about together:
-soon after a change of the directory, after a bus that was away, and every RECHECK_SECONDS since wake-ups may be lost.
-A directory that is away ends nothing (promise 4): the question is asked again until it is answered.
+Sessions `enter` with the reply to their login and say what to do with directory's word. All are asked about together
+(`watch`). A directory that is away ends nothing (promise 4): the question is asked again until it is answered.
 """
 
-import asyncio
 import logging
 from collections.abc import Callable, Iterable
 
 from postbus.contracts.directory import AuthenticateReply
-from postbus.contracts.events import DirectoryChanged
 from postbus.contracts.logins import (
     MAX_SHOWN_LOGINS,
     ConfirmedLogin,
@@ -19,26 +16,21 @@ from postbus.contracts.logins import (
     ShownLogin,
 )
 from postbus.core.errors import MailError
+from postbus.runtime.watch import DirectoryWatch
 
 log = logging.getLogger(__name__)
-
-RECHECK_SECONDS = 60.0
-GATHER_SECONDS = 0.5
-"""Between two rounds: a hundred changes in a row are asked about together."""
-RETRY_SECONDS = 5.0
 
 Tell = Callable[[ConfirmedLogin], None]
 """Takes directory's word on one session's login; must not raise."""
 
 
-class LoginWatch:
+class LoginWatch(DirectoryWatch):
     """The open sessions of one process."""
 
     def __init__(self, confirmer: LoginConfirmer) -> None:
+        super().__init__()
         self._confirmer = confirmer
         self._sessions: dict[ShownLogin, set[Tell]] = {}
-        self._due = asyncio.Event()
-        self._revision = 0
 
     def enter(self, login: AuthenticateReply, tell: Tell) -> Callable[[], None]:
         """Begins to watch a session's login; the reply takes it out again, as often as it is called."""
@@ -56,29 +48,6 @@ class LoginWatch:
                 self._sessions.pop(shown, None)
 
         return leave
-
-    async def on_changed(self, change: DirectoryChanged) -> None:
-        """directory.changed."""
-        self._revision = max(self._revision, change.revision)
-        self._due.set()
-
-    async def on_reconnect(self) -> None:
-        """Changes may have been missed."""
-        self._due.set()
-
-    async def run(self) -> None:
-        """Asks, for ever."""
-        while True:
-            try:
-                async with asyncio.timeout(RECHECK_SECONDS):
-                    await self._due.wait()
-            except TimeoutError:
-                pass
-            self._due.clear()
-            answered = await self.check()
-            if not answered:
-                self._due.set()
-            await asyncio.sleep(GATHER_SECONDS if answered else RETRY_SECONDS)
 
     async def check(self) -> bool:
         """Asks about all sessions once; whether directory answered."""

@@ -3,8 +3,6 @@
 import asyncio
 import logging
 
-from postbus.bus.subjects import SUBJECT_DIRECTORY_CHANGED
-from postbus.contracts.events import DirectoryChanged
 from postbus.core.errors import ErrorKind, MailError
 from postbus.core.ids import FolderId, MailboxId
 from postbus.mailstore.epoch import Epoch
@@ -79,8 +77,7 @@ class ImapGatewayService:
         context.spawn("events", self._events.run)
         context.bus.on_reconnect(self._recheck)
         context.epoch.listen(self._end_epoch)
-        await context.bus.listen(SUBJECT_DIRECTORY_CHANGED, DirectoryChanged, self._logins.on_changed)
-        context.bus.on_reconnect(self._logins.on_reconnect)
+        await self._logins.listen(context.bus)
         context.spawn("logins", self._logins.run)
         for endpoint, secure in ((settings.imaps_listen, True), (settings.imap_listen, False)):
             if endpoint:
