@@ -6,6 +6,7 @@ import os
 import shutil
 import smtplib
 import subprocess
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -95,6 +96,27 @@ def test_no_one_sends_as_another(person: Person, other: str) -> None:
         both = letter(f"{person.address}, {other}")
         assert submit(client, person.address, BOB, both) == (550, f"5.7.1 From: {refusal}")
         assert submit(client, person.address, BOB, b"From: nobody\r\nSubject: x\r\n\r\nx\r\n")[0] == 550
+
+
+def test_masquerading_opens_the_own_domain_and_no_other(platform: Platform) -> None:
+    word = os.urandom(4).hex()
+    domain = f"mask-{word}.example"
+    platform.administer(f"domains/{domain}", {"incoming": True})
+    platform.administer(f"mailboxes/kim@{domain}", {"password": PASSWORD})
+    with smtplib.SMTP_SSL(platform.host, platform.port("submissions"), context=platform.tls()) as client:
+        client.login(f"kim@{domain}", PASSWORD)
+        anybody = f"nobody-{word}@{domain}"
+        assert submit(client, anybody, BOB, letter(anybody))[0] == 550
+        assert platform.administer(f"domains/{domain}", {"incoming": True, "masquerading": True})["masquerading"]
+        deadline = time.monotonic() + 10.0
+        while submit(client, anybody, BOB, letter(anybody, word))[0] != 250:
+            assert time.monotonic() < deadline
+        for own in (f"postmaster@{domain.upper()}", f"kim+x@{domain}"):
+            assert submit(client, own, BOB, letter(own))[0] == 250
+        for other in (BOB, f"kim@sub.{domain}", "ann@remote.example"):
+            assert submit(client, other, BOB, letter(other))[0] == 550, other
+            assert submit(client, f"kim@{domain}", BOB, letter(other))[0] == 550, other
+    assert f"From: {anybody}".encode() in platform.wait_message(word, 1)
 
 
 def test_a_message_without_an_author_gets_the_login_s(platform: Platform, person: Person) -> None:

@@ -78,7 +78,7 @@ def test_a_token_reaches_no_log_and_no_answer(
 
 def test_a_domain_is_put_again_and_listed(client: RestClient) -> None:
     path = "/api/v1/domains/Demo.example"
-    domain = {"name": "demo.example", "incoming": False, "catch_all": [], "relay": None}
+    domain = {"name": "demo.example", "incoming": False, "catch_all": [], "relay": None, "masquerading": False}
     assert client.ask("PUT", path, json={}) == (201, domain)
     for _ in range(2):
         assert client.ask("PUT", path, json={"incoming": True}) == (200, {**domain, "incoming": True})

@@ -27,7 +27,12 @@ def client(http: TestClient[Litestar]) -> RestClient:
 
 
 OBJECTS: list[tuple[str, str, dict[str, Any], dict[str, Any]]] = [
-    ("domains", "second.example", {}, {"name": "second.example", "incoming": False, "catch_all": [], "relay": None}),
+    (
+        "domains",
+        "second.example",
+        {},
+        {"name": "second.example", "incoming": False, "catch_all": [], "relay": None, "masquerading": False},
+    ),
     ("users", "robin", {"display_name": "Robin"}, {"username": "robin", "display_name": "Robin", "active": True}),
     (
         "groups",

@@ -149,7 +149,7 @@ def test_a_domain_is_added_with_what_is_left_to_do(desk: Desk) -> None:
     assert "_dmarc.demo.example  TXT\n    v=DMARC1; p=none\n    # says what to do with fakes" in text
     assert "postbus domain dns demo.example --check" in text
     added = desk.json("domain", "add", "quiet.example", "--no-incoming")
-    assert added == {"name": "quiet.example", "incoming": False, "catch_all": [], "relay": None}
+    assert added == {"name": "quiet.example", "incoming": False, "catch_all": [], "relay": None, "masquerading": False}
 
 
 def test_a_domain_is_added_also_when_its_records_cant_be_told(desk: Desk) -> None:
@@ -167,13 +167,18 @@ def test_a_domain_is_changed_piece_by_piece(demo: Desk, say: Say) -> None:
     shown = demo.json("domain", "set", "demo.example", "--incoming", "off")
     relay = {"host": "smart.example", "port": 587, "security": "starttls", "username": "kim"}
     expected = {"name": "demo.example", "incoming": False, "catch_all": ["kim@demo.example"], "relay": relay}
+    expected["masquerading"] = False
     assert shown == expected == demo.json("domain", "show", "demo.example")
     assert demo.installation.directory.relay_passwords == {"demo.example": "hush hush"}
     assert "by smart.example:587 (starttls) as kim" in demo.ok("domain", "list")
     demo.ok("domain", "add", "demo.example")
     assert demo.json("domain", "show", "demo.example") == {**expected, "incoming": True}
+    demo.ok("domain", "set", "demo.example", "--masquerading", "on")
+    demo.ok("domain", "set", "demo.example", "--catch-all", "kim@demo.example")
+    assert demo.json("domain", "show", "demo.example") == {**expected, "incoming": True, "masquerading": True}
+    demo.ok("domain", "set", "demo.example", "--masquerading", "off")
     demo.ok("domain", "set", "demo.example", "--relay", "[2001:db8::1]:465", "--relay-security", "tls")
-    assert demo.ok("domain", "show", "demo.example").endswith("by [2001:db8::1]:465 (tls)\n")
+    assert demo.ok("domain", "show", "demo.example").endswith("by [2001:db8::1]:465 (tls)\nmasquerading  off\n")
     assert demo.run("domain", "set", "demo.example", "--relay-username", "kim") == 2
     assert "--relay-password-stdin" in demo.err
     demo.ok("domain", "set", "demo.example", "--no-relay", "--catch-all", "")

@@ -113,6 +113,11 @@ class Model:
                 boxes |= {box.address: box for box, _ in picked[1]}
         return boxes, remotes
 
+    def masquerading(self, address: str) -> str:
+        """The domain of the address where its mailboxes may send as all of it."""
+        name = address.rpartition("@")[2].lower()
+        return name if name in self.domains and self.domains[name].masquerading else ""
+
     def resolve(self, address: str) -> tuple[object, ...]:
         """outcome, kind, via, {mailbox: detail}, remotes."""
         local_part, _, name = address.partition("@")
@@ -165,6 +170,7 @@ def test_the_resolver_agrees_with_the_model(site: Site, others: list[str], upper
         got = (answer.outcome, answer.kind, answer.via, targets, set(answer.remotes))
         assert got == model.resolve(path), path
         assert answer.forward_path == path
+        assert answer.masquerading_domain == model.masquerading(path)
         assert len(told) == len(answer.targets), "each mailbox once"
         for target in answer.targets:
             box = model.box(target.address)

@@ -34,6 +34,7 @@ def code_says() -> dict[str, str]:
     listed = POLICY.blocked_senders or POLICY.welcome_senders or POLICY.blocked_networks
     return {
         "incoming mail of a domain": switch(DOMAIN.incoming),
+        "masquerading of a domain": switch(DOMAIN.masquerading),
         "catch-all of a domain": " ".join(DOMAIN.catch_all) or "none",
         "relay of a domain": "none" if DOMAIN.relay is None else DOMAIN.relay.host,
         "quota of a mailbox": "unlimited" if MAILBOX.quota_octets is None else str(MAILBOX.quota_octets),

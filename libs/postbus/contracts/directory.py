@@ -75,6 +75,8 @@ class Resolution(msgspec.Struct, frozen=True, kw_only=True):
     """LIST: where failures of its copies go; the list is the mediator (docs/glossary.md)."""
     members_only: bool = False
     """LIST: only members may post; delivery's Precheck says who does (promise 3)."""
+    masquerading_domain: str = ""
+    """The address's domain in its one form, where it is ours and its mailboxes may send as any address of it."""
 
 
 class ResolveRequest(msgspec.Struct, frozen=True, kw_only=True):
@@ -177,6 +179,8 @@ class Domain(msgspec.Struct, frozen=True, kw_only=True):
     """Addresses of mailboxes of ours that get what nobody else takes; none: such mail is refused."""
     relay: Relay | None = None
     """The smart host of its outgoing mail; None: to the recipients' MX."""
+    masquerading: bool = False
+    """Whoever logs in with one of its mailboxes may send as any address of it."""
 
 
 class PutDomainRequest(msgspec.Struct, frozen=True, kw_only=True):

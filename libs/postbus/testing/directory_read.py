@@ -103,7 +103,7 @@ class MemoryReader(DirectoryTables):
         full = key.kind is KeyKind.NAME
         address = f"{key.local_part}@{name}"
         return Found(
-            domain=DomainFacts(name=name, incoming=domain.incoming),
+            domain=DomainFacts(name=name, incoming=domain.incoming, masquerading=domain.masquerading),
             mailbox=self._mailbox(address) if named else self._postmaster(key, name),
             alias=self._alias(address) if named else None,
             wildcard=self._wildcard(key.local_part, name) if full else None,

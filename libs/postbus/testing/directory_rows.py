@@ -63,12 +63,13 @@ async def _load_domains(connection: "Connection", tables: DirectoryTables) -> No
                 relay.security.value if relay else None,
                 relay.username if relay else "",
                 tables.relay_passwords.get(domain.name, b""),
+                domain.masquerading,
             )
         )
     await _insert(
         connection,
         "domain (name, incoming, created, relay_host, relay_port, relay_security, relay_username, "
-        "relay_password_sealed)",
+        "relay_password_sealed, masquerading)",
         rows,
     )
 

@@ -39,10 +39,17 @@ class Site:
             self.put_domain(name)
 
     def put_domain(
-        self, name: str, *, incoming: bool = True, catch_all: tuple[str, ...] = (), relay: Relay | None = None
+        self,
+        name: str,
+        *,
+        incoming: bool = True,
+        catch_all: tuple[str, ...] = (),
+        relay: Relay | None = None,
+        masquerading: bool = False,
     ) -> None:
         """A domain, receiving unless told otherwise."""
-        self._put(self.directory.domains, name, Domain(name=name, incoming=incoming, catch_all=catch_all, relay=relay))
+        domain = Domain(name=name, incoming=incoming, catch_all=catch_all, relay=relay, masquerading=masquerading)
+        self._put(self.directory.domains, name, domain)
 
     def put_user(self, username: str, password: str = "", *, active: bool = True, tagged: bool = True) -> None:
         """A user, whose hash is PlainHasher's."""
@@ -102,7 +109,7 @@ def sites(draw: st.DrawFn) -> Site:
     """Directories of a few domains, where every address is one thing only."""
     site = Site()
     for name in draw(st.permutations(OURS)):
-        site.put_domain(name, incoming=draw(st.booleans() | st.just(True)))
+        site.put_domain(name, incoming=draw(st.booleans() | st.just(True)), masquerading=draw(st.booleans()))
     for name in USERS:
         site.put_user(name, active=draw(st.booleans() | st.just(True)))
     kinds = draw(

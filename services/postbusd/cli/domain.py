@@ -13,7 +13,7 @@ from postbusd.cli.domain_relay import add_relay_options, format_relay, relay_cha
 from postbusd.cli.objects import Noun, Session, Subparsers, change, change_existing, list_all, show
 
 PLURAL = "domains"
-KEPT = ("incoming", "catch_all", "relay")
+KEPT = ("incoming", "catch_all", "relay", "masquerading")
 
 
 def add_parser(subparsers: Subparsers) -> None:
@@ -32,6 +32,9 @@ def add_parser(subparsers: Subparsers) -> None:
     change_it.add_argument("--incoming", choices=("on", "off"), help="whether mail is received for it")
     change_it.add_argument(
         "--catch-all", metavar="A[,B]", help="mailboxes that get what nobody else takes; '' for none (then refused)"
+    )
+    change_it.add_argument(
+        "--masquerading", choices=("on", "off"), help="on: its mailboxes may send as any address of it"
     )
     add_relay_options(change_it)
     noun.verb("show", run_show, "show a domain").add_argument("name", help="the domain's name")
@@ -64,6 +67,8 @@ def run_set(session: Session, args: argparse.Namespace) -> int:
         changes["incoming"] = args.incoming == "on"
     if args.catch_all is not None:
         changes["catch_all"] = [address.strip() for address in args.catch_all.split(",") if address.strip()]
+    if args.masquerading is not None:
+        changes["masquerading"] = args.masquerading == "on"
     changes |= relay_change(args, session.api.get(path)["relay"])
     domain = change_existing(session.api, path, KEPT, changes)
     return show(args, domain, format_domain(domain))
@@ -103,6 +108,7 @@ def format_domain(domain: Any) -> str:
             ("incoming", on_off(domain["incoming"])),
             ("catch-all", ", ".join(domain["catch_all"]) or "none: such mail is refused"),
             ("outgoing", format_relay(domain["relay"])),
+            ("masquerading", on_off(domain["masquerading"])),
         ]
     )
 

@@ -14,7 +14,7 @@ from postbus.core.address import Address
 from postbus.core.errors import ErrorKind
 from postbus.core.lists import BOUNCES_SUFFIX
 from postbusd.directory.names import SUBADDRESS_SEPARATOR, SYSTEM_LOCAL_PARTS, fold
-from postbusd.directory.values import Facts, Found, Key, KeyKind, ListFacts, MailboxFacts
+from postbusd.directory.values import DomainFacts, Facts, Found, Key, KeyKind, ListFacts, MailboxFacts
 
 MAX_LIST_RECIPIENTS = 10_000  # mailboxes and other addresses that one list comes to, lists in it included
 MAX_LIST_DEPTH = 8  # lists in lists
@@ -70,6 +70,14 @@ def decide(forward_path: str, address: Address | None, facts: Facts) -> Decision
         if address.domain:
             return Decision(resolution=Resolution(forward_path=forward_path, outcome=Outcome.REMOTE))
         return Decision(resolution=_reject(forward_path, ErrorKind.NOT_FOUND, "no such mailbox here"))
+    decision = _decide_of_ours(forward_path, address, domain, facts)
+    if not domain.masquerading:
+        return decision
+    resolution = msgspec.structs.replace(decision.resolution, masquerading_domain=domain.name)
+    return msgspec.structs.replace(decision, resolution=resolution)
+
+
+def _decide_of_ours(forward_path: str, address: Address, domain: DomainFacts, facts: Facts) -> Decision:
     answer = find_answer(address, facts)
     if not domain.incoming:
         return Decision(resolution=_refuse_incoming(forward_path, _use_catch_all(answer, address, facts), facts))

@@ -38,6 +38,7 @@ class DomainFacts(msgspec.Struct, frozen=True, kw_only=True):
 
     name: str
     incoming: bool
+    masquerading: bool = False
 
 
 class MailboxFacts(msgspec.Struct, frozen=True, kw_only=True):

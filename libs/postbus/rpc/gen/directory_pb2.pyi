@@ -222,6 +222,7 @@ class Resolution(_message.Message):
     REMOTES_FIELD_NUMBER: _builtins.int
     BOUNCE_PATH_FIELD_NUMBER: _builtins.int
     MEMBERS_ONLY_FIELD_NUMBER: _builtins.int
+    MASQUERADING_DOMAIN_FIELD_NUMBER: _builtins.int
     forward_path: _builtins.str
     outcome: Global___Outcome.ValueType
     kind: _common_pb2.ErrorKind.ValueType
@@ -230,6 +231,7 @@ class Resolution(_message.Message):
     incoming: _builtins.bool
     bounce_path: _builtins.str
     members_only: _builtins.bool
+    masquerading_domain: _builtins.str
     @_builtins.property
     def targets(self) -> _containers.RepeatedCompositeFieldContainer[Global___MailboxTarget]: ...
     @_builtins.property
@@ -247,10 +249,11 @@ class Resolution(_message.Message):
         remotes: _abc.Iterable[_builtins.str] | None = ...,
         bounce_path: _builtins.str = ...,
         members_only: _builtins.bool = ...,
+        masquerading_domain: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_kind", b"_kind", "kind", b"kind"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_kind", b"_kind", "bounce_path", b"bounce_path", "forward_path", b"forward_path", "incoming", b"incoming", "kind", b"kind", "members_only", b"members_only", "outcome", b"outcome", "reason", b"reason", "remotes", b"remotes", "targets", b"targets", "via", b"via"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_kind", b"_kind", "bounce_path", b"bounce_path", "forward_path", b"forward_path", "incoming", b"incoming", "kind", b"kind", "masquerading_domain", b"masquerading_domain", "members_only", b"members_only", "outcome", b"outcome", "reason", b"reason", "remotes", b"remotes", "targets", b"targets", "via", b"via"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__kind: _TypeAlias = _typing.Literal["kind"]  # noqa: Y015
     _WhichOneofArgType__kind: _TypeAlias = _typing.Literal["_kind", b"_kind"]  # noqa: Y015
@@ -568,8 +571,10 @@ class Domain(_message.Message):
     INCOMING_FIELD_NUMBER: _builtins.int
     CATCH_ALL_FIELD_NUMBER: _builtins.int
     RELAY_FIELD_NUMBER: _builtins.int
+    MASQUERADING_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     incoming: _builtins.bool
+    masquerading: _builtins.bool
     @_builtins.property
     def catch_all(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
     @_builtins.property
@@ -581,10 +586,11 @@ class Domain(_message.Message):
         incoming: _builtins.bool = ...,
         catch_all: _abc.Iterable[_builtins.str] | None = ...,
         relay: Global___Relay | None = ...,
+        masquerading: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["relay", b"relay"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["catch_all", b"catch_all", "incoming", b"incoming", "name", b"name", "relay", b"relay"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["catch_all", b"catch_all", "incoming", b"incoming", "masquerading", b"masquerading", "name", b"name", "relay", b"relay"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

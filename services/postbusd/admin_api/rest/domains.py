@@ -63,6 +63,9 @@ class DomainBody(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
         RelayBody | None,
         msgspec.Meta(description="The smart host of its outgoing mail; null: to the recipients' MX."),
     ] = None
+    masquerading: Annotated[
+        bool, msgspec.Meta(description="On: who logs in with one of its mailboxes may send as any address of it.")
+    ] = False
 
 
 class DomainResource(msgspec.Struct, frozen=True, kw_only=True):
@@ -72,6 +75,7 @@ class DomainResource(msgspec.Struct, frozen=True, kw_only=True):
     incoming: Annotated[bool, msgspec.Meta(description="Whether mail is received for it.")]
     catch_all: Annotated[tuple[str, ...], msgspec.Meta(description="Mailboxes that get what nobody else takes.")]
     relay: Annotated[RelayResource | None, msgspec.Meta(description="null: outgoing mail goes to the MX.")]
+    masquerading: Annotated[bool, msgspec.Meta(description="Whether its mailboxes may send as any address of it.")]
 
 
 class DomainList(msgspec.Struct, frozen=True, kw_only=True):
@@ -90,7 +94,13 @@ class DomainList(msgspec.Struct, frozen=True, kw_only=True):
 async def put_domain(request: ApiRequest, name: NamePath, data: JSONBody[DomainBody]) -> Response[DomainResource]:
     """Idempotent. A new domain receives no mail until `incoming` is on."""
     directory, actor = backend_of(request).directory, actor_of(request)
-    wanted = Domain(name=name, incoming=data.incoming, catch_all=data.catch_all, relay=_relay(data.relay))
+    wanted = Domain(
+        name=name,
+        incoming=data.incoming,
+        catch_all=data.catch_all,
+        relay=_relay(data.relay),
+        masquerading=data.masquerading,
+    )
     created = not await _is_there(request, name)
     domain = await directory.put_domain(PutDomainRequest(domain=wanted, actor=actor))
     return written(_resource(domain), created)

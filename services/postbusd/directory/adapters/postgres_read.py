@@ -25,7 +25,7 @@ from postbusd.directory.values import (
 )
 
 _FIND = """
-SELECT (SELECT revision FROM directory.revision) AS revision, w.position, d.name, d.incoming, f.*
+SELECT (SELECT revision FROM directory.revision) AS revision, w.position, d.name, d.incoming, d.masquerading, f.*
 FROM unnest((SELECT $1::text[]), (SELECT $2::text[]), (SELECT $3::text[]))
     WITH ORDINALITY AS w(local_part, domain, kind, position)
 LEFT JOIN directory.domain d ON d.name = coalesce(
@@ -210,7 +210,7 @@ def _found(rows: Sequence[asyncpg.Record]) -> Found:
     groups = by_step.get("group")
     lists = by_step.get("list")
     return Found(
-        domain=DomainFacts(name=rows[0]["name"], incoming=rows[0]["incoming"]),
+        domain=DomainFacts(name=rows[0]["name"], incoming=rows[0]["incoming"], masquerading=rows[0]["masquerading"]),
         mailbox=_only(by_step.get("mailbox")),
         alias=_only(by_step.get("alias")),
         wildcard=_only(by_step.get("wildcard")),

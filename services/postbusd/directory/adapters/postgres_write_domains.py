@@ -22,9 +22,10 @@ FROM directory.domain d
 """
 _PUT_DOMAIN = """
 INSERT INTO directory.domain
-    (name, incoming, relay_host, relay_port, relay_security, relay_username, relay_password_sealed)
-VALUES ($1, $2, $3, $4, $5, $6, $7)
-ON CONFLICT (name) DO UPDATE SET incoming = excluded.incoming, relay_host = excluded.relay_host,
+    (name, incoming, relay_host, relay_port, relay_security, relay_username, relay_password_sealed, masquerading)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8)
+ON CONFLICT (name) DO UPDATE SET incoming = excluded.incoming, masquerading = excluded.masquerading,
+    relay_host = excluded.relay_host,
     relay_port = excluded.relay_port, relay_security = excluded.relay_security,
     relay_username = excluded.relay_username, relay_password_sealed = excluded.relay_password_sealed
 """
@@ -120,6 +121,7 @@ async def _write_domain(session: "Session", domain: Domain, sealed: bytes) -> No
         relay.security.value if relay is not None else None,
         relay.username if relay is not None else "",
         sealed,
+        domain.masquerading,
     )
 
 
@@ -132,4 +134,10 @@ def _domain(row: asyncpg.Record) -> Domain:
             security=RelaySecurity(row["relay_security"]),
             username=row["relay_username"],
         )
-    return Domain(name=row["name"], incoming=row["incoming"], catch_all=tuple(row["catch_all"]), relay=relay)
+    return Domain(
+        name=row["name"],
+        incoming=row["incoming"],
+        catch_all=tuple(row["catch_all"]),
+        relay=relay,
+        masquerading=row["masquerading"],
+    )

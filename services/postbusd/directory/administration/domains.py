@@ -47,6 +47,7 @@ class Domains(Desk):
                 incoming=request.domain.incoming,
                 catch_all=tuple(sorted(catch_all)),
                 relay=msgspec.structs.replace(relay, password="") if relay is not None else None,
+                masquerading=request.domain.masquerading,
             ),
             catch_all=tuple(catch_all[each] for each in sorted(catch_all)),
             relay_password_sealed=await self._seal_if_new(name, relay) if relay and relay.password else None,
@@ -110,4 +111,5 @@ def _facts(change: DomainChange) -> list[str]:
     domain = change.domain
     relay = f"{domain.relay.host}:{domain.relay.port} ({domain.relay.security.value})" if domain.relay else "none"
     facts = [f"incoming={word(domain.incoming)}", f"catch_all={' '.join(domain.catch_all) or 'none'}", f"relay={relay}"]
+    facts += ["masquerading=on"] if domain.masquerading else []
     return facts + (["new relay password"] if change.relay_password_sealed is not None else [])
