@@ -34,6 +34,7 @@ from postbus.testing.directory_office_addresses import AliasCommandsContract, Li
 from postbus.testing.directory_office_contract import DomainCommandsContract, MailboxCommandsContract, events_of
 from postbus.testing.directory_office_people import AppCommandsContract, GroupCommandsContract, UserCommandsContract
 from postbus.testing.directory_office_policy import PolicyCommandsContract
+from postbus.testing.directory_office_roles import ConditionContract, ScopeContract
 from postbus.testing.directory_rows import empty_tables
 from postbus.testing.directory_sites import addresses
 from postbus.testing.installation import Database
@@ -98,6 +99,14 @@ class TestAliases(AliasCommandsContract):
 
 class TestLists(ListCommandsContract):
     """The same rules as over the fake."""
+
+
+class TestScope(ScopeContract):
+    """Over Postgres."""
+
+
+class TestConditions(ConditionContract):
+    """Over Postgres."""
 
 
 class TestPolicy(PolicyCommandsContract):

@@ -68,7 +68,7 @@ async def test_two_creators_of_one_name_get_one_mailbox(repository: PostgresDire
 
 async def test_octets_that_no_text_has_are_refused(repository: PostgresDirectory) -> None:
     with pytest.raises(MailError) as error:
-        await repository.list_domains("a\0", 1)
+        await repository.list_domains(None, "a\0", 1)
     assert error.value.kind is ErrorKind.INVALID
 
 

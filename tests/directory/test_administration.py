@@ -102,7 +102,7 @@ async def test_a_store_that_is_away_leaves_no_mailbox_behind(office: Office, mon
         patch.setattr(office.accounts, "ensure_mailbox", fail)
         with pytest.raises(MailError, match=r"^unavailable"):
             await office.put_mailbox("kim@example.org")
-    assert (await office.repository.list_mailboxes("", "", 10)).objects == ()
+    assert (await office.repository.list_mailboxes(None, "", 10)).objects == ()
     assert (await office.put_mailbox("kim@example.org")).created
 
 

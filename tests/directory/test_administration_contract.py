@@ -7,6 +7,7 @@ from postbus.testing.directory_office_addresses import AliasCommandsContract, Li
 from postbus.testing.directory_office_contract import DomainCommandsContract, MailboxCommandsContract
 from postbus.testing.directory_office_people import AppCommandsContract, GroupCommandsContract, UserCommandsContract
 from postbus.testing.directory_office_policy import PolicyCommandsContract
+from postbus.testing.directory_office_roles import ConditionContract, ScopeContract
 
 
 @pytest.fixture
@@ -40,6 +41,14 @@ class TestAliases(AliasCommandsContract):
 
 class TestLists(ListCommandsContract):
     pass
+
+
+class TestScope(ScopeContract):
+    """Over the fake."""
+
+
+class TestConditions(ConditionContract):
+    """Over the fake."""
 
 
 class TestPolicy(PolicyCommandsContract):

@@ -5,8 +5,10 @@ from typing import Protocol
 
 import msgspec
 
+from postbus.contracts.condition import Condition
 from postbus.contracts.logins import LoginConfirmer
 from postbus.contracts.policy import PolicyAdmin, PolicyFinder
+from postbus.contracts.standing import StandingFinder
 from postbus.core.errors import ErrorKind
 from postbus.core.ids import MailboxId
 
@@ -188,6 +190,7 @@ class PutDomainRequest(msgspec.Struct, frozen=True, kw_only=True):
 
     domain: Domain
     actor: str
+    condition: Condition = Condition()
 
 
 class ListDomainsRequest(msgspec.Struct, frozen=True, kw_only=True):
@@ -245,6 +248,7 @@ class PutMailboxRequest(msgspec.Struct, frozen=True, kw_only=True):
     create_only: bool = False
     """ALREADY_EXISTS when there is one."""
     owner: Owner | None = None
+    condition: Condition = Condition()
 
 
 class PutMailboxReply(msgspec.Struct, frozen=True, kw_only=True):
@@ -284,6 +288,7 @@ class DeleteRequest(msgspec.Struct, frozen=True, kw_only=True):
     actor: str
     dry_run: bool = False
     """Only says what would be deleted, or the same error."""
+    condition: Condition = Condition()
 
 
 class DeleteReply(msgspec.Struct, frozen=True, kw_only=True):
@@ -308,6 +313,12 @@ class User(msgspec.Struct, frozen=True, kw_only=True):
     """Lower case; free of spaces. The owner of a mailbox made with a password is named by its address."""
     display_name: str = ""
     active: bool = True
+    superadmin: bool = False
+    """Administers everything."""
+    admin_of: tuple[str, ...] = ()
+    """Domains whose objects this user administers."""
+    recovery_address: str = ""
+    """Where a forgotten password is reset; empty: nowhere."""
 
 
 class PutUserRequest(msgspec.Struct, frozen=True, kw_only=True):
@@ -317,6 +328,7 @@ class PutUserRequest(msgspec.Struct, frozen=True, kw_only=True):
     actor: str
     password: str | None = None
     """None keeps the one there is; a new user without one can't log in. Stored as argon2id."""
+    condition: Condition = Condition()
 
 
 class PutUserReply(msgspec.Struct, frozen=True, kw_only=True):
@@ -348,6 +360,7 @@ class PutGroupRequest(msgspec.Struct, frozen=True, kw_only=True):
 
     group: Group
     actor: str
+    condition: Condition = Condition()
 
 
 class PutGroupReply(msgspec.Struct, frozen=True, kw_only=True):
@@ -385,6 +398,7 @@ class PutAppRequest(msgspec.Struct, frozen=True, kw_only=True):
     active: bool = True
     rotate: bool = False
     """Makes a new credential; the old one ends at once."""
+    condition: Condition = Condition()
 
 
 class PutAppReply(msgspec.Struct, frozen=True, kw_only=True):
@@ -416,6 +430,7 @@ class PutAliasRequest(msgspec.Struct, frozen=True, kw_only=True):
 
     alias: Alias
     actor: str
+    condition: Condition = Condition()
 
 
 class PutAliasReply(msgspec.Struct, frozen=True, kw_only=True):
@@ -448,6 +463,7 @@ class PutListRequest(msgspec.Struct, frozen=True, kw_only=True):
 
     list: MailingList
     actor: str
+    condition: Condition = Condition()
 
 
 class PutListReply(msgspec.Struct, frozen=True, kw_only=True):
@@ -636,7 +652,16 @@ class ListAdmin(Protocol):
 
 
 class DirectoryAdmin(
-    DomainAdmin, MailboxAdmin, UserAdmin, GroupAdmin, AppAdmin, AliasAdmin, ListAdmin, PolicyAdmin, Protocol
+    DomainAdmin,
+    MailboxAdmin,
+    UserAdmin,
+    GroupAdmin,
+    AppAdmin,
+    AliasAdmin,
+    ListAdmin,
+    PolicyAdmin,
+    StandingFinder,
+    Protocol,
 ):
     """The port of admin-api."""
 

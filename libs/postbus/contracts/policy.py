@@ -6,6 +6,7 @@ from typing import Protocol
 import msgspec
 
 from postbus.contracts import Empty
+from postbus.contracts.condition import Condition
 
 
 class DmarcReject(enum.StrEnum):
@@ -54,6 +55,7 @@ class PutPolicyRequest(msgspec.Struct, frozen=True, kw_only=True):
 
     policy: Policy
     actor: str
+    condition: Condition = Condition()
 
 
 class PolicyFinder(Protocol):

@@ -15,6 +15,7 @@ STATUS = {
     ErrorKind.NOT_FOUND: grpc.StatusCode.NOT_FOUND,
     ErrorKind.ALREADY_EXISTS: grpc.StatusCode.ALREADY_EXISTS,
     ErrorKind.CONFLICT: grpc.StatusCode.ABORTED,
+    ErrorKind.CHANGED: grpc.StatusCode.FAILED_PRECONDITION,
     ErrorKind.UNAUTHENTICATED: grpc.StatusCode.UNAUTHENTICATED,
     ErrorKind.FORBIDDEN: grpc.StatusCode.PERMISSION_DENIED,
     ErrorKind.INACTIVE: grpc.StatusCode.FAILED_PRECONDITION,

@@ -4,6 +4,7 @@ import msgspec
 import pytest
 
 from postbus.contracts import Empty
+from postbus.contracts.directory import PutUserRequest, User
 from postbus.contracts.policy import DmarcReject, GetPolicyRequest, Policy, PolicyReply, PutPolicyRequest
 from postbus.core.errors import ErrorKind
 from postbus.testing.directory_office import ADMIN, Office, refused
@@ -85,6 +86,9 @@ class PolicyCommandsContract:
 
     async def test_only_a_superadmin_may(self, office: Office) -> None:
         """get_policy, put_policy: FORBIDDEN."""
+        await office.put_domain("a.test")
+        user = User(username="kim", admin_of=("a.test",))
+        await office.administration.put_user(PutUserRequest(user=user, actor=ADMIN))
         with refused(ErrorKind.FORBIDDEN, "only a superadmin"):
             await office.administration.get_policy(GetPolicyRequest(actor="kim"))
         with refused(ErrorKind.FORBIDDEN, "only a superadmin"):

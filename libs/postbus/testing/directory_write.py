@@ -1,15 +1,14 @@
 """The writing half of the directory in memory: the fake of `postbusd.directory.administration.ports`."""
 
-from postbus.contracts.events import Event
 from postbus.contracts.policy import Policy
 from postbus.mailstore.ports import Publish
-from postbus.testing.directory_tables import DirectoryTables
 from postbus.testing.directory_write_addresses import MemoryAliases, MemoryDomains, MemoryLists
+from postbus.testing.directory_write_base import MemoryWrites
 from postbus.testing.directory_write_people import MemoryApps, MemoryGroups, MemoryUsers
-from postbusd.directory.administration.values import Written
+from postbusd.directory.administration.values import Act, Written
 
 
-class MemoryPolicy(DirectoryTables):
+class MemoryPolicy(MemoryWrites):
     """The PolicyStore."""
 
     async def load_policy(self) -> tuple[Policy, int]:
@@ -17,13 +16,13 @@ class MemoryPolicy(DirectoryTables):
         self.touch()
         return self.policy, self.number
 
-    async def put_policy(self, policy: Policy, event: Event) -> Written[Policy]:
+    async def put_policy(self, policy: Policy, act: Act) -> Written[Policy]:
         """Replaces it."""
         self.touch()
+        self.begin(act, self.policy)
         changed = policy != self.policy
         self.policy = policy
-        revision = self.close_write(event, changed)
-        return Written(object=policy, changed=changed, created=False, revision=revision)
+        return self.close(policy, changed=changed)
 
 
 class MemoryWriter(MemoryDomains, MemoryApps, MemoryUsers, MemoryGroups, MemoryAliases, MemoryLists, MemoryPolicy):

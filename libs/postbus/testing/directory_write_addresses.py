@@ -3,18 +3,19 @@
 import msgspec
 
 from postbus.contracts.directory import Alias, Domain, MailingList
-from postbus.contracts.events import Event
 from postbus.core.address import Address, parse_address
 from postbus.testing.directory_write_base import MemoryWrites, cut, is_in, page_of
+from postbusd.directory.administration.ports import Domains
 from postbusd.directory.administration.refusals import conflict, lived_in, no_such
 from postbusd.directory.administration.rules import MAX_ALIASES, decide_members, decide_relay_password
-from postbusd.directory.administration.values import Deleted, DomainChange, ListChange, Page, Written
+from postbusd.directory.administration.scope import require_superadmin
+from postbusd.directory.administration.values import Act, Deleted, DomainChange, ListChange, Page, Written
 
 
 class MemoryDomains(MemoryWrites):
     """The DomainStore."""
 
-    async def put_domain(self, change: DomainChange, event: Event) -> Written[Domain]:
+    async def put_domain(self, change: DomainChange, act: Act) -> Written[Domain]:
         """Creates or replaces a domain."""
         self.touch()
         domain = change.domain
@@ -22,6 +23,9 @@ class MemoryDomains(MemoryWrites):
             if str(address) not in self.mailboxes:
                 raise no_such("catch_all", "mailbox", address)
         before = self.domains.get(domain.name)
+        self.begin(act, before)
+        if before is None:
+            require_superadmin(act.standing)
         sealed_before = self.relay_passwords.get(domain.name, b"")
         sealed = decide_relay_password(change, before, sealed_before)
         self.domains[domain.name] = domain
@@ -29,7 +33,7 @@ class MemoryDomains(MemoryWrites):
         if before is None:
             self._fold_members()
         changed = before != domain or sealed != sealed_before
-        return self.close(domain, event, changed=changed, created=before is None)
+        return self.close(domain, changed=changed, created=before is None)
 
     async def get_domain(self, name: str) -> Domain:
         """One domain."""
@@ -37,19 +41,20 @@ class MemoryDomains(MemoryWrites):
         self.require_domain("name", name)
         return self.domains[name]
 
-    async def list_domains(self, after: str, limit: int) -> Page[Domain]:
+    async def list_domains(self, domains: Domains, after: str, limit: int) -> Page[Domain]:
         """Domains with a name above `after`."""
         self.touch()
-        return page_of(self.domains, after, limit)
+        return page_of(self.domains, after, limit, lambda each: domains is None or each.name in domains)
 
-    async def delete_domain(self, name: str, event: Event, *, dry_run: bool) -> Deleted:
+    async def delete_domain(self, name: str, act: Act, *, dry_run: bool) -> Deleted:
         """Deletes a domain that nothing lives in."""
         self.touch()
         self.require_domain("name", name)
+        self.begin(act, self.domains[name])
         residents = {
-            "mailbox": len([each for each in self.mailboxes.values() if is_in(name)(each)]),
+            "mailbox": len([each for each in self.mailboxes.values() if is_in((name,))(each)]),
             "alias": len([each for each in self.aliases.values() if each.address.endswith(f"@{name}")]),
-            "list": len([each for each in self.lists.values() if is_in(name)(each)]),
+            "list": len([each for each in self.lists.values() if is_in((name,))(each)]),
             "group address": len([each for each in self.groups.values() if each.address.endswith(f"@{name}")]),
         }
         if any(residents.values()):
@@ -57,7 +62,10 @@ class MemoryDomains(MemoryWrites):
         if not dry_run:
             del self.domains[name]
             self.relay_passwords.pop(name, None)
-        return self.close_deletion([f"domain {name}"], event, dry_run=dry_run)
+            for user in list(self.users.values()):
+                admin_of = tuple(each for each in user.admin_of if each != name)
+                self.users[user.username] = msgspec.structs.replace(user, admin_of=admin_of)
+        return self.close_deletion([f"domain {name}"], dry_run=dry_run)
 
     def _fold_members(self) -> None:
         for address, each in self.lists.items():
@@ -74,11 +82,12 @@ class MemoryDomains(MemoryWrites):
 class MemoryAliases(MemoryWrites):
     """The AliasStore."""
 
-    async def put_alias(self, address: Address, mailbox: Address, event: Event) -> Written[Alias]:
+    async def put_alias(self, address: Address, mailbox: Address, act: Act) -> Written[Alias]:
         """Creates or replaces an alias."""
         self.touch()
         now = Alias(address=str(address), mailbox=str(mailbox))
         before = self.aliases.get(now.address)
+        self.begin(act, before)
         if before is None:
             self.require_free(address)
         if now.mailbox not in self.mailboxes:
@@ -86,7 +95,7 @@ class MemoryAliases(MemoryWrites):
         if before != now and [each.mailbox for each in self.aliases.values()].count(now.mailbox) >= MAX_ALIASES:
             raise conflict("mailbox", f"it has {MAX_ALIASES} aliases, which is the most")
         self.aliases[now.address] = now
-        return self.close(now, event, changed=before != now, created=before is None)
+        return self.close(now, changed=before != now, created=before is None)
 
     async def get_alias(self, address: Address) -> Alias:
         """One alias."""
@@ -95,26 +104,27 @@ class MemoryAliases(MemoryWrites):
             raise no_such("name", "alias", address)
         return self.aliases[str(address)]
 
-    async def list_aliases(self, domain: str, after: str, limit: int) -> Page[Alias]:
+    async def list_aliases(self, domains: Domains, after: str, limit: int) -> Page[Alias]:
         """Aliases with an address above `after`."""
         self.touch()
-        return page_of(self.aliases, after, limit, lambda each: not domain or each.address.endswith(f"@{domain}"))
+        return page_of(self.aliases, after, limit, is_in(domains))
 
-    async def delete_alias(self, address: Address, event: Event, *, dry_run: bool) -> Deleted:
+    async def delete_alias(self, address: Address, act: Act, *, dry_run: bool) -> Deleted:
         """Deletes an alias."""
-        await self.get_alias(address)
+        self.begin(act, await self.get_alias(address))
         if not dry_run:
             del self.aliases[str(address)]
-        return self.close_deletion([f"alias {address}"], event, dry_run=dry_run)
+        return self.close_deletion([f"alias {address}"], dry_run=dry_run)
 
 
 class MemoryLists(MemoryWrites):
     """The ListStore."""
 
-    async def put_list(self, change: ListChange, event: Event) -> Written[MailingList]:
+    async def put_list(self, change: ListChange, act: Act) -> Written[MailingList]:
         """Creates or replaces a list."""
         self.touch()
         before = self.lists.get(str(change.address))
+        self.begin(act, before)
         if before is None:
             self.require_free(change.address, of_list=True)
         now = MailingList(
@@ -124,7 +134,7 @@ class MemoryLists(MemoryWrites):
             members_only=change.members_only,
         )
         self.lists[now.address] = now
-        return self.close(now, event, changed=before != now, created=before is None)
+        return self.close(now, changed=before != now, created=before is None)
 
     async def get_list(self, address: Address) -> MailingList:
         """One list."""
@@ -133,14 +143,14 @@ class MemoryLists(MemoryWrites):
             raise no_such("name", "list", address)
         return self.lists[str(address)]
 
-    async def list_lists(self, domain: str, after: str, limit: int) -> Page[MailingList]:
+    async def list_lists(self, domains: Domains, after: str, limit: int) -> Page[MailingList]:
         """Lists with an address above `after`."""
         self.touch()
-        return cut(page_of(self.lists, after, limit, is_in(domain)), lambda each: len(each.members))
+        return cut(page_of(self.lists, after, limit, is_in(domains)), lambda each: len(each.members))
 
-    async def delete_list(self, address: Address, event: Event, *, dry_run: bool) -> Deleted:
+    async def delete_list(self, address: Address, act: Act, *, dry_run: bool) -> Deleted:
         """Deletes a list."""
-        await self.get_list(address)
+        self.begin(act, await self.get_list(address))
         if not dry_run:
             del self.lists[str(address)]
-        return self.close_deletion([f"list {address}"], event, dry_run=dry_run)
+        return self.close_deletion([f"list {address}"], dry_run=dry_run)

@@ -1,31 +1,78 @@
 """What the writing parts of the directory in memory share: claims of addresses, pages, the end of a write."""
 
+import copy
 from collections.abc import Callable, Mapping, Sequence
 from typing import TypeVar
 
-from postbus.contracts.directory import Mailbox, MailingList, Owner, OwnerKind
-from postbus.contracts.events import Event
+import msgspec
+
+from postbus.contracts.directory import Alias, App, Group, Mailbox, MailingList, Owner, OwnerKind
+from postbus.contracts.policy import Policy
+from postbus.contracts.standing import ADMINISTRATOR, MAX_OPENED, Standing
 from postbus.core.address import Address
+from postbus.core.errors import ErrorKind, MailError
 from postbus.core.lists import BOUNCES_SUFFIX
 from postbus.testing.directory_tables import DirectoryTables
-from postbusd.directory.administration.ports import MAX_PAGE_MEMBERS
-from postbusd.directory.administration.refusals import MAX_NAMED, no_such, owns, taken
-from postbusd.directory.administration.values import Deleted, Page, Written, describe_deletion
+from postbusd.directory.administration.ports import MAX_PAGE_MEMBERS, Domains
+from postbusd.directory.administration.refusals import MAX_NAMED, check_condition, no_such, owns, taken
+from postbusd.directory.administration.scope import domain_of
+from postbusd.directory.administration.values import Act, Deleted, Page, Written, describe_deletion
 
 T = TypeVar("T")
+_TABLES = (dict, list, int, Policy)
 
 
 class MemoryWrites(DirectoryTables):
     """The base of the writing parts."""
 
-    def close(self, value: T, event: Event, *, changed: bool, created: bool = False) -> Written[T]:
-        """The end of a write."""
-        return Written(object=value, changed=changed, created=created, revision=self.close_write(event, changed))
+    def close(self, value: T, *, changed: bool, created: bool = False) -> Written[T]:
+        """The end of a write; a plan is taken back."""
+        act, before = self._under_way
+        revision = self.close_write(act.event, changed)
+        if act.condition.plan:
+            vars(self).update(before)
+        return Written(object=value, changed=changed, created=created, revision=revision, planned=act.condition.plan)
 
-    def close_deletion(self, lines: Sequence[str], event: Event, *, dry_run: bool) -> Deleted:
+    def close_deletion(self, lines: Sequence[str], *, dry_run: bool) -> Deleted:
         """The end of a deletion."""
         told = tuple(lines)
-        return Deleted(lines=told, revision=self.close_write(describe_deletion(event, told), changed=not dry_run))
+        event = describe_deletion(self._under_way[0].event, told)
+        return Deleted(lines=told, revision=self.close_write(event, changed=not dry_run))
+
+    def begin(self, act: Act, before: msgspec.Struct | None) -> None:
+        """The begin of a write to the object that there was. Raises MailError: CHANGED, CONFLICT, FORBIDDEN."""
+        if act.standing.actor != ADMINISTRATOR:
+            now = self.standing_of(act.standing.actor)
+            if (now.superadmin, now.domains) != (act.standing.superadmin, act.standing.domains):
+                raise MailError(ErrorKind.CONFLICT, "actor: what it administers was changed meanwhile")
+        check_condition(act.condition, before)
+        self._under_way = (
+            act,
+            {name: copy.copy(value) for name, value in vars(self).items() if isinstance(value, _TABLES)},
+        )
+
+    def standing_of(self, actor: str) -> Standing:
+        """Raises MailError: FORBIDDEN."""
+        user = self.users.get(actor)
+        if user is None or not user.active:
+            raise MailError(ErrorKind.FORBIDDEN, f"there is no active user {actor}")
+        return Standing(
+            actor=actor,
+            superadmin=user.superadmin,
+            domains=user.admin_of,
+            mailboxes=tuple(sorted(each.address for each in self._opened(actor, by_groups=True))[:MAX_OPENED]),
+        )
+
+    def opened_domains(self, username: str, *, by_groups: bool = True) -> frozenset[str]:
+        """Of the mailboxes that a user's password opens."""
+        return frozenset(domain_of(each.address) for each in self._opened(username, by_groups=by_groups))
+
+    def _opened(self, username: str, *, by_groups: bool) -> list[Mailbox]:
+        owners = [Owner(kind=OwnerKind.USER, name=username)]
+        if by_groups:
+            groups = [each.name for each in self.groups.values() if username in each.members]
+            owners += [Owner(kind=OwnerKind.GROUP, name=name) for name in groups]
+        return [each for each in self.mailboxes.values() if each.owner in owners]
 
     def require_domain(self, field: str, domain: str) -> None:
         """Raises MailError: NOT_FOUND."""
@@ -91,6 +138,6 @@ def cut(page: Page[T], members: Callable[[T], int]) -> Page[T]:
     return page
 
 
-def is_in(domain: str) -> Callable[[Mailbox | MailingList], bool]:
-    """Whether an object's address is in a domain; empty: in any."""
-    return lambda each: not domain or each.address.endswith(f"@{domain}")
+def is_in(domains: Domains) -> Callable[[Mailbox | MailingList | Alias | App | Group], bool]:
+    """Whether an object's address is in one of these domains; None: in any."""
+    return lambda each: domains is None or domain_of(each.address) in domains

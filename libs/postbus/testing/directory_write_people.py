@@ -3,12 +3,20 @@
 import msgspec
 
 from postbus.contracts.directory import App, Group, Mailbox, Owner, OwnerKind, User
-from postbus.contracts.events import Event
+from postbus.contracts.standing import Standing
 from postbus.core.address import Address, parse_address
 from postbus.testing.directory_write_base import MemoryWrites, cut, is_in, page_of
+from postbusd.directory.administration.ports import Domains
 from postbusd.directory.administration.refusals import conflict, ended, no_such
 from postbusd.directory.administration.rules import decide_app, decide_mailbox, own_user
+from postbusd.directory.administration.scope import (
+    check_group_change,
+    check_owner,
+    check_user_change,
+    domain_of,
+)
 from postbusd.directory.administration.values import (
+    Act,
     AppChange,
     Deleted,
     MailboxChange,
@@ -33,10 +41,12 @@ class MemoryMailboxes(MemoryWrites):
             has_user=str(address) in self.users,
         )
 
-    async def put_mailbox(self, change: MailboxChange, event: Event) -> Written[Mailbox]:
+    async def put_mailbox(self, change: MailboxChange, act: Act) -> Written[Mailbox]:
         """Creates or changes a mailbox."""
         place = await self.find_place(change.address)
+        self.begin(act, place.mailbox)
         now = decide_mailbox(change, place)
+        self._check_scope(act, change, place, now)
         if place.mailbox is None and change.new_id is None:
             raise ended("address", "mailbox")
         if now.owner == own_user(change.address):
@@ -48,7 +58,7 @@ class MemoryMailboxes(MemoryWrites):
         if change.password is not None:
             changed |= self.passwords.get(now.address) != change.password
             self.passwords[now.address] = change.password
-        return self.close(now, event, changed=changed, created=place.mailbox is None)
+        return self.close(now, changed=changed, created=place.mailbox is None)
 
     async def get_mailbox(self, address: Address) -> Mailbox:
         """One mailbox."""
@@ -57,14 +67,15 @@ class MemoryMailboxes(MemoryWrites):
             raise no_such("name", "mailbox", address)
         return self.mailboxes[str(address)]
 
-    async def list_mailboxes(self, domain: str, after: str, limit: int) -> Page[Mailbox]:
+    async def list_mailboxes(self, domains: Domains, after: str, limit: int) -> Page[Mailbox]:
         """Mailboxes with an address above `after`."""
         self.touch()
-        return page_of(self.mailboxes, after, limit, is_in(domain))
+        return page_of(self.mailboxes, after, limit, is_in(domains))
 
-    async def delete_mailbox(self, address: Address, event: Event, *, dry_run: bool) -> Deleted:
+    async def delete_mailbox(self, address: Address, act: Act, *, dry_run: bool) -> Deleted:
         """Ends a mailbox, and its own user who has nothing else."""
         mailbox = await self.get_mailbox(address)
+        self.begin(act, mailbox)
         if mailbox.owner is not None and mailbox.owner.kind is OwnerKind.APP:
             raise conflict("name", f"it is the mailbox of app {mailbox.owner.name} and goes with it")
         lines = [f"mailbox {address}", *self.ties_of(mailbox.address)]
@@ -75,10 +86,28 @@ class MemoryMailboxes(MemoryWrites):
         if own and not dry_run:
             del self.users[mailbox.address]
             self.passwords.pop(mailbox.address, None)
-        return self.close_deletion(lines, event, dry_run=dry_run)
+        return self.close_deletion(lines, dry_run=dry_run)
+
+    def _check_scope(self, act: Act, change: MailboxChange, place: Place, now: Mailbox) -> None:
+        if act.standing.superadmin or now.owner is None:
+            return
+        name = str(change.address)
+        if change.password is not None:
+            user = self.users.get(name)
+            check_user_change(act.standing, user, user or User(username=name), self.opened_domains(name))
+        if now.owner == own_user(change.address) or (place.mailbox is not None and now.owner == place.mailbox.owner):
+            return
+        domains = self.opened_domains(now.owner.name, by_groups=False) | {domain_of(now.owner.name)}
+        if now.owner.kind is OwnerKind.GROUP:
+            group = self.groups.get(now.owner.name)
+            domains = frozenset([domain_of(group.address)]) if group is not None else frozenset()
+        check_owner(act.standing, now.owner, domains)
 
     def _has_nothing_else(self, mailbox: Mailbox) -> bool:
         owned = [each for each in self.mailboxes.values() if each.owner == mailbox.owner]
+        user = self.users[mailbox.address]
+        if user.superadmin or user.admin_of:
+            return False
         return len(owned) == 1 and not any(mailbox.address in group.members for group in self.groups.values())
 
     def _end_mailbox(self, mailbox: Mailbox) -> None:
@@ -103,17 +132,21 @@ class MemoryUsers(MemoryWrites):
         self.touch()
         return self.passwords.get(username)
 
-    async def put_user(self, change: UserChange, event: Event) -> Written[User]:
+    async def put_user(self, change: UserChange, act: Act) -> Written[User]:
         """Creates or replaces a user."""
         self.touch()
         name = change.user.username
         before = self.users.get(name)
+        self.begin(act, before)
+        check_user_change(act.standing, before, change.user, self.opened_domains(name))
+        for domain in change.user.admin_of:
+            self.require_domain("admin_of", domain)
         changed = before != change.user
         self.users[name] = change.user
         if change.password is not None:
             changed |= self.passwords.get(name) != change.password
             self.passwords[name] = change.password
-        return self.close(change.user, event, changed=changed, created=before is None)
+        return self.close(change.user, changed=changed, created=before is None)
 
     async def get_user(self, username: str) -> User:
         """One user."""
@@ -122,14 +155,31 @@ class MemoryUsers(MemoryWrites):
             raise no_such("name", "user", username)
         return self.users[username]
 
-    async def list_users(self, after: str, limit: int) -> Page[User]:
+    async def list_users(self, domains: Domains, after: str, limit: int) -> Page[User]:
         """Users with a name above `after`."""
         self.touch()
-        return page_of(self.users, after, limit)
 
-    async def delete_user(self, username: str, event: Event, *, dry_run: bool) -> Deleted:
+        def is_wanted(user: User) -> bool:
+            of_user = {domain_of(user.username), *self.opened_domains(user.username, by_groups=False)}
+            return domains is None or not of_user.isdisjoint(domains)
+
+        return page_of(self.users, after, limit, is_wanted)
+
+    async def owned_domains(self, username: str) -> frozenset[str]:
+        """Of the mailboxes that a user owns himself."""
+        self.touch()
+        return self.opened_domains(username, by_groups=False)
+
+    async def load_standing(self, actor: str) -> Standing:
+        """Raises MailError: FORBIDDEN."""
+        self.touch()
+        return self.standing_of(actor)
+
+    async def delete_user(self, username: str, act: Act, *, dry_run: bool) -> Deleted:
         """Deletes a user who owns no mailbox, with his memberships."""
-        await self.get_user(username)
+        user = await self.get_user(username)
+        self.begin(act, user)
+        check_user_change(act.standing, user, user, self.opened_domains(username))
         self.require_idle(username, Owner(kind=OwnerKind.USER, name=username))
         groups = sorted(each.name for each in self.groups.values() if username in each.members)
         if not dry_run:
@@ -140,23 +190,25 @@ class MemoryUsers(MemoryWrites):
                 members = tuple(each for each in group.members if each != username)
                 self.groups[name] = msgspec.structs.replace(group, members=members)
         lines = [f"user {username}", *(f"membership in group {name}" for name in groups)]
-        return self.close_deletion(lines, event, dry_run=dry_run)
+        return self.close_deletion(lines, dry_run=dry_run)
 
 
 class MemoryGroups(MemoryWrites):
     """The GroupStore."""
 
-    async def put_group(self, group: Group, event: Event) -> Written[Group]:
+    async def put_group(self, group: Group, act: Act) -> Written[Group]:
         """Creates or replaces a group."""
         self.touch()
         before = self.groups.get(group.name)
+        self.begin(act, before)
+        check_group_change(act.standing, before, group, self._domains_of(group.name))
         if group.address and (before is None or before.address != group.address):
             self.require_free(parse_address(group.address))
         missing = [name for name in group.members if name not in self.users]
         if missing:
             raise no_such("members", "user", missing[0])
         self.groups[group.name] = group
-        return self.close(group, event, changed=before != group, created=before is None)
+        return self.close(group, changed=before != group, created=before is None)
 
     async def get_group(self, name: str) -> Group:
         """One group."""
@@ -165,19 +217,25 @@ class MemoryGroups(MemoryWrites):
             raise no_such("name", "group", name)
         return self.groups[name]
 
-    async def list_groups(self, after: str, limit: int) -> Page[Group]:
+    async def list_groups(self, domains: Domains, after: str, limit: int) -> Page[Group]:
         """Groups with a name above `after`."""
         self.touch()
-        return cut(page_of(self.groups, after, limit), lambda each: len(each.members))
+        return cut(page_of(self.groups, after, limit, is_in(domains)), lambda each: len(each.members))
 
-    async def delete_group(self, name: str, event: Event, *, dry_run: bool) -> Deleted:
+    async def delete_group(self, name: str, act: Act, *, dry_run: bool) -> Deleted:
         """Deletes a group that owns no mailbox."""
         group = await self.get_group(name)
+        self.begin(act, group)
+        check_group_change(act.standing, group, group, self._domains_of(name))
         self.require_idle(name, Owner(kind=OwnerKind.GROUP, name=name))
         if not dry_run:
             del self.groups[name]
         lines = [f"group {name}"] + ([f"its address {group.address}"] if group.address else [])
-        return self.close_deletion(lines, event, dry_run=dry_run)
+        return self.close_deletion(lines, dry_run=dry_run)
+
+    def _domains_of(self, name: str) -> frozenset[str]:
+        owner = Owner(kind=OwnerKind.GROUP, name=name)
+        return frozenset(domain_of(each.address) for each in self.mailboxes.values() if each.owner == owner)
 
 
 class MemoryApps(MemoryMailboxes):
@@ -188,10 +246,11 @@ class MemoryApps(MemoryMailboxes):
         self.touch()
         return self.apps.get(name)
 
-    async def put_app(self, change: AppChange, event: Event) -> Written[App]:
+    async def put_app(self, change: AppChange, act: Act) -> Written[App]:
         """Creates or changes an app with its mailbox."""
         self.touch()
         before = self.apps.get(change.name)
+        self.begin(act, before)
         now, address = decide_app(change, before)
         if before is None and change.new_id is None:
             raise ended("name", "app")
@@ -205,24 +264,25 @@ class MemoryApps(MemoryMailboxes):
             self._move_mailbox(before.address, now.address)
         if before is None or change.rotate:
             self.credentials[now.name] = change.credential
-        return self.close(now, event, changed=before != now or change.rotate, created=before is None)
+        return self.close(now, changed=before != now or change.rotate, created=before is None)
 
-    async def list_apps(self, domain: str, after: str, limit: int) -> Page[App]:
+    async def list_apps(self, domains: Domains, after: str, limit: int) -> Page[App]:
         """Apps with a name above `after`."""
         self.touch()
-        return page_of(self.apps, after, limit, lambda each: not domain or each.address.endswith(f"@{domain}"))
+        return page_of(self.apps, after, limit, is_in(domains))
 
-    async def delete_app(self, name: str, event: Event, *, dry_run: bool) -> Deleted:
+    async def delete_app(self, name: str, act: Act, *, dry_run: bool) -> Deleted:
         """Deletes an app and ends its mailbox."""
         app = await self.find_app(name)
         if app is None:
             raise no_such("name", "app", name)
+        self.begin(act, app)
         lines = [f"app {name}", f"mailbox {app.address}", *self.ties_of(app.address)]
         if not dry_run:
             self._end_mailbox(self.mailboxes[app.address])
             del self.apps[name]
             self.credentials.pop(name, None)
-        return self.close_deletion(lines, event, dry_run=dry_run)
+        return self.close_deletion(lines, dry_run=dry_run)
 
     def _move_mailbox(self, address: str, new: str) -> None:
         """Keeps its place in the order of creation."""

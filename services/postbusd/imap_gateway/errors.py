@@ -33,6 +33,7 @@ CODES: dict[ErrorKind, tuple[bytes, str]] = {
     ErrorKind.NOT_FOUND: (b"NONEXISTENT", "There is no such thing"),
     ErrorKind.ALREADY_EXISTS: (b"ALREADYEXISTS", "There is one of this name already"),
     ErrorKind.CONFLICT: (b"CANNOT", "That is not possible now"),
+    ErrorKind.CHANGED: (b"CANNOT", "That is not possible now"),
     ErrorKind.UNAUTHENTICATED: (b"AUTHENTICATIONFAILED", "User name or password is wrong"),
     ErrorKind.FORBIDDEN: (b"NOPERM", "You may not do that"),
     ErrorKind.INACTIVE: (b"CONTACTADMIN", "This mailbox is switched off"),

@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1epostbus/common/v1/common.proto\x12\x11postbus.common.v1\"\x07\n\x05\x45mpty\"}\n\x05\x45rror\x12*\n\x04kind\x18\x01 \x01(\x0e\x32\x1c.postbus.common.v1.ErrorKind\x12\x0e\n\x06\x64\x65tail\x18\x02 \x01(\t\x12 \n\x13retry_after_seconds\x18\x03 \x01(\x03H\x00\x88\x01\x01\x42\x16\n\x14_retry_after_seconds*\xa1\x03\n\tErrorKind\x12\x1a\n\x16\x45RROR_KIND_UNSPECIFIED\x10\x00\x12\x16\n\x12\x45RROR_KIND_INVALID\x10\x01\x12\x18\n\x14\x45RROR_KIND_NOT_FOUND\x10\x02\x12\x1d\n\x19\x45RROR_KIND_ALREADY_EXISTS\x10\x03\x12\x17\n\x13\x45RROR_KIND_CONFLICT\x10\x04\x12\x1e\n\x1a\x45RROR_KIND_UNAUTHENTICATED\x10\x05\x12\x18\n\x14\x45RROR_KIND_FORBIDDEN\x10\x06\x12\x17\n\x13\x45RROR_KIND_INACTIVE\x10\x07\x12\x19\n\x15\x45RROR_KIND_OVER_QUOTA\x10\x08\x12\x18\n\x14\x45RROR_KIND_TOO_LARGE\x10\t\x12\x14\n\x10\x45RROR_KIND_LIMIT\x10\n\x12\x1b\n\x17\x45RROR_KIND_RATE_LIMITED\x10\x0b\x12\x1e\n\x1a\x45RROR_KIND_REJECTED_POLICY\x10\x0c\x12\x1a\n\x16\x45RROR_KIND_UNAVAILABLE\x10\r\x12\x17\n\x13\x45RROR_KIND_INTERNAL\x10\x0e\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1epostbus/common/v1/common.proto\x12\x11postbus.common.v1\"\x07\n\x05\x45mpty\"}\n\x05\x45rror\x12*\n\x04kind\x18\x01 \x01(\x0e\x32\x1c.postbus.common.v1.ErrorKind\x12\x0e\n\x06\x64\x65tail\x18\x02 \x01(\t\x12 \n\x13retry_after_seconds\x18\x03 \x01(\x03H\x00\x88\x01\x01\x42\x16\n\x14_retry_after_seconds*\xb9\x03\n\tErrorKind\x12\x1a\n\x16\x45RROR_KIND_UNSPECIFIED\x10\x00\x12\x16\n\x12\x45RROR_KIND_INVALID\x10\x01\x12\x18\n\x14\x45RROR_KIND_NOT_FOUND\x10\x02\x12\x1d\n\x19\x45RROR_KIND_ALREADY_EXISTS\x10\x03\x12\x17\n\x13\x45RROR_KIND_CONFLICT\x10\x04\x12\x1e\n\x1a\x45RROR_KIND_UNAUTHENTICATED\x10\x05\x12\x18\n\x14\x45RROR_KIND_FORBIDDEN\x10\x06\x12\x17\n\x13\x45RROR_KIND_INACTIVE\x10\x07\x12\x19\n\x15\x45RROR_KIND_OVER_QUOTA\x10\x08\x12\x18\n\x14\x45RROR_KIND_TOO_LARGE\x10\t\x12\x14\n\x10\x45RROR_KIND_LIMIT\x10\n\x12\x1b\n\x17\x45RROR_KIND_RATE_LIMITED\x10\x0b\x12\x1e\n\x1a\x45RROR_KIND_REJECTED_POLICY\x10\x0c\x12\x1a\n\x16\x45RROR_KIND_UNAVAILABLE\x10\r\x12\x17\n\x13\x45RROR_KIND_INTERNAL\x10\x0e\x12\x16\n\x12\x45RROR_KIND_CHANGED\x10\x0f\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -32,7 +32,7 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'postbus.common.v1.common_pb
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_ERRORKIND']._serialized_start=190
-  _globals['_ERRORKIND']._serialized_end=607
+  _globals['_ERRORKIND']._serialized_end=631
   _globals['_EMPTY']._serialized_start=53
   _globals['_EMPTY']._serialized_end=60
   _globals['_ERROR']._serialized_start=62

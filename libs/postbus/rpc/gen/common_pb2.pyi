@@ -38,6 +38,7 @@ class _ErrorKindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorKind.V
     ERROR_KIND_REJECTED_POLICY: _ErrorKind.ValueType  # 12
     ERROR_KIND_UNAVAILABLE: _ErrorKind.ValueType  # 13
     ERROR_KIND_INTERNAL: _ErrorKind.ValueType  # 14
+    ERROR_KIND_CHANGED: _ErrorKind.ValueType  # 15
 
 class ErrorKind(_ErrorKind, metaclass=_ErrorKindEnumTypeWrapper):
     """What a caller may act on; a closed list."""
@@ -57,6 +58,7 @@ ERROR_KIND_RATE_LIMITED: ErrorKind.ValueType  # 11
 ERROR_KIND_REJECTED_POLICY: ErrorKind.ValueType  # 12
 ERROR_KIND_UNAVAILABLE: ErrorKind.ValueType  # 13
 ERROR_KIND_INTERNAL: ErrorKind.ValueType  # 14
+ERROR_KIND_CHANGED: ErrorKind.ValueType  # 15
 Global___ErrorKind: _TypeAlias = ErrorKind  # noqa: Y015
 
 @_typing.final

@@ -23,6 +23,7 @@ HTTP_STATUS: dict[ErrorKind, int] = {
     ErrorKind.NOT_FOUND: 404,
     ErrorKind.ALREADY_EXISTS: 409,
     ErrorKind.CONFLICT: 409,
+    ErrorKind.CHANGED: 412,
     ErrorKind.UNAUTHENTICATED: 401,
     ErrorKind.FORBIDDEN: 403,
     ErrorKind.INACTIVE: 409,
@@ -39,6 +40,7 @@ TITLES: dict[ErrorKind, str] = {
     ErrorKind.NOT_FOUND: "There is no such thing",
     ErrorKind.ALREADY_EXISTS: "It exists already",
     ErrorKind.CONFLICT: "The state of the object forbids this",
+    ErrorKind.CHANGED: "The object is another one than the condition says",
     ErrorKind.UNAUTHENTICATED: "A valid token is needed",
     ErrorKind.FORBIDDEN: "This token may not do that",
     ErrorKind.INACTIVE: "The object is switched off",
@@ -58,12 +60,13 @@ _KIND_OF_STATUS = {
     401: ErrorKind.UNAUTHENTICATED,
     403: ErrorKind.FORBIDDEN,
     404: ErrorKind.NOT_FOUND,
+    412: ErrorKind.CHANGED,
     413: ErrorKind.TOO_LARGE,
     429: ErrorKind.RATE_LIMITED,
     503: ErrorKind.UNAVAILABLE,
 }
 _NOT_THE_CALLERS = frozenset({ErrorKind.UNAVAILABLE, ErrorKind.INTERNAL})
-_FIELD = re.compile(r"([a-z][a-z0-9_]*): (.+)", re.DOTALL)
+_FIELD = re.compile(r"([a-z][a-z0-9_.]*): (.+)", re.DOTALL)
 _PATH = re.compile(r" - at `\$\.?([^`]*)`\Z")
 _UNKNOWN = re.compile(r"Object contains unknown field `([^`]*)`")
 _MISSING = re.compile(r"Object missing required field `([^`]*)`")
@@ -94,6 +97,7 @@ REFUSALS: dict[int, ResponseSpec] = {
         (403, "This token may not do that."),
         (404, "There is no such thing."),
         (409, "The state of the object forbids this."),
+        (412, "The object is another one than the condition says."),
         (413, "The request is too large."),
         (422, "A limit was reached."),
         (429, "Too many requests."),

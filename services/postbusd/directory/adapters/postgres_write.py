@@ -2,6 +2,7 @@
 
 from postbus.mailstore.outbox import publish_rows
 from postbus.mailstore.ports import Publish
+from postbusd.directory.adapters.postgres_standing import PostgresStandings
 from postbusd.directory.adapters.postgres_write_addresses import PostgresAliases, PostgresLists
 from postbusd.directory.adapters.postgres_write_apps import PostgresApps
 from postbusd.directory.adapters.postgres_write_domains import PostgresDomains
@@ -21,6 +22,7 @@ class PostgresWriter(
     PostgresAliases,
     PostgresLists,
     PostgresPolicy,
+    PostgresStandings,
 ):
     """The DirectoryWriter of directory."""
 

@@ -6,12 +6,12 @@ from typing import TYPE_CHECKING
 import asyncpg
 
 from postbus.contracts.directory import Alias, MailingList
-from postbus.contracts.events import Event
 from postbus.core.address import Address
 from postbusd.directory.adapters.postgres_write_base import PostgresWrites, page_of
+from postbusd.directory.administration.ports import Domains
 from postbusd.directory.administration.refusals import conflict, no_such
 from postbusd.directory.administration.rules import MAX_ALIASES, decide_members
-from postbusd.directory.administration.values import Deleted, ListChange, Page, Written
+from postbusd.directory.administration.values import Act, Deleted, ListChange, Page, Written
 
 if TYPE_CHECKING:
     from postbus.runtime.database import Session
@@ -21,7 +21,7 @@ SELECT a.local_part, a.domain, m.local_part || '@' || m.domain AS mailbox
 FROM directory.alias a JOIN directory.mailbox m USING (mailbox_id)
 """
 _LIST_ALIASES = f"""{_ALIASES}
-WHERE (a.local_part || '@' || a.domain) COLLATE "C" > $1 AND ($2 = '' OR a.domain = $2)
+WHERE (a.local_part || '@' || a.domain) COLLATE "C" > $1 AND ($2::text[] IS NULL OR a.domain = ANY($2))
 ORDER BY (a.local_part || '@' || a.domain) COLLATE "C" LIMIT $3
 """
 _PUT_ALIAS = """
@@ -34,7 +34,7 @@ SELECT l.list_id, l.local_part, l.domain, l.active, l.members_only,
 FROM directory.mailing_list l
 """
 _LIST_LISTS = f"""{_LISTS}
-WHERE (l.local_part || '@' || l.domain) COLLATE "C" > $1 AND ($2 = '' OR l.domain = $2)
+WHERE (l.local_part || '@' || l.domain) COLLATE "C" > $1 AND ($2::text[] IS NULL OR l.domain = ANY($2))
 ORDER BY (l.local_part || '@' || l.domain) COLLATE "C" LIMIT $3
 """
 _MEMBERS = """
@@ -55,11 +55,12 @@ INSERT INTO directory.list_member (list_id, local_part, domain) SELECT $1, * FRO
 class PostgresAliases(PostgresWrites):
     """The AliasStore."""
 
-    async def put_alias(self, address: Address, mailbox: Address, event: Event) -> Written[Alias]:
+    async def put_alias(self, address: Address, mailbox: Address, act: Act) -> Written[Alias]:
         """Creates or replaces an alias."""
         now = Alias(address=str(address), mailbox=str(mailbox))
-        async with self._writing() as write:
+        async with self._writing(act) as write:
             before = await _load_alias(write.session, address)
+            write.require_match(before)
             if before is None:
                 await write.require_free(address)
             target = await write.load_mailbox(mailbox)
@@ -72,40 +73,41 @@ class PostgresAliases(PostgresWrites):
                 if count >= MAX_ALIASES:
                     raise conflict("mailbox", f"it has {MAX_ALIASES} aliases, which is the most")
                 await write.session.execute(_PUT_ALIAS, address.local_part, address.domain, target.mailbox_id)
-            return await write.close(now, event, changed=before != now, created=before is None)
+            return await write.close(now, changed=before != now, created=before is None)
 
     async def get_alias(self, address: Address) -> Alias:
         """One alias."""
         async with self._connection() as session:
             return await _get_alias(session, address)
 
-    async def list_aliases(self, domain: str, after: str, limit: int) -> Page[Alias]:
+    async def list_aliases(self, domains: Domains, after: str, limit: int) -> Page[Alias]:
         """Aliases with an address above `after`, in octet order."""
         async with self._connection() as session:
-            rows = await session.fetch(_LIST_ALIASES, after, domain, limit + 1)
+            rows = await session.fetch(_LIST_ALIASES, after, domains, limit + 1)
         return page_of([_alias(row) for row in rows], limit)
 
-    async def delete_alias(self, address: Address, event: Event, *, dry_run: bool) -> Deleted:
+    async def delete_alias(self, address: Address, act: Act, *, dry_run: bool) -> Deleted:
         """Deletes an alias."""
-        async with self._writing() as write:
-            await _get_alias(write.session, address)
+        async with self._writing(act) as write:
+            write.require_match(await _get_alias(write.session, address))
             if not dry_run:
                 await write.session.execute(
                     "DELETE FROM directory.alias WHERE domain = $1 AND local_part = $2",
                     address.domain,
                     address.local_part,
                 )
-            return await write.close_deletion([f"alias {address}"], event, dry_run=dry_run)
+            return await write.close_deletion([f"alias {address}"], dry_run=dry_run)
 
 
 class PostgresLists(PostgresWrites):
     """The ListStore."""
 
-    async def put_list(self, change: ListChange, event: Event) -> Written[MailingList]:
+    async def put_list(self, change: ListChange, act: Act) -> Written[MailingList]:
         """Creates or replaces a list; members at our domains are folded, all are put in order, each once."""
-        async with self._writing() as write:
+        async with self._writing(act) as write:
             row = await _load_list(write.session, change.address)
             before = (await _with_members(write.session, [row]))[0] if row is not None else None
+            write.require_match(before)
             if before is None:
                 await write.require_free(change.address, of_list=True)
             rows = await write.session.fetch(
@@ -116,27 +118,28 @@ class PostgresLists(PostgresWrites):
             now = _list(change.address, change.active, change.members_only, members)
             if before != now:
                 await _write_list(write.session, change, members)
-            return await write.close(now, event, changed=before != now, created=before is None)
+            return await write.close(now, changed=before != now, created=before is None)
 
     async def get_list(self, address: Address) -> MailingList:
         """One list."""
         async with self._connection() as session:
             return (await _with_members(session, [await _get_list(session, address)]))[0]
 
-    async def list_lists(self, domain: str, after: str, limit: int) -> Page[MailingList]:
+    async def list_lists(self, domains: Domains, after: str, limit: int) -> Page[MailingList]:
         """Lists with an address above `after`, in octet order."""
         async with self._connection() as session:
-            rows = await session.fetch(_LIST_LISTS, after, domain, limit + 1)
+            rows = await session.fetch(_LIST_LISTS, after, domains, limit + 1)
             page = page_of(rows, limit, lambda row: row["members"])
             return Page(objects=tuple(await _with_members(session, page.objects)), more=page.more)
 
-    async def delete_list(self, address: Address, event: Event, *, dry_run: bool) -> Deleted:
+    async def delete_list(self, address: Address, act: Act, *, dry_run: bool) -> Deleted:
         """Deletes a list."""
-        async with self._writing() as write:
+        async with self._writing(act) as write:
             row = await _get_list(write.session, address)
+            write.require_match((await _with_members(write.session, [row]))[0])
             if not dry_run:
                 await write.session.execute("DELETE FROM directory.mailing_list WHERE list_id = $1", row["list_id"])
-            return await write.close_deletion([f"list {address}"], event, dry_run=dry_run)
+            return await write.close_deletion([f"list {address}"], dry_run=dry_run)
 
 
 async def _load_alias(session: "Session", address: Address) -> Alias | None:

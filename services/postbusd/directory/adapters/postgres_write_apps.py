@@ -5,14 +5,14 @@ from typing import TYPE_CHECKING
 import asyncpg
 
 from postbus.contracts.directory import App, Mailbox, Owner, OwnerKind
-from postbus.contracts.events import Event
 from postbus.core.address import Address
 from postbusd.directory.adapters.postgres_write_base import PostgresWrites, page_of
 from postbusd.directory.adapters.postgres_write_mailboxes import write_mailbox
 from postbusd.directory.adapters.postgres_write_passwords import put_generated
+from postbusd.directory.administration.ports import Domains
 from postbusd.directory.administration.refusals import ended, no_such
 from postbusd.directory.administration.rules import decide_app
-from postbusd.directory.administration.values import AppChange, Deleted, Page, Written
+from postbusd.directory.administration.values import Act, AppChange, Deleted, Page, Written
 
 if TYPE_CHECKING:
     from postbus.runtime.database import Session
@@ -30,7 +30,7 @@ UPDATE directory.mailbox m SET local_part = $2, domain = $3
 FROM directory.app a WHERE a.name = $1 AND m.owner_app = a.app_id
 """
 _LIST_APPS = f"""{_APPS}
-WHERE a.name COLLATE "C" > $1 AND ($2 = '' OR m.domain = $2) ORDER BY a.name COLLATE "C" LIMIT $3
+WHERE a.name COLLATE "C" > $1 AND ($2::text[] IS NULL OR m.domain = ANY($2)) ORDER BY a.name COLLATE "C" LIMIT $3
 """
 
 
@@ -42,10 +42,11 @@ class PostgresApps(PostgresWrites):
         async with self._connection() as session:
             return await _load_app(session, name)
 
-    async def put_app(self, change: AppChange, event: Event) -> Written[App]:
+    async def put_app(self, change: AppChange, act: Act) -> Written[App]:
         """Creates or changes an app with its mailbox."""
-        async with self._writing() as write:
+        async with self._writing(act) as write:
             before = await _load_app(write.session, change.name)
+            write.require_match(before)
             now, address = decide_app(change, before)
             if before is None and change.new_id is None:
                 raise ended("name", "app")
@@ -60,20 +61,21 @@ class PostgresApps(PostgresWrites):
                 await write.session.execute(_MOVE_MAILBOX, now.name, address.local_part, address.domain)
             if before is None or change.rotate:
                 await put_generated(write.session, now.name, change.credential)
-            return await write.close(now, event, changed=before != now or change.rotate, created=before is None)
+            return await write.close(now, changed=before != now or change.rotate, created=before is None)
 
-    async def list_apps(self, domain: str, after: str, limit: int) -> Page[App]:
+    async def list_apps(self, domains: Domains, after: str, limit: int) -> Page[App]:
         """Apps with a name above `after`, in octet order."""
         async with self._connection() as session:
-            rows = await session.fetch(_LIST_APPS, after, domain, limit + 1)
+            rows = await session.fetch(_LIST_APPS, after, domains, limit + 1)
         return page_of([_app(row) for row in rows], limit)
 
-    async def delete_app(self, name: str, event: Event, *, dry_run: bool) -> Deleted:
+    async def delete_app(self, name: str, act: Act, *, dry_run: bool) -> Deleted:
         """Deletes an app and ends its mailbox."""
-        async with self._writing() as write:
+        async with self._writing(act) as write:
             app = await _load_app(write.session, name)
             if app is None:
                 raise no_such("name", "app", name)
+            write.require_match(app)
             local_part, _, domain = app.address.rpartition("@")
             mailbox = await write.load_mailbox(Address(local_part=local_part, domain=domain))
             lines = [f"app {name}", f"mailbox {app.address}"]
@@ -83,7 +85,7 @@ class PostgresApps(PostgresWrites):
                     await write.end_mailbox(mailbox)
             if not dry_run:
                 await write.session.execute("DELETE FROM directory.app WHERE name = $1", name)
-            return await write.close_deletion(lines, event, dry_run=dry_run)
+            return await write.close_deletion(lines, dry_run=dry_run)
 
 
 async def _load_app(session: "Session", name: str) -> App | None:

@@ -9,18 +9,22 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from typing import TYPE_CHECKING, TypeVar
 
 import asyncpg
+import msgspec
 
+from postbus.contracts.condition import Condition
 from postbus.contracts.directory import Mailbox, Owner, OwnerKind
 from postbus.contracts.events import Event
+from postbus.contracts.standing import ADMINISTRATOR, Standing
 from postbus.core.address import Address
 from postbus.core.errors import ErrorKind, MailError
 from postbus.core.ids import MailboxId
 from postbus.core.lists import BOUNCES_SUFFIX
 from postbus.mailstore.outbox import pack_event
 from postbusd.directory.adapters.postgres_session import PostgresSessions
+from postbusd.directory.adapters.postgres_standing import load_standing
 from postbusd.directory.administration.ports import MAX_PAGE_MEMBERS
-from postbusd.directory.administration.refusals import no_such, taken
-from postbusd.directory.administration.values import Deleted, Page, Written, describe_deletion
+from postbusd.directory.administration.refusals import check_condition, no_such, taken
+from postbusd.directory.administration.values import Act, Deleted, Page, Written, describe_deletion
 
 if TYPE_CHECKING:
     from postbus.runtime.database import Session
@@ -56,19 +60,26 @@ INSERT INTO directory.deleted_mailbox (mailbox_id, address) SELECT mailbox_id, l
 class WriteSession:
     """A writing transaction."""
 
-    def __init__(self, session: "Session", revision: int) -> None:
+    def __init__(self, session: "Session", revision: int, act: Act) -> None:
         self.session = session
+        self.standing = act.standing
         self._revision = revision
+        self._act = act
 
-    async def close(self, value: T, event: Event, *, changed: bool, created: bool = False) -> Written[T]:
+    def require_match(self, before: msgspec.Struct | None) -> None:
+        """Raises MailError: CHANGED when the object is not what the act's condition says."""
+        check_condition(self._act.condition, before)
+
+    async def close(self, value: T, *, changed: bool, created: bool = False) -> Written[T]:
         """The last statements of a write: the event, then the revision."""
-        revision = await self._close(event) if changed else self._revision
-        return Written(object=value, changed=changed, created=created, revision=revision)
+        revision = await self._close(self._act.event) if changed else self._revision
+        planned = self._act.condition.plan
+        return Written(object=value, changed=changed, created=created, revision=revision, planned=planned)
 
-    async def close_deletion(self, lines: Sequence[str], event: Event, *, dry_run: bool) -> Deleted:
+    async def close_deletion(self, lines: Sequence[str], *, dry_run: bool) -> Deleted:
         """The same of a deletion."""
         told = tuple(lines)
-        revision = self._revision if dry_run else await self._close(describe_deletion(event, told))
+        revision = self._revision if dry_run else await self._close(describe_deletion(self._act.event, told))
         return Deleted(lines=told, revision=revision)
 
     async def require_domain(self, field: str, domain: str) -> None:
@@ -108,15 +119,39 @@ class PostgresWrites(PostgresSessions):
     """The base of the writing adapters."""
 
     @contextlib.asynccontextmanager
-    async def _writing(self) -> AsyncIterator[WriteSession]:
-        """A writing transaction. Raises MailError: CONFLICT when another version's writer came in between."""
+    async def _writing(self, act: Act) -> AsyncIterator[WriteSession]:
+        """A writing transaction, taken back at its end when it is a plan.
+
+        Raises MailError: CONFLICT when the actor's standing is another now, or another version's writer came between.
+        """
         async with self._connection() as session:
             try:
-                async with session.transaction():
+                async with _transaction(session, act.condition):
                     revision = await session.fetchval("SELECT revision FROM directory.revision FOR UPDATE")
-                    yield WriteSession(session, revision)
+                    await _confirm_standing(session, act.standing)
+                    yield WriteSession(session, revision, act)
             except (asyncpg.UniqueViolationError, asyncpg.ForeignKeyViolationError) as error:
                 raise MailError(ErrorKind.CONFLICT, "name: another change came in between") from error
+
+
+@contextlib.asynccontextmanager
+async def _transaction(session: "Session", condition: Condition) -> AsyncIterator[None]:
+    transaction = session.transaction()
+    await transaction.start()
+    try:
+        yield
+    except BaseException:
+        await transaction.rollback()
+        raise
+    await (transaction.rollback() if condition.plan else transaction.commit())
+
+
+async def _confirm_standing(session: "Session", standing: Standing) -> None:
+    if standing.actor == ADMINISTRATOR:
+        return
+    now = await load_standing(session, standing.actor)
+    if (now.superadmin, now.domains) != (standing.superadmin, standing.domains):
+        raise MailError(ErrorKind.CONFLICT, f"actor: what {standing.actor} administers was changed meanwhile")
 
 
 async def load_mailbox(session: "Session", address: Address) -> Mailbox | None:

@@ -5,11 +5,12 @@ from typing import TYPE_CHECKING
 import asyncpg
 
 from postbus.contracts.directory import Domain, Relay, RelaySecurity
-from postbus.contracts.events import Event
 from postbusd.directory.adapters.postgres_write_base import PostgresWrites, WriteSession, page_of
+from postbusd.directory.administration.ports import Domains
 from postbusd.directory.administration.refusals import lived_in, no_such
 from postbusd.directory.administration.rules import decide_relay_password
-from postbusd.directory.administration.values import Deleted, DomainChange, Page, Written
+from postbusd.directory.administration.scope import require_superadmin
+from postbusd.directory.administration.values import Act, Deleted, DomainChange, Page, Written
 
 if TYPE_CHECKING:
     from postbus.runtime.database import Session
@@ -19,6 +20,9 @@ SELECT d.*, ARRAY(
     SELECT m.local_part || '@' || m.domain FROM directory.catch_all c JOIN directory.mailbox m USING (mailbox_id)
     WHERE c.domain = d.name ORDER BY (m.local_part || '@' || m.domain) COLLATE "C") AS catch_all
 FROM directory.domain d
+"""
+_LIST_DOMAINS = f"""{_DOMAINS}
+WHERE d.name COLLATE "C" > $1 AND ($2::text[] IS NULL OR d.name = ANY($2)) ORDER BY d.name COLLATE "C" LIMIT $3
 """
 _PUT_DOMAIN = """
 INSERT INTO directory.domain
@@ -49,12 +53,15 @@ SELECT (SELECT count(*) FROM directory.mailbox WHERE domain = $1) AS mailbox,
 class PostgresDomains(PostgresWrites):
     """The DomainStore."""
 
-    async def put_domain(self, change: DomainChange, event: Event) -> Written[Domain]:
+    async def put_domain(self, change: DomainChange, act: Act) -> Written[Domain]:
         """Creates or replaces a domain."""
         name = change.domain.name
-        async with self._writing() as write:
+        async with self._writing(act) as write:
             row = await write.session.fetchrow(f"{_DOMAINS} WHERE d.name = $1", name)
             before = _domain(row) if row is not None else None
+            write.require_match(before)
+            if before is None:
+                require_superadmin(write.standing)
             sealed_before = row["relay_password_sealed"] if row is not None else b""
             mailbox_ids = [await _find_catch_all(write, change, position) for position in range(len(change.catch_all))]
             sealed = decide_relay_password(change, before, sealed_before)
@@ -69,31 +76,29 @@ class PostgresDomains(PostgresWrites):
                 )
             if before is None:
                 await write.session.execute(_FOLD_MEMBERS, name)
-            return await write.close(change.domain, event, changed=changed, created=before is None)
+            return await write.close(change.domain, changed=changed, created=before is None)
 
     async def get_domain(self, name: str) -> Domain:
         """One domain, its relay without the password."""
         async with self._connection() as session:
             return await _load_domain(session, name)
 
-    async def list_domains(self, after: str, limit: int) -> Page[Domain]:
+    async def list_domains(self, domains: Domains, after: str, limit: int) -> Page[Domain]:
         """Domains with a name above `after`, in octet order."""
         async with self._connection() as session:
-            rows = await session.fetch(
-                f'{_DOMAINS} WHERE d.name COLLATE "C" > $1 ORDER BY d.name COLLATE "C" LIMIT $2', after, limit + 1
-            )
+            rows = await session.fetch(_LIST_DOMAINS, after, domains, limit + 1)
         return page_of([_domain(row) for row in rows], limit)
 
-    async def delete_domain(self, name: str, event: Event, *, dry_run: bool) -> Deleted:
+    async def delete_domain(self, name: str, act: Act, *, dry_run: bool) -> Deleted:
         """Deletes a domain that nothing lives in."""
-        async with self._writing() as write:
-            await _load_domain(write.session, name)
+        async with self._writing(act) as write:
+            write.require_match(await _load_domain(write.session, name))
             residents = await write.session.fetchrow(_RESIDENTS, name)
             if residents is not None and any(residents.values()):
                 raise lived_in(name, dict(residents.items()))
             if not dry_run:
                 await write.session.execute("DELETE FROM directory.domain WHERE name = $1", name)
-            return await write.close_deletion([f"domain {name}"], event, dry_run=dry_run)
+            return await write.close_deletion([f"domain {name}"], dry_run=dry_run)
 
 
 async def _find_catch_all(write: WriteSession, change: DomainChange, position: int) -> str:

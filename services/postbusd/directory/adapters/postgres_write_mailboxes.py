@@ -3,9 +3,9 @@
 import uuid
 from typing import TYPE_CHECKING
 
-from postbus.contracts.directory import Mailbox, Owner, OwnerKind
-from postbus.contracts.events import Event
+from postbus.contracts.directory import Mailbox, Owner, OwnerKind, User
 from postbus.core.address import Address
+from postbusd.directory.adapters.postgres_standing import find_user, opened_domains
 from postbusd.directory.adapters.postgres_write_base import (
     MAILBOXES,
     PostgresWrites,
@@ -15,9 +15,11 @@ from postbusd.directory.adapters.postgres_write_base import (
     read_mailbox,
 )
 from postbusd.directory.adapters.postgres_write_passwords import put_password
+from postbusd.directory.administration.ports import Domains
 from postbusd.directory.administration.refusals import conflict, ended, no_such
 from postbusd.directory.administration.rules import decide_mailbox, own_user
-from postbusd.directory.administration.values import Deleted, MailboxChange, Page, Place, Written
+from postbusd.directory.administration.scope import check_owner, check_user_change, domain_of
+from postbusd.directory.administration.values import Act, Deleted, MailboxChange, Page, Place, Written
 
 if TYPE_CHECKING:
     from postbus.runtime.database import Session
@@ -44,7 +46,7 @@ ON CONFLICT (mailbox_id) DO UPDATE SET active = excluded.active, quota_octets = 
     owner_user = excluded.owner_user, owner_group = excluded.owner_group, owner_app = excluded.owner_app
 """
 _LIST_MAILBOXES = f"""{MAILBOXES}
-WHERE (m.local_part || '@' || m.domain) COLLATE "C" > $1 AND ($2 = '' OR m.domain = $2)
+WHERE (m.local_part || '@' || m.domain) COLLATE "C" > $1 AND ($2::text[] IS NULL OR m.domain = ANY($2))
 ORDER BY (m.local_part || '@' || m.domain) COLLATE "C" LIMIT $3
 """
 _FIND_IDLE_OWNER = """
@@ -52,8 +54,9 @@ SELECT u.user_id FROM directory.user_account u
 WHERE u.username = $1
     AND NOT EXISTS (SELECT FROM directory.mailbox m WHERE m.owner_user = u.user_id AND m.mailbox_id <> $2)
     AND NOT EXISTS (SELECT FROM directory.group_member g WHERE g.user_id = u.user_id)
+    AND NOT u.superadmin AND NOT EXISTS (SELECT FROM directory.domain_admin a WHERE a.user_id = u.user_id)
 """
-"""The user of a mailbox's own name, who has nothing else."""
+"""The user of a mailbox's own name, who has nothing else and no role."""
 
 
 class PostgresMailboxes(PostgresWrites):
@@ -64,11 +67,13 @@ class PostgresMailboxes(PostgresWrites):
         async with self._connection() as session:
             return await _find_place(session, address)
 
-    async def put_mailbox(self, change: MailboxChange, event: Event) -> Written[Mailbox]:
+    async def put_mailbox(self, change: MailboxChange, act: Act) -> Written[Mailbox]:
         """Creates or changes a mailbox."""
-        async with self._writing() as write:
+        async with self._writing(act) as write:
             place = await _find_place(write.session, change.address)
+            write.require_match(place.mailbox)
             now = decide_mailbox(change, place)
+            await _check_scope(write, change, place, now)
             created = place.mailbox is None
             if created and change.new_id is None:
                 raise ended("address", "mailbox")
@@ -79,23 +84,24 @@ class PostgresMailboxes(PostgresWrites):
                 await write_mailbox(write, now, change.address)
             if change.password is not None:
                 changed |= await put_password(write.session, str(change.address), change.password)
-            return await write.close(now, event, changed=changed, created=created)
+            return await write.close(now, changed=changed, created=created)
 
     async def get_mailbox(self, address: Address) -> Mailbox:
         """One mailbox."""
         async with self._connection() as session:
             return await _get_mailbox(session, address)
 
-    async def list_mailboxes(self, domain: str, after: str, limit: int) -> Page[Mailbox]:
+    async def list_mailboxes(self, domains: Domains, after: str, limit: int) -> Page[Mailbox]:
         """Mailboxes with an address above `after`, in octet order."""
         async with self._connection() as session:
-            rows = await session.fetch(_LIST_MAILBOXES, after, domain, limit + 1)
+            rows = await session.fetch(_LIST_MAILBOXES, after, domains, limit + 1)
         return page_of([read_mailbox(row) for row in rows], limit)
 
-    async def delete_mailbox(self, address: Address, event: Event, *, dry_run: bool) -> Deleted:
+    async def delete_mailbox(self, address: Address, act: Act, *, dry_run: bool) -> Deleted:
         """Ends a mailbox, and its own user who has nothing else."""
-        async with self._writing() as write:
+        async with self._writing(act) as write:
             mailbox = await _get_mailbox(write.session, address)
+            write.require_match(mailbox)
             if mailbox.owner is not None and mailbox.owner.kind is OwnerKind.APP:
                 raise conflict("name", f"it is the mailbox of app {mailbox.owner.name} and goes with it")
             lines = [f"mailbox {address}", *await write.ties_of(mailbox)]
@@ -106,7 +112,25 @@ class PostgresMailboxes(PostgresWrites):
             if not dry_run:
                 await write.end_mailbox(mailbox)
                 await write.session.execute("DELETE FROM directory.user_account WHERE user_id = $1", user_id)
-            return await write.close_deletion(lines, event, dry_run=dry_run)
+            return await write.close_deletion(lines, dry_run=dry_run)
+
+
+async def _check_scope(write: WriteSession, change: MailboxChange, place: Place, now: Mailbox) -> None:
+    """Whose password it sets, and whom it gives the mailbox to. Raises MailError: FORBIDDEN."""
+    if write.standing.superadmin or now.owner is None:
+        return
+    if change.password is not None:
+        user = await find_user(write.session, str(change.address))
+        opened = await opened_domains(write.session, str(change.address))
+        check_user_change(write.standing, user, user or User(username=str(change.address)), opened)
+    if now.owner == own_user(change.address) or (place.mailbox is not None and now.owner == place.mailbox.owner):
+        return
+    if now.owner.kind is OwnerKind.GROUP:
+        row = await write.session.fetchrow("SELECT domain FROM directory.user_group WHERE name = $1", now.owner.name)
+        domains = frozenset([row["domain"] or ""]) if row is not None else frozenset()
+    else:
+        domains = await opened_domains(write.session, now.owner.name, by_groups=False)
+    check_owner(write.standing, now.owner, domains | {domain_of(now.owner.name)})
 
 
 async def write_mailbox(write: WriteSession, mailbox: Mailbox, address: Address) -> None:

@@ -6,12 +6,20 @@ from typing import TYPE_CHECKING
 import asyncpg
 
 from postbus.contracts.directory import Group, User
-from postbus.contracts.events import Event
 from postbus.core.address import Address
+from postbusd.directory.adapters.postgres_standing import (
+    USERS,
+    domains_of_group,
+    find_user,
+    opened_domains,
+    read_user,
+)
 from postbusd.directory.adapters.postgres_write_base import PostgresWrites, WriteSession, page_of
 from postbusd.directory.adapters.postgres_write_passwords import put_password
+from postbusd.directory.administration.ports import Domains
 from postbusd.directory.administration.refusals import MAX_NAMED, no_such, owns
-from postbusd.directory.administration.values import Deleted, Page, StoredPassword, UserChange, Written
+from postbusd.directory.administration.scope import check_group_change, check_user_change
+from postbusd.directory.administration.values import Act, Deleted, Page, StoredPassword, UserChange, Written
 
 if TYPE_CHECKING:
     from postbus.runtime.database import Session
@@ -20,11 +28,21 @@ _FIND_STORED = """
 SELECT c.secret_hash, c.tag FROM directory.credential c JOIN directory.user_account u USING (user_id)
 WHERE u.username = $1 AND c.kind = 'password'
 """
-_USERS = "SELECT user_id, username, display_name, active FROM directory.user_account"
-_PUT_USER = """
-INSERT INTO directory.user_account (user_id, username, display_name, active) VALUES (gen_random_uuid(), $1, $2, $3)
-ON CONFLICT (username) DO UPDATE SET display_name = excluded.display_name, active = excluded.active
+_LIST_USERS = f"""{USERS}
+WHERE u.username COLLATE "C" > $1
+    AND ($2::text[] IS NULL OR strpos(u.username, '@') > 0 AND split_part(u.username, '@', 2) = ANY($2)
+        OR EXISTS (SELECT FROM directory.mailbox m WHERE m.owner_user = u.user_id AND m.domain = ANY($2)))
+ORDER BY u.username COLLATE "C" LIMIT $3
 """
+_PUT_USER = """
+INSERT INTO directory.user_account (user_id, username, display_name, active, superadmin, recovery_address)
+VALUES (gen_random_uuid(), $1, $2, $3, $4, $5)
+ON CONFLICT (username) DO UPDATE SET display_name = excluded.display_name, active = excluded.active,
+    superadmin = excluded.superadmin, recovery_address = excluded.recovery_address
+RETURNING user_id
+"""
+_PUT_ADMIN_OF = "INSERT INTO directory.domain_admin (user_id, domain) SELECT $1, unnest($2::text[])"
+_USER_ID = "SELECT user_id FROM directory.user_account WHERE username = $1"
 _MEMBERSHIPS = """
 SELECT g.name FROM directory.group_member b JOIN directory.user_group g USING (group_id) WHERE b.user_id = $1
 ORDER BY g.name COLLATE "C"
@@ -33,6 +51,9 @@ _GROUPS = """
 SELECT g.group_id, g.name, g.local_part, g.domain,
     (SELECT count(*) FROM directory.group_member b WHERE b.group_id = g.group_id) AS members
 FROM directory.user_group g
+"""
+_LIST_GROUPS = f"""{_GROUPS}
+WHERE g.name COLLATE "C" > $1 AND ($2::text[] IS NULL OR g.domain = ANY($2)) ORDER BY g.name COLLATE "C" LIMIT $3
 """
 _MEMBERS = """
 SELECT b.group_id, u.username FROM directory.group_member b JOIN directory.user_account u USING (user_id)
@@ -62,90 +83,105 @@ class PostgresUsers(PostgresWrites):
             row = await session.fetchrow(_FIND_STORED, username)
         return StoredPassword(secret_hash=row["secret_hash"], tag=row["tag"]) if row is not None else None
 
-    async def put_user(self, change: UserChange, event: Event) -> Written[User]:
+    async def put_user(self, change: UserChange, act: Act) -> Written[User]:
         """Creates or replaces a user."""
         user = change.user
-        async with self._writing() as write:
-            row = await write.session.fetchrow(f"{_USERS} WHERE username = $1", user.username)
-            before = _user(row) if row is not None else None
+        async with self._writing(act) as write:
+            before = await find_user(write.session, user.username)
+            write.require_match(before)
+            check_user_change(write.standing, before, user, await opened_domains(write.session, user.username))
             changed = before != user
             if changed:
-                await write.session.execute(_PUT_USER, user.username, user.display_name, user.active)
+                await _write_user(write, user)
             if change.password is not None:
                 changed |= await put_password(write.session, user.username, change.password)
-            return await write.close(user, event, changed=changed, created=before is None)
+            return await write.close(user, changed=changed, created=before is None)
 
     async def get_user(self, username: str) -> User:
         """One user."""
         async with self._connection() as session:
-            return _user(await _find_user(session, username))
+            return await _get_user(session, username)
 
-    async def list_users(self, after: str, limit: int) -> Page[User]:
+    async def list_users(self, domains: Domains, after: str, limit: int) -> Page[User]:
         """Users with a name above `after`, in octet order."""
         async with self._connection() as session:
-            rows = await session.fetch(
-                f'{_USERS} WHERE username COLLATE "C" > $1 ORDER BY username COLLATE "C" LIMIT $2', after, limit + 1
-            )
-        return page_of([_user(row) for row in rows], limit)
+            rows = await session.fetch(_LIST_USERS, after, domains, limit + 1)
+        return page_of([read_user(row) for row in rows], limit)
 
-    async def delete_user(self, username: str, event: Event, *, dry_run: bool) -> Deleted:
+    async def delete_user(self, username: str, act: Act, *, dry_run: bool) -> Deleted:
         """Deletes a user who owns no mailbox, with his memberships."""
-        async with self._writing() as write:
-            user_id = (await _find_user(write.session, username))["user_id"]
+        async with self._writing(act) as write:
+            user = await _get_user(write.session, username)
+            write.require_match(user)
+            check_user_change(write.standing, user, user, await opened_domains(write.session, username))
+            user_id = await write.session.fetchval(_USER_ID, username)
             await _require_idle(write, username, user_id)
             groups = [row["name"] for row in await write.session.fetch(_MEMBERSHIPS, user_id)]
             if not dry_run:
                 await write.session.execute("DELETE FROM directory.user_account WHERE user_id = $1", user_id)
             lines = [f"user {username}", *(f"membership in group {name}" for name in groups)]
-            return await write.close_deletion(lines, event, dry_run=dry_run)
+            return await write.close_deletion(lines, dry_run=dry_run)
 
 
 class PostgresGroups(PostgresWrites):
     """The GroupStore."""
 
-    async def put_group(self, group: Group, event: Event) -> Written[Group]:
+    async def put_group(self, group: Group, act: Act) -> Written[Group]:
         """Creates or replaces a group; its members are in order."""
-        async with self._writing() as write:
+        async with self._writing(act) as write:
             row = await write.session.fetchrow(f"{_GROUPS} WHERE g.name = $1", group.name)
             before = (await _with_members(write.session, [row]))[0] if row is not None else None
+            write.require_match(before)
+            check_group_change(write.standing, before, group, await domains_of_group(write.session, group.name))
             address = _split(group.address)
             if address is not None and (before is None or before.address != group.address):
                 await write.require_free(address)
             await _require_users(write, group.members)
             if before != group:
                 await _write_group(write.session, group, address)
-            return await write.close(group, event, changed=before != group, created=before is None)
+            return await write.close(group, changed=before != group, created=before is None)
 
     async def get_group(self, name: str) -> Group:
         """One group."""
         async with self._connection() as session:
             return (await _with_members(session, [await _find_group(session, name)]))[0]
 
-    async def list_groups(self, after: str, limit: int) -> Page[Group]:
+    async def list_groups(self, domains: Domains, after: str, limit: int) -> Page[Group]:
         """Groups with a name above `after`, in octet order."""
         async with self._connection() as session:
-            rows = await session.fetch(
-                f'{_GROUPS} WHERE g.name COLLATE "C" > $1 ORDER BY g.name COLLATE "C" LIMIT $2', after, limit + 1
-            )
+            rows = await session.fetch(_LIST_GROUPS, after, domains, limit + 1)
             page = page_of(rows, limit, lambda row: row["members"])
             return Page(objects=tuple(await _with_members(session, page.objects)), more=page.more)
 
-    async def delete_group(self, name: str, event: Event, *, dry_run: bool) -> Deleted:
+    async def delete_group(self, name: str, act: Act, *, dry_run: bool) -> Deleted:
         """Deletes a group that owns no mailbox."""
-        async with self._writing() as write:
+        async with self._writing(act) as write:
             row = await _find_group(write.session, name)
+            group = (await _with_members(write.session, [row]))[0]
+            write.require_match(group)
+            check_group_change(write.standing, group, group, await domains_of_group(write.session, name))
             await _require_idle(write, name, row["group_id"])
             if not dry_run:
                 await write.session.execute("DELETE FROM directory.user_group WHERE group_id = $1", row["group_id"])
             lines = [f"group {name}"] + ([f"its address {row['local_part']}@{row['domain']}"] if row["domain"] else [])
-            return await write.close_deletion(lines, event, dry_run=dry_run)
+            return await write.close_deletion(lines, dry_run=dry_run)
 
 
-async def _find_user(session: "Session", username: str) -> asyncpg.Record:
-    row = await session.fetchrow(f"{_USERS} WHERE username = $1", username)
-    if row is None:
+async def _get_user(session: "Session", username: str) -> User:
+    user = await find_user(session, username)
+    if user is None:
         raise no_such("name", "user", username)
-    return row
+    return user
+
+
+async def _write_user(write: WriteSession, user: User) -> None:
+    for domain in user.admin_of:
+        await write.require_domain("admin_of", domain)
+    user_id = await write.session.fetchval(
+        _PUT_USER, user.username, user.display_name, user.active, user.superadmin, user.recovery_address
+    )
+    await write.session.execute("DELETE FROM directory.domain_admin WHERE user_id = $1", user_id)
+    await write.session.execute(_PUT_ADMIN_OF, user_id, user.admin_of)
 
 
 async def _find_group(session: "Session", name: str) -> asyncpg.Record:
@@ -156,7 +192,7 @@ async def _find_group(session: "Session", name: str) -> asyncpg.Record:
 
 
 async def _require_users(write: WriteSession, usernames: Sequence[str]) -> None:
-    rows = await write.session.fetch(f"{_USERS} WHERE username = ANY($1::text[])", usernames)
+    rows = await write.session.fetch(f"{USERS} WHERE u.username = ANY($1::text[])", usernames)
     missing = sorted(set(usernames) - {row["username"] for row in rows})
     if missing:
         raise no_such("members", "user", missing[0])
@@ -192,10 +228,6 @@ async def _with_members(session: "Session", rows: Sequence[asyncpg.Record]) -> l
         )
         for row in rows
     ]
-
-
-def _user(row: asyncpg.Record) -> User:
-    return User(username=row["username"], display_name=row["display_name"], active=row["active"])
 
 
 def _split(address: str) -> Address | None:

@@ -4,10 +4,9 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from postbus.contracts.events import Event
 from postbus.contracts.policy import Policy
 from postbusd.directory.adapters.postgres_write_base import PostgresWrites
-from postbusd.directory.administration.values import Written
+from postbusd.directory.administration.values import Act, Written
 
 if TYPE_CHECKING:
     from postbus.runtime.database import Session
@@ -30,13 +29,14 @@ class PostgresPolicy(PostgresWrites):
             return Policy(), 0
         return _read(row["policy"]), row["revision"]
 
-    async def put_policy(self, policy: Policy, event: Event) -> Written[Policy]:
+    async def put_policy(self, policy: Policy, act: Act) -> Written[Policy]:
         """Replaces it."""
-        async with self._writing() as write:
+        async with self._writing(act) as write:
             before = await _load(write.session)
+            write.require_match(before)
             if policy != before:
                 await write.session.execute(_PUT, msgspec.json.encode(policy).decode())
-            return await write.close(policy, event, changed=policy != before)
+            return await write.close(policy, changed=policy != before)
 
 
 async def _load(session: "Session") -> Policy:

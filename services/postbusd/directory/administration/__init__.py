@@ -12,10 +12,11 @@ from postbusd.directory.administration.groups import Groups
 from postbusd.directory.administration.lists import Lists
 from postbusd.directory.administration.mailboxes import Mailboxes
 from postbusd.directory.administration.policies import Policies
+from postbusd.directory.administration.standings import Standings
 from postbusd.directory.administration.users import Users
 
 __all__ = ["Administration", "Tell", "Tools"]
 
 
-class Administration(Domains, Mailboxes, Users, Groups, Apps, Aliases, Lists, Policies):
+class Administration(Domains, Mailboxes, Users, Groups, Apps, Aliases, Lists, Policies, Standings):
     """The DirectoryAdmin of directory."""

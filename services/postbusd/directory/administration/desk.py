@@ -5,22 +5,22 @@ from typing import TypeVar
 
 import msgspec
 
+from postbus.contracts.condition import Condition
 from postbus.contracts.directory import DeleteReply, DeleteRequest
 from postbus.contracts.events import DirectoryChanged, Event, EventType
+from postbus.contracts.standing import ADMINISTRATOR, Standing
 from postbus.core.clock import Clock
-from postbus.core.errors import ErrorKind, MailError
 from postbus.core.ids import new_uuid7
 from postbus.core.trace import current_trace
 from postbus.mailstore.ports import Accounts
 from postbus.runtime.sealing import Sealer
 from postbusd.directory.administration.ports import DirectoryRepository
 from postbusd.directory.administration.refusals import invalid
-from postbusd.directory.administration.values import Deleted, StoredPassword, Written
+from postbusd.directory.administration.values import Act, Deleted, StoredPassword, Written
 from postbusd.directory.names import is_plain_text, read_domain
 from postbusd.directory.passwords import CredentialKeys, check_new_password
 from postbusd.directory.ports import PasswordHasher
 
-SUPERADMIN = "admin"
 MAX_PAGE = 1_000
 MAX_AFTER_CHARACTERS = 1_000
 
@@ -56,11 +56,17 @@ class Desk:
         self._repository = tools.repository
         self._tell = tell
 
+    async def _standing(self, actor: str) -> Standing:
+        """What the actor may administer. Raises MailError: FORBIDDEN."""
+        if actor == ADMINISTRATOR:
+            return Standing(actor=actor, superadmin=True)
+        return await self._repository.load_standing(actor)
+
     async def _announce(
         self, written: Written[T] | Deleted, *, addresses: Sequence[str] = (), domains: Sequence[str] = ()
     ) -> None:
         """After the commit."""
-        if isinstance(written, Deleted) or written.changed:
+        if isinstance(written, Deleted) or (written.changed and not written.planned):
             changed = DirectoryChanged(
                 revision=written.revision, addresses=tuple(filter(None, addresses)), domains=tuple(domains)
             )
@@ -88,6 +94,20 @@ class Desk:
             return msgspec.structs.replace(stored, tag=tag), ()
         return StoredPassword(secret_hash=await self._tools.hasher.hash(prepared), tag=tag), ("new password",)
 
+    def _act(
+        self,
+        standing: Standing,
+        condition: Condition,
+        summary: str,
+        facts: Sequence[str] = (),
+        *,
+        domain: str = "",
+        mailbox: str = "",
+    ) -> Act:
+        """`summary` ends where the actor is named."""
+        event = self._event(f"{summary} by {standing.actor}", facts, domain=domain, mailbox=mailbox)
+        return Act(standing=standing, event=event, condition=condition)
+
     def _event(self, summary: str, facts: Sequence[str] = (), *, domain: str = "", mailbox: str = "") -> Event:
         trace = current_trace()
         now_ms = self._tools.clock.now_ms()
@@ -102,12 +122,6 @@ class Desk:
             mailbox=mailbox,
             traceparent=trace.format() if trace is not None else "",
         )
-
-
-def require_superadmin(actor: str) -> None:
-    """Until users with roles exist, the administrator's token is the only actor. Raises MailError: FORBIDDEN."""
-    if actor != SUPERADMIN:
-        raise MailError(ErrorKind.FORBIDDEN, "only a superadmin may do this")
 
 
 def check_page(after: str, limit: int, domain: str = "") -> PageWanted:

@@ -17,9 +17,10 @@ from postbus.contracts.directory import (
     RelaySecurity,
 )
 from postbus.core.errors import MailError
-from postbusd.directory.administration.desk import Desk, check_page, require_superadmin, word
+from postbusd.directory.administration.desk import Desk, check_page, word
 from postbusd.directory.administration.refusals import invalid
 from postbusd.directory.administration.rules import MAX_CATCH_ALL, is_same_account
+from postbusd.directory.administration.scope import require_domain, require_superadmin, seen_domains
 from postbusd.directory.administration.values import DomainChange
 from postbusd.directory.names import check_domain_name, check_host, is_plain_text, read_address, read_domain
 from postbusd.directory.routes import relay_owner
@@ -34,11 +35,14 @@ class Domains(Desk):
 
     async def put_domain(self, request: PutDomainRequest) -> Domain:
         """Creates or replaces a domain."""
-        require_superadmin(request.actor)
+        standing = await self._standing(request.actor)
         name = check_domain_name(request.domain.name)
+        require_domain(standing, "name", name)
         if len(request.domain.catch_all) > MAX_CATCH_ALL:
             raise invalid("catch_all", f"at most {MAX_CATCH_ALL} mailboxes")
         addresses = [read_address("catch_all", each) for each in request.domain.catch_all]
+        for address in addresses:
+            require_domain(standing, "catch_all", address.domain)
         catch_all = {str(address): address for address in addresses}
         relay = check_relay(request.domain.relay) if request.domain.relay is not None else None
         change = DomainChange(
@@ -53,29 +57,32 @@ class Domains(Desk):
             relay_password_sealed=await self._seal_if_new(name, relay) if relay and relay.password else None,
         )
         written = await self._repository.put_domain(
-            change, self._event(f"domain {name} set by {request.actor}", _facts(change), domain=name)
+            change, self._act(standing, request.condition, f"domain {name} set", _facts(change), domain=name)
         )
         await self._announce(written, domains=[name])
         return written.object
 
     async def get_domain(self, request: ObjectRequest) -> Domain:
         """One domain."""
-        require_superadmin(request.actor)
-        return await self._repository.get_domain(read_domain("name", request.name))
+        standing = await self._standing(request.actor)
+        name = read_domain("name", request.name)
+        require_domain(standing, "name", name)
+        return await self._repository.get_domain(name)
 
     async def list_domains(self, request: ListDomainsRequest) -> ListDomainsReply:
         """One page of domains."""
-        require_superadmin(request.actor)
+        standing = await self._standing(request.actor)
         wanted = check_page(request.after, request.limit)
-        page = await self._repository.list_domains(wanted.after, wanted.limit)
+        page = await self._repository.list_domains(seen_domains(standing), wanted.after, wanted.limit)
         return ListDomainsReply(domains=page.objects, next_after=page.objects[-1].name if page.more else "")
 
     async def delete_domain(self, request: DeleteRequest) -> DeleteReply:
         """Deletes a domain that nothing lives in."""
-        require_superadmin(request.actor)
+        standing = await self._standing(request.actor)
+        require_superadmin(standing)
         name = read_domain("name", request.name)
-        event = self._event(f"domain {name} deleted by {request.actor}", domain=name)
-        deleted = await self._repository.delete_domain(name, event, dry_run=request.dry_run)
+        act = self._act(standing, request.condition, f"domain {name} deleted", domain=name)
+        deleted = await self._repository.delete_domain(name, act, dry_run=request.dry_run)
         return await self._ended(request, deleted, domains=[name])
 
     async def _seal_if_new(self, name: str, relay: Relay) -> bytes | None:

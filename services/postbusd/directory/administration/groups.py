@@ -10,9 +10,12 @@ from postbus.contracts.directory import (
     PutGroupReply,
     PutGroupRequest,
 )
-from postbusd.directory.administration.desk import Desk, check_page, require_superadmin
+from postbus.contracts.standing import Standing
+from postbus.core.errors import ErrorKind, MailError
+from postbusd.directory.administration.desk import Desk, check_page
 from postbusd.directory.administration.refusals import invalid
 from postbusd.directory.administration.rules import MAX_MEMBERS
+from postbusd.directory.administration.scope import domain_of, forbidden, require_domain, seen_domains
 from postbusd.directory.names import check_group_address, check_group_name, check_username
 
 
@@ -21,7 +24,7 @@ class Groups(Desk):
 
     async def put_group(self, request: PutGroupRequest) -> PutGroupReply:
         """Creates or replaces a group."""
-        require_superadmin(request.actor)
+        standing = await self._standing(request.actor)
         wanted = request.group
         name = check_group_name(wanted.name)
         if len(wanted.members) > MAX_MEMBERS:
@@ -29,28 +32,44 @@ class Groups(Desk):
         members = tuple(sorted({check_username(member, "members") for member in wanted.members}))
         address = check_group_address(wanted.address) if wanted.address else None
         group = Group(name=name, members=members, address=str(address) if address else "")
+        require_domain(standing, "address", domain_of(group.address))
         facts = [f"members={len(members)}", f"address={group.address or 'none'}"]
-        event = self._event(f"group {name} set by {request.actor}", facts, domain=address.domain if address else "")
-        written = await self._repository.put_group(group, event)
+        act = self._act(
+            standing, request.condition, f"group {name} set", facts, domain=address.domain if address else ""
+        )
+        written = await self._repository.put_group(group, act)
         await self._announce(written, addresses=[group.address])
         return PutGroupReply(group=written.object, created=written.created)
 
     async def get_group(self, request: ObjectRequest) -> Group:
         """One group."""
-        require_superadmin(request.actor)
-        return await self._repository.get_group(check_group_name(request.name))
+        standing = await self._standing(request.actor)
+        return await self._get_group(standing, check_group_name(request.name))
 
     async def list_groups(self, request: PageRequest) -> GroupPage:
         """One page of groups."""
-        require_superadmin(request.actor)
+        standing = await self._standing(request.actor)
         wanted = check_page(request.after, request.limit)
-        page = await self._repository.list_groups(wanted.after, wanted.limit)
+        page = await self._repository.list_groups(seen_domains(standing), wanted.after, wanted.limit)
         return GroupPage(groups=page.objects, next_after=page.objects[-1].name if page.more else "")
 
     async def delete_group(self, request: DeleteRequest) -> DeleteReply:
         """Deletes a group that owns no mailbox."""
-        require_superadmin(request.actor)
+        standing = await self._standing(request.actor)
         name = check_group_name(request.name)
-        event = self._event(f"group {name} deleted by {request.actor}")
-        deleted = await self._repository.delete_group(name, event, dry_run=request.dry_run)
+        await self._get_group(standing, name)
+        act = self._act(standing, request.condition, f"group {name} deleted")
+        deleted = await self._repository.delete_group(name, act, dry_run=request.dry_run)
         return await self._ended(request, deleted)
+
+    async def _get_group(self, standing: Standing, name: str) -> Group:
+        """To domain admins a group that is not there and one of others are the same."""
+        try:
+            group = await self._repository.get_group(name)
+        except MailError as error:
+            if standing.superadmin or error.kind is not ErrorKind.NOT_FOUND:
+                raise
+            group = Group(name=name)
+        if not standing.superadmin and domain_of(group.address) not in standing.domains:
+            raise forbidden(f"name: {standing.actor} does not administer group {name}")
+        return group

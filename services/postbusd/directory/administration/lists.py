@@ -10,9 +10,10 @@ from postbus.contracts.directory import (
     PutListReply,
     PutListRequest,
 )
-from postbusd.directory.administration.desk import Desk, check_page, require_superadmin, word
+from postbusd.directory.administration.desk import Desk, check_page, word
 from postbusd.directory.administration.refusals import invalid
 from postbusd.directory.administration.rules import MAX_MEMBERS
+from postbusd.directory.administration.scope import require_domain, seen_domains
 from postbusd.directory.administration.values import ListChange
 from postbusd.directory.names import check_list_address, read_address, read_any_address
 
@@ -22,7 +23,7 @@ class Lists(Desk):
 
     async def put_list(self, request: PutListRequest) -> PutListReply:
         """Creates or replaces a list."""
-        require_superadmin(request.actor)
+        standing = await self._standing(request.actor)
         wanted = request.list
         if len(wanted.members) > MAX_MEMBERS:
             raise invalid("members", f"at most {MAX_MEMBERS}")
@@ -32,32 +33,36 @@ class Lists(Desk):
             active=wanted.active,
             members_only=wanted.members_only,
         )
+        require_domain(standing, "address", change.address.domain)
         facts = [
             f"active={word(wanted.active)}",
             f"members_only={word(wanted.members_only)}",
             f"members={len(wanted.members)}",
         ]
-        event = self._event(f"list {change.address} set by {request.actor}", facts, domain=change.address.domain)
-        written = await self._repository.put_list(change, event)
+        act = self._act(standing, request.condition, f"list {change.address} set", facts, domain=change.address.domain)
+        written = await self._repository.put_list(change, act)
         await self._announce(written, addresses=[str(change.address)])
         return PutListReply(list=written.object, created=written.created)
 
     async def get_list(self, request: ObjectRequest) -> MailingList:
         """One list."""
-        require_superadmin(request.actor)
-        return await self._repository.get_list(read_address("name", request.name))
+        standing = await self._standing(request.actor)
+        address = read_address("name", request.name)
+        require_domain(standing, "name", address.domain)
+        return await self._repository.get_list(address)
 
     async def list_lists(self, request: PageRequest) -> ListPage:
         """One page of lists."""
-        require_superadmin(request.actor)
+        standing = await self._standing(request.actor)
         wanted = check_page(request.after, request.limit, request.domain)
-        page = await self._repository.list_lists(wanted.domain, wanted.after, wanted.limit)
+        page = await self._repository.list_lists(seen_domains(standing, wanted.domain), wanted.after, wanted.limit)
         return ListPage(lists=page.objects, next_after=page.objects[-1].address if page.more else "")
 
     async def delete_list(self, request: DeleteRequest) -> DeleteReply:
         """Deletes a list."""
-        require_superadmin(request.actor)
+        standing = await self._standing(request.actor)
         address = read_address("name", request.name)
-        event = self._event(f"list {address} deleted by {request.actor}", domain=address.domain)
-        deleted = await self._repository.delete_list(address, event, dry_run=request.dry_run)
+        require_domain(standing, "name", address.domain)
+        act = self._act(standing, request.condition, f"list {address} deleted", domain=address.domain)
+        deleted = await self._repository.delete_list(address, act, dry_run=request.dry_run)
         return await self._ended(request, deleted, addresses=[str(address)])

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 
 import msgspec
 
+from postbus.contracts.condition import Condition
 from postbus.contracts.directory import (
     DeleteReply,
     DeleteRequest,
@@ -21,12 +22,13 @@ from postbus.contracts.directory import (
     PutMailboxReply,
     PutMailboxRequest,
 )
-from postbus.contracts.events import Event
+from postbus.contracts.standing import Standing
 from postbus.core.ids import new_mailbox_id
-from postbusd.directory.administration.desk import Desk, check_page, require_superadmin, word
+from postbusd.directory.administration.desk import Desk, check_page, word
 from postbusd.directory.administration.refusals import invalid
 from postbusd.directory.administration.rules import decide_mailbox
-from postbusd.directory.administration.values import MailboxChange
+from postbusd.directory.administration.scope import require_domain, seen_domains
+from postbusd.directory.administration.values import Act, MailboxChange
 from postbusd.directory.names import (
     check_app_name,
     check_group_name,
@@ -43,8 +45,9 @@ class Mailboxes(Desk):
 
     async def put_mailbox(self, request: PutMailboxRequest) -> PutMailboxReply:
         """Creates or changes a mailbox."""
-        require_superadmin(request.actor)
+        standing = await self._standing(request.actor)
         address = check_mailbox_address(request.address, of_app=True)
+        require_domain(standing, "address", address.domain)
         _check_quota(request.quota_octets)
         password, told = await self._hash_if_new(str(address), request.password)
         change = MailboxChange(
@@ -60,34 +63,39 @@ class Mailboxes(Desk):
         decided = decide_mailbox(change, place)
         if place.mailbox is None:
             change = msgspec.structs.replace(change, new_id=new_mailbox_id(self._tools.clock.now_ms()))
-        await self._tools.accounts.ensure_mailbox(change.new_id or decided.mailbox_id)
-        written = await self._repository.put_mailbox(change, self._mailbox_event(change, request.actor, told))
+        if not request.condition.plan:
+            await self._tools.accounts.ensure_mailbox(change.new_id or decided.mailbox_id)
+        act = self._mailbox_act(change, standing, request.condition, told)
+        written = await self._repository.put_mailbox(change, act)
         await self._announce(written, addresses=[str(address)])
         mailbox = (await self._with_usage([written.object]))[0]
         return PutMailboxReply(mailbox=mailbox, created=written.created)
 
     async def get_mailbox(self, request: ObjectRequest) -> Mailbox:
         """One mailbox."""
-        require_superadmin(request.actor)
-        mailbox = await self._repository.get_mailbox(read_address("name", request.name))
+        standing = await self._standing(request.actor)
+        address = read_address("name", request.name)
+        require_domain(standing, "name", address.domain)
+        mailbox = await self._repository.get_mailbox(address)
         return (await self._with_usage([mailbox]))[0]
 
     async def list_mailboxes(self, request: ListMailboxesRequest) -> ListMailboxesReply:
         """One page of mailboxes."""
-        require_superadmin(request.actor)
+        standing = await self._standing(request.actor)
         wanted = check_page(request.after, request.limit, request.domain)
-        page = await self._repository.list_mailboxes(wanted.domain, wanted.after, wanted.limit)
+        page = await self._repository.list_mailboxes(seen_domains(standing, wanted.domain), wanted.after, wanted.limit)
         mailboxes = await self._with_usage(page.objects)
         return ListMailboxesReply(mailboxes=mailboxes, next_after=mailboxes[-1].address if page.more else "")
 
     async def delete_mailbox(self, request: DeleteRequest) -> DeleteReply:
         """Ends a mailbox and its aliases; its mail stays in the store."""
-        require_superadmin(request.actor)
+        standing = await self._standing(request.actor)
         address = read_address("name", request.name)
-        event = self._event(
-            f"mailbox {address} deleted by {request.actor}", domain=address.domain, mailbox=str(address)
+        require_domain(standing, "name", address.domain)
+        act = self._act(
+            standing, request.condition, f"mailbox {address} deleted", domain=address.domain, mailbox=str(address)
         )
-        deleted = await self._repository.delete_mailbox(address, event, dry_run=request.dry_run)
+        deleted = await self._repository.delete_mailbox(address, act, dry_run=request.dry_run)
         return await self._ended(request, deleted, addresses=[str(address)])
 
     async def _with_usage(self, mailboxes: Sequence[Mailbox]) -> tuple[Mailbox, ...]:
@@ -96,13 +104,18 @@ class Mailboxes(Desk):
         used = await self._tools.accounts.usage([each.mailbox_id for each in mailboxes])
         return tuple(msgspec.structs.replace(each, used_octets=used.get(each.mailbox_id, 0)) for each in mailboxes)
 
-    def _mailbox_event(self, change: MailboxChange, actor: str, told: Sequence[str]) -> Event:
+    def _mailbox_act(self, change: MailboxChange, standing: Standing, condition: Condition, told: Sequence[str]) -> Act:
         address = str(change.address)
         facts = [f"owner={change.owner.kind.value} {change.owner.name}"] if change.owner is not None else []
         facts += [f"active={word(change.active)}"] if change.active is not None else []
         facts += [f"quota_octets={change.quota_octets or 'unlimited'}"] if change.quota_octets is not None else []
-        return self._event(
-            f"mailbox {address} set by {actor}", [*facts, *told], domain=change.address.domain, mailbox=address
+        return self._act(
+            standing,
+            condition,
+            f"mailbox {address} set",
+            [*facts, *told],
+            domain=change.address.domain,
+            mailbox=address,
         )
 
 

@@ -9,8 +9,9 @@ import msgspec
 
 from postbus.contracts import Empty
 from postbus.contracts.policy import GetPolicyRequest, Policy, PolicyReply, PutPolicyRequest
-from postbusd.directory.administration.desk import Desk, require_superadmin
+from postbusd.directory.administration.desk import Desk
 from postbusd.directory.administration.refusals import invalid
+from postbusd.directory.administration.scope import require_superadmin
 
 MIN_MESSAGE_OCTETS: Final = 64 * 1024
 """RFC 5321 §4.5.3.1.7 asks every server to take as much."""
@@ -35,16 +36,18 @@ class Policies(Desk):
 
     async def get_policy(self, request: GetPolicyRequest) -> PolicyReply:
         """What holds now."""
-        require_superadmin(request.actor)
+        standing = await self._standing(request.actor)
+        require_superadmin(standing)
         return await self.find_policy(Empty())
 
     async def put_policy(self, request: PutPolicyRequest) -> PolicyReply:
         """Replaces it."""
-        require_superadmin(request.actor)
+        standing = await self._standing(request.actor)
+        require_superadmin(standing)
         policy = check_policy(request.policy)
         before, _ = await self._repository.load_policy()
-        event = self._event(f"policy set by {request.actor}", _changes(before, policy))
-        written = await self._repository.put_policy(policy, event)
+        act = self._act(standing, request.condition, "policy set", _changes(before, policy))
+        written = await self._repository.put_policy(policy, act)
         await self._announce(written)
         return PolicyReply(policy=written.object, revision=written.revision)
 

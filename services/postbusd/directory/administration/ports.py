@@ -2,18 +2,21 @@
 
 Each write is one transaction: the rows, the event of the change in the outbox, and last the revision, so that revision
 order is commit order. Writes follow one another: each sees all that the ones before it did. A write that changes
-nothing leaves no trace. A `find_` or `delete_` of what is not there raises NOT_FOUND; a `delete_` that is a dry run
+nothing leaves no trace; one whose condition says `plan` is decided as ever and then taken back. Before the change the
+writer checks that the actor's standing is still the act's (CONFLICT) and that the object is what the condition names
+(CHANGED). A `find_` or `delete_` of what is not there raises NOT_FOUND; a `delete_` that is a dry run
 writes nothing and says the same. Every method raises MailError: UNAVAILABLE when the database is away.
 """
 
 from typing import Protocol
 
 from postbus.contracts.directory import Alias, App, Domain, Group, Mailbox, MailingList, User
-from postbus.contracts.events import Event
 from postbus.contracts.policy import Policy
+from postbus.contracts.standing import Standing
 from postbus.core.address import Address
 from postbus.mailstore.ports import Publish
 from postbusd.directory.administration.values import (
+    Act,
     AppChange,
     Deleted,
     DomainChange,
@@ -27,11 +30,22 @@ from postbusd.directory.administration.values import (
 )
 from postbusd.directory.ports import DirectoryReader
 
+Domains = tuple[str, ...] | None
+"""What a list shows: only what is of these domains; None: everything."""
+
+
+class StandingStore(Protocol):
+    """Who may administer what."""
+
+    async def load_standing(self, actor: str) -> Standing:
+        """Raises MailError: FORBIDDEN (there is no such active user)."""
+        ...
+
 
 class DomainStore(Protocol):
     """Domains."""
 
-    async def put_domain(self, change: DomainChange, event: Event) -> Written[Domain]:
+    async def put_domain(self, change: DomainChange, act: Act) -> Written[Domain]:
         """Creates or replaces a domain. Raises MailError: NOT_FOUND (catch_all), INVALID (relay.password)."""
         ...
 
@@ -39,11 +53,11 @@ class DomainStore(Protocol):
         """One domain, its relay without the password."""
         ...
 
-    async def list_domains(self, after: str, limit: int) -> Page[Domain]:
+    async def list_domains(self, domains: Domains, after: str, limit: int) -> Page[Domain]:
         """Domains with a name above `after`."""
         ...
 
-    async def delete_domain(self, name: str, event: Event, *, dry_run: bool) -> Deleted:
+    async def delete_domain(self, name: str, act: Act, *, dry_run: bool) -> Deleted:
         """Raises MailError: CONFLICT while anything lives in it."""
         ...
 
@@ -55,7 +69,7 @@ class MailboxStore(Protocol):
         """What stands at an address."""
         ...
 
-    async def put_mailbox(self, change: MailboxChange, event: Event) -> Written[Mailbox]:
+    async def put_mailbox(self, change: MailboxChange, act: Act) -> Written[Mailbox]:
         """Creates or changes a mailbox, by `rules.decide_mailbox`. Raises MailError: what that raises, NOT_FOUND (no
         such owner), CONFLICT (it ended meanwhile)."""
         ...
@@ -64,11 +78,11 @@ class MailboxStore(Protocol):
         """One mailbox, without its usage."""
         ...
 
-    async def list_mailboxes(self, domain: str, after: str, limit: int) -> Page[Mailbox]:
-        """Mailboxes with an address above `after`; `domain` empty: of all domains."""
+    async def list_mailboxes(self, domains: Domains, after: str, limit: int) -> Page[Mailbox]:
+        """Mailboxes with an address above `after`; `domains` None: of all."""
         ...
 
-    async def delete_mailbox(self, address: Address, event: Event, *, dry_run: bool) -> Deleted:
+    async def delete_mailbox(self, address: Address, act: Act, *, dry_run: bool) -> Deleted:
         """With its aliases, catch-all entries, and its own user who has nothing else. Raises MailError: CONFLICT (an
         app's)."""
         ...
@@ -81,7 +95,7 @@ class UserStore(Protocol):
         """None: there is no such user, or he has no password."""
         ...
 
-    async def put_user(self, change: UserChange, event: Event) -> Written[User]:
+    async def put_user(self, change: UserChange, act: Act) -> Written[User]:
         """Creates or replaces a user."""
         ...
 
@@ -89,11 +103,15 @@ class UserStore(Protocol):
         """One user."""
         ...
 
-    async def list_users(self, after: str, limit: int) -> Page[User]:
-        """Users with a name above `after`."""
+    async def owned_domains(self, username: str) -> frozenset[str]:
+        """Of the mailboxes that a user owns himself; of one who is not there: none."""
         ...
 
-    async def delete_user(self, username: str, event: Event, *, dry_run: bool) -> Deleted:
+    async def list_users(self, domains: Domains, after: str, limit: int) -> Page[User]:
+        """Users with a name above `after`; `domains`: of their names, or of mailboxes that they own."""
+        ...
+
+    async def delete_user(self, username: str, act: Act, *, dry_run: bool) -> Deleted:
         """With his memberships. Raises MailError: CONFLICT while he owns a mailbox."""
         ...
 
@@ -101,7 +119,7 @@ class UserStore(Protocol):
 class GroupStore(Protocol):
     """Groups."""
 
-    async def put_group(self, group: Group, event: Event) -> Written[Group]:
+    async def put_group(self, group: Group, act: Act) -> Written[Group]:
         """Creates or replaces a group. Raises MailError: NOT_FOUND (members, address), CONFLICT (address taken)."""
         ...
 
@@ -109,11 +127,14 @@ class GroupStore(Protocol):
         """One group, its members in order."""
         ...
 
-    async def list_groups(self, after: str, limit: int) -> Page[Group]:
-        """Groups with a name above `after`; a page ends before its members are more than MAX_PAGE_MEMBERS."""
+    async def list_groups(self, domains: Domains, after: str, limit: int) -> Page[Group]:
+        """Groups with a name above `after`; `domains`: of their addresses.
+
+        A page ends before its members are more than MAX_PAGE_MEMBERS.
+        """
         ...
 
-    async def delete_group(self, name: str, event: Event, *, dry_run: bool) -> Deleted:
+    async def delete_group(self, name: str, act: Act, *, dry_run: bool) -> Deleted:
         """Raises MailError: CONFLICT while it owns a mailbox."""
         ...
 
@@ -125,16 +146,16 @@ class AppStore(Protocol):
         """None: there is none."""
         ...
 
-    async def put_app(self, change: AppChange, event: Event) -> Written[App]:
+    async def put_app(self, change: AppChange, act: Act) -> Written[App]:
         """Creates or changes an app with its mailbox, by `rules.decide_app`. Raises MailError: what that raises,
         NOT_FOUND (no such domain), CONFLICT (address taken; it ended meanwhile)."""
         ...
 
-    async def list_apps(self, domain: str, after: str, limit: int) -> Page[App]:
-        """Apps with a name above `after`; `domain`: of their mailboxes, empty: all."""
+    async def list_apps(self, domains: Domains, after: str, limit: int) -> Page[App]:
+        """Apps with a name above `after`; `domains`: of their mailboxes."""
         ...
 
-    async def delete_app(self, name: str, event: Event, *, dry_run: bool) -> Deleted:
+    async def delete_app(self, name: str, act: Act, *, dry_run: bool) -> Deleted:
         """With its mailbox, that one's aliases and catch-all entries."""
         ...
 
@@ -142,7 +163,7 @@ class AppStore(Protocol):
 class AliasStore(Protocol):
     """Aliases."""
 
-    async def put_alias(self, address: Address, mailbox: Address, event: Event) -> Written[Alias]:
+    async def put_alias(self, address: Address, mailbox: Address, act: Act) -> Written[Alias]:
         """Creates or replaces an alias. Raises MailError: NOT_FOUND (address, mailbox), CONFLICT (address taken; too
         many aliases of one mailbox)."""
         ...
@@ -151,11 +172,11 @@ class AliasStore(Protocol):
         """One alias."""
         ...
 
-    async def list_aliases(self, domain: str, after: str, limit: int) -> Page[Alias]:
-        """Aliases with an address above `after`; `domain`: that they are in, empty: all."""
+    async def list_aliases(self, domains: Domains, after: str, limit: int) -> Page[Alias]:
+        """Aliases with an address above `after`; `domains`: that they are in."""
         ...
 
-    async def delete_alias(self, address: Address, event: Event, *, dry_run: bool) -> Deleted:
+    async def delete_alias(self, address: Address, act: Act, *, dry_run: bool) -> Deleted:
         """Deletes an alias."""
         ...
 
@@ -163,7 +184,7 @@ class AliasStore(Protocol):
 class ListStore(Protocol):
     """Lists."""
 
-    async def put_list(self, change: ListChange, event: Event) -> Written[MailingList]:
+    async def put_list(self, change: ListChange, act: Act) -> Written[MailingList]:
         """Creates or replaces a list; members at our domains are folded, all are put in order, each once.
 
         Raises MailError: NOT_FOUND (address), CONFLICT (address taken), INVALID (a member of itself).
@@ -174,11 +195,11 @@ class ListStore(Protocol):
         """One list, its members in order."""
         ...
 
-    async def list_lists(self, domain: str, after: str, limit: int) -> Page[MailingList]:
+    async def list_lists(self, domains: Domains, after: str, limit: int) -> Page[MailingList]:
         """Lists with an address above `after`; a page ends before its members are more than MAX_PAGE_MEMBERS."""
         ...
 
-    async def delete_list(self, address: Address, event: Event, *, dry_run: bool) -> Deleted:
+    async def delete_list(self, address: Address, act: Act, *, dry_run: bool) -> Deleted:
         """Deletes a list."""
         ...
 
@@ -190,7 +211,7 @@ class PolicyStore(Protocol):
         """With the revision of the same moment."""
         ...
 
-    async def put_policy(self, policy: Policy, event: Event) -> Written[Policy]:
+    async def put_policy(self, policy: Policy, act: Act) -> Written[Policy]:
         """Replaces it."""
         ...
 
@@ -204,7 +225,17 @@ class Outbox(Protocol):
 
 
 class DirectoryWriter(
-    DomainStore, MailboxStore, UserStore, GroupStore, AppStore, AliasStore, ListStore, PolicyStore, Outbox, Protocol
+    StandingStore,
+    DomainStore,
+    MailboxStore,
+    UserStore,
+    GroupStore,
+    AppStore,
+    AliasStore,
+    ListStore,
+    PolicyStore,
+    Outbox,
+    Protocol,
 ):
     """The port of the administrator's commands."""
 

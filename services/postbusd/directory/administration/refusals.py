@@ -2,6 +2,9 @@
 
 from collections.abc import Sequence
 
+import msgspec
+
+from postbus.contracts.condition import ANY, Condition, etag_of
 from postbus.core.address import Address
 from postbus.core.errors import ErrorKind, MailError
 from postbus.core.lists import BOUNCES_SUFFIX
@@ -46,6 +49,17 @@ def owns(name: str, addresses: Sequence[str], total: int) -> MailError:
     """A user or group can't go while it owns mailboxes; `addresses` are the first MAX_NAMED."""
     more = f" and {total - len(addresses)} more" if total > len(addresses) else ""
     return conflict("name", f"{name} owns {_count(total, 'mailbox')}: {', '.join(addresses)}{more}")
+
+
+def check_condition(condition: Condition, before: msgspec.Struct | None) -> None:
+    """Raises MailError: CHANGED when the object is not what the condition says."""
+    wanted = condition.if_match
+    if not wanted:
+        return
+    if before is None:
+        raise MailError(ErrorKind.CHANGED, "if_match: it is not there")
+    if ANY not in wanted and etag_of(before) not in wanted:
+        raise MailError(ErrorKind.CHANGED, "if_match: it was changed meanwhile: read it again")
 
 
 def lived_in(domain: str, counts: dict[str, int]) -> MailError:

@@ -7,12 +7,22 @@ from typing import Generic, TypeVar
 
 import msgspec
 
+from postbus.contracts.condition import Condition
 from postbus.contracts.directory import Domain, Mailbox, Owner, User
 from postbus.contracts.events import Event
+from postbus.contracts.standing import Standing
 from postbus.core.address import Address
 from postbus.core.ids import MailboxId
 
 T = TypeVar("T")
+
+
+class Act(msgspec.Struct, frozen=True, kw_only=True):
+    """A write: by whom, on which condition, and what the event log tells of it."""
+
+    standing: Standing
+    event: Event
+    condition: Condition = Condition()
 
 
 class StoredPassword(msgspec.Struct, frozen=True, kw_only=True):
@@ -104,6 +114,8 @@ class Written(msgspec.Struct, Generic[T], frozen=True, kw_only=True):
     """False: everything was so already, nothing was written."""
     created: bool
     revision: int
+    planned: bool = False
+    """It was taken back: nothing is written."""
 
 
 class Deleted(msgspec.Struct, frozen=True, kw_only=True):
