@@ -245,10 +245,11 @@ def test_the_log_is_filtered_and_paged(client: RestClient) -> None:
         assert client.refusal("GET", f"{PATH}?{query}") == (400, "invalid", field)
 
 
-def test_only_the_administrator_reads_it_whatever_the_scopes(client: RestClient) -> None:
+def test_only_superadmins_read_it_whatever_the_scopes(client: RestClient) -> None:
     kim = new_api_token()
     token = Token(actor="kim", scopes=("admin",), token_id="kim", name="kim")
+    client.ask("PUT", "/api/v1/users/kim", json={})
     client.installation.store.tokens["kim"] = (hash_token(kim), token)
     for path in (PATH, "/api/v1/events", "/api/v1/queue", "/api/v1/ledger", "/api/v1/domains/x.example/dns"):
-        assert client.refusal("GET", path, token=kim) == (403, "forbidden", None), path
+        assert client.refusal("GET", path, token=kim)[:2] == (403, "forbidden"), path
     assert client.ask("GET", "/api/v1/tokens", token=kim)[0] == 200

@@ -9,7 +9,7 @@ from postbus.testing.admin_rest import FakeInstallation, RestClient, make_http
 from postbusd.admin_api.rest.application import ROOT, ROUTES
 from postbusd.admin_api.rest.problems import HTTP_STATUS
 
-METHODS = {"get", "put", "post", "delete"}
+METHODS = {"get", "put", "patch", "post", "delete"}
 
 
 @pytest.fixture(scope="module")

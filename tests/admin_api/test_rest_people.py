@@ -33,7 +33,19 @@ OBJECTS: list[tuple[str, str, dict[str, Any], dict[str, Any]]] = [
         {},
         {"name": "second.example", "incoming": False, "catch_all": [], "relay": None, "masquerading": False},
     ),
-    ("users", "robin", {"display_name": "Robin"}, {"username": "robin", "display_name": "Robin", "active": True}),
+    (
+        "users",
+        "robin",
+        {"display_name": "Robin"},
+        {
+            "username": "robin",
+            "display_name": "Robin",
+            "active": True,
+            "superadmin": False,
+            "admin_of": [],
+            "recovery_address": "",
+        },
+    ),
     (
         "groups",
         "sales",

@@ -219,8 +219,19 @@ def test_a_user_comes_with_a_password_and_keeps_it(desk: Desk, say: Say) -> None
     say("correct horse\n")
     desk.ok("user", "add", "kim", "--display-name", "Kim", "--password-stdin")
     assert desk.installation.directory.passwords["kim"] == "correct horse"
+    desk.ok("domain", "add", "demo.example")
+    desk.ok("user", "set", "kim", "--admin-of", "demo.example", "--recovery-address", "kim@else.example")
     changed = desk.json("user", "set", "kim", "--active", "off")
-    assert changed == {"username": "kim", "display_name": "Kim", "active": False}
+    assert changed == {
+        "username": "kim",
+        "display_name": "Kim",
+        "active": False,
+        "superadmin": False,
+        "admin_of": ["demo.example"],
+        "recovery_address": "kim@else.example",
+    }
+    assert "admin of demo.example" in desk.ok("user", "list")
+    assert "superadmin" in desk.ok("user", "set", "kim", "--superadmin", "on", "--admin-of", "")
     assert desk.installation.directory.passwords["kim"] == "correct horse"
     generated = desk.ok("user", "set", "kim", "--generate").rpartition("password: ")[2].strip()
     assert desk.installation.directory.passwords["kim"] == generated

@@ -2,7 +2,7 @@
 
 import re
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 from litestar import Litestar
 from litestar.testing import TestClient
@@ -43,7 +43,7 @@ class FakeInstallation:
         self.queue = MemoryQueue()
         self.books = MemoryBooks()
         self.edge = MemoryEdge(self.books.calls)
-        self.dns = MemoryDns(cast("dict[str, object]", self.directory.domains))
+        self.dns = MemoryDns(self.directory)
         self.registry = CollectorRegistry()
         self.hooks = MemoryWebhookStore()
         self.poster = MemoryPoster()

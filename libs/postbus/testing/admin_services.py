@@ -14,6 +14,7 @@ from postbus.contracts.delivery import (
     QueueEntry,
     QueueState,
 )
+from postbus.contracts.directory import DomainAdmin, ObjectRequest
 from postbus.contracts.dns_provisioner import (
     ListCertificatesReply,
     ListCertificatesRequest,
@@ -87,13 +88,13 @@ class MemoryQueue:
 
 
 class MemoryDns:
-    """CertificateSource and DnsPlanner; a domain is ours when `domains` has it, live when `live` has it."""
+    """CertificateSource and DnsPlanner; directory says whose a domain is; it is live when `live` has it."""
 
-    def __init__(self, domains: dict[str, object]) -> None:
+    def __init__(self, directory: DomainAdmin) -> None:
         self.ca_pem = PEM
         self.away = False
         self.live: set[str] = set()
-        self._domains = domains
+        self._directory = directory
 
     async def list_certificates(self, request: ListCertificatesRequest) -> ListCertificatesReply:
         """A CA."""
@@ -103,9 +104,7 @@ class MemoryDns:
         """An MX and a DMARC record."""
         if self.away:
             raise MailError(ErrorKind.UNAVAILABLE, "dns-provisioner is away")
-        domain = request.domain.lower()
-        if domain not in self._domains:
-            raise MailError(ErrorKind.NOT_FOUND, f"domain: there is no domain {domain} here")
+        domain = (await self._directory.get_domain(ObjectRequest(name=request.domain, actor=request.actor))).name
         wanted = (
             WantedRecord(name=domain, type="MX", values=("10 mail.demo.example.",), purpose="brings mail here"),
             WantedRecord(

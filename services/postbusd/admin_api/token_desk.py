@@ -1,6 +1,6 @@
 """Making API tokens, and the one rule about it: nobody gives more than they have.
 
-Who asks is known by the token of the request. The administrator's tokens see all tokens, others those that speak for
+Who asks is known by the token of the request. The tokens of superadmins see all tokens, others those that speak for
 their own actor. A token that is made, rotated or deleted must not have a scope that the asking one lacks, nor live
 longer. The text of a token is told once and never kept.
 """
@@ -18,7 +18,7 @@ from postbus.core.ids import new_uuid7
 from postbus.core.trace import current_trace
 from postbusd.admin_api.ports import EventStore, Token, TokenBook
 from postbusd.admin_api.scopes import SCOPES, covers
-from postbusd.admin_api.tokens import BOOTSTRAP_ACTOR, BOOTSTRAP_ID, hash_token
+from postbusd.admin_api.tokens import BOOTSTRAP_ID, hash_token
 
 MAX_TOKENS = 1000
 """Of the whole installation."""
@@ -44,6 +44,14 @@ class MadeToken(msgspec.Struct, frozen=True, kw_only=True):
     text: str
 
 
+class Asker(msgspec.Struct, frozen=True, kw_only=True):
+    """Who asks: the token of the request."""
+
+    token: Token
+    superadmin: bool
+    """Its actor."""
+
+
 class TokenDesk:
     """Tokens as objects. Every method raises MailError, UNAVAILABLE when the database is away."""
 
@@ -52,7 +60,7 @@ class TokenDesk:
         self._events = events
         self._clock = clock
 
-    async def add(self, asker: Token, wanted: NewToken) -> MadeToken:
+    async def add(self, asker: Asker, wanted: NewToken) -> MadeToken:
         """A new token. Raises MailError: INVALID, FORBIDDEN, ALREADY_EXISTS, LIMIT."""
         name, now_ms = check_token_name(wanted.name), self._clock.now_ms()
         if wanted.expires_ms is not None and wanted.expires_ms <= now_ms:
@@ -60,55 +68,55 @@ class TokenDesk:
         token = Token(
             token_id=new_uuid7(now_ms),
             name=name,
-            actor=wanted.actor or asker.actor,
+            actor=wanted.actor or asker.token.actor,
             scopes=check_scopes(wanted.scopes),
             expires_ms=wanted.expires_ms,
             created_ms=now_ms,
-            created_by=asker.actor,
+            created_by=asker.token.actor,
         )
         _refuse_more(asker, token)
         text = new_api_token()
         await self._book.add_token(hash_token(text), token, MAX_TOKENS)
-        await self._tell(f"API token {name} made by {asker.actor}", token)
+        await self._tell(f"API token {name} made by {asker.token.actor}", token)
         return MadeToken(token=token, text=text)
 
-    async def list(self, asker: Token, after: str, limit: int) -> Sequence[Token]:
+    async def list(self, asker: Asker, after: str, limit: int) -> Sequence[Token]:
         """By name."""
         return await self._book.list_tokens(_seen_by(asker), after.lower(), limit)
 
-    async def get(self, asker: Token, name: str) -> Token:
+    async def get(self, asker: Asker, name: str) -> Token:
         """By its name. Raises MailError: NOT_FOUND."""
         token = await self._book.get_token(name.lower(), _seen_by(asker))
         if token is None:
             raise MailError(ErrorKind.NOT_FOUND, "name: there is no such token")
         return token
 
-    async def rotate(self, asker: Token, name: str) -> MadeToken:
+    async def rotate(self, asker: Asker, name: str) -> MadeToken:
         """A new text in place of the old one, which ends at once. Raises MailError: NOT_FOUND, FORBIDDEN, CONFLICT."""
         token = await self._changeable(asker, name)
         text = new_api_token()
-        if not await self._book.rotate_token(token.token_id, hash_token(text), asker.actor):
+        if not await self._book.rotate_token(token.token_id, hash_token(text), asker.token.actor):
             raise MailError(ErrorKind.NOT_FOUND, "name: there is no such token")
-        await self._tell(f"API token {token.name} rotated by {asker.actor}", token)
+        await self._tell(f"API token {token.name} rotated by {asker.token.actor}", token)
         rotated = msgspec.structs.replace(
-            token, created_ms=self._clock.now_ms(), created_by=asker.actor, last_used_ms=None
+            token, created_ms=self._clock.now_ms(), created_by=asker.token.actor, last_used_ms=None
         )
         return MadeToken(token=rotated, text=text)
 
-    async def delete(self, asker: Token, name: str, *, dry_run: bool) -> Token:
+    async def delete(self, asker: Asker, name: str, *, dry_run: bool) -> Token:
         """Ends it at once. Raises MailError: NOT_FOUND, FORBIDDEN, CONFLICT."""
         token = await self._changeable(asker, name)
         if not dry_run and await self._book.delete_token(token.token_id):
-            await self._tell(f"API token {token.name} deleted by {asker.actor}", token)
+            await self._tell(f"API token {token.name} deleted by {asker.token.actor}", token)
         return token
 
-    async def delete_of(self, asker: Token, actor: str) -> None:
+    async def delete_of(self, by: str, actor: str) -> None:
         """All tokens of a user who is deleted: another one with that name must not find them."""
         gone = await self._book.delete_tokens_of(actor)
         if gone:
-            await self._tell(f"{gone} API tokens of {actor} deleted with the user by {asker.actor}", None)
+            await self._tell(f"{gone} API tokens of {actor} deleted with the user by {by}", None)
 
-    async def _changeable(self, asker: Token, name: str) -> Token:
+    async def _changeable(self, asker: Asker, name: str) -> Token:
         token = await self.get(asker, name)
         if token.token_id == BOOTSTRAP_ID:
             raise MailError(ErrorKind.CONFLICT, _HOST_ONLY)
@@ -151,16 +159,16 @@ def check_scopes(scopes: Sequence[str]) -> tuple[str, ...]:
     return tuple(scope for scope in SCOPES if scope in scopes)
 
 
-def _seen_by(asker: Token) -> str:
-    return "" if asker.actor == BOOTSTRAP_ACTOR else asker.actor
+def _seen_by(asker: Asker) -> str:
+    return "" if asker.superadmin else asker.token.actor
 
 
-def _refuse_more(asker: Token, token: Token) -> None:
+def _refuse_more(asker: Asker, token: Token) -> None:
     """Raises MailError: FORBIDDEN when `token` could do what the asking one can't."""
     if _seen_by(asker) not in ("", token.actor):
         raise MailError(ErrorKind.FORBIDDEN, "actor: this token makes tokens for its own actor only")
-    beyond = [scope for scope in token.scopes if not covers(asker.scopes, scope)]
+    beyond = [scope for scope in token.scopes if not covers(asker.token.scopes, scope)]
     if beyond:
         raise MailError(ErrorKind.FORBIDDEN, f"scopes: this token lacks {', '.join(beyond)} itself")
-    if asker.expires_ms is not None and (token.expires_ms is None or token.expires_ms > asker.expires_ms):
+    if asker.token.expires_ms is not None and (token.expires_ms is None or token.expires_ms > asker.token.expires_ms):
         raise MailError(ErrorKind.FORBIDDEN, "expires_ms: this token ends earlier itself")

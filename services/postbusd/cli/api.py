@@ -99,6 +99,10 @@ class ApiClient:
         """The answer of a PUT."""
         return _decode(self._request("PUT", path, msgspec.json.encode(body)))
 
+    def patch(self, path: str, body: dict[str, object]) -> Any:  # Any: JSON, read by the caller
+        """The answer of a PATCH, a JSON merge patch (RFC 7396)."""
+        return _decode(self._request("PATCH", path, msgspec.json.encode(body)))
+
     def post(self, path: str, body: dict[str, object] | None = None) -> Any:  # Any: JSON, read by the caller
         """The answer of a POST."""
         return _decode(self._request("POST", path, None if body is None else msgspec.json.encode(body)))

@@ -10,10 +10,9 @@ from postbusd.cli.common import clean, format_facts, format_table, on_off
 from postbusd.cli.deleting import add_delete
 from postbusd.cli.domain_dns import format_plan, run_dns
 from postbusd.cli.domain_relay import add_relay_options, format_relay, relay_change
-from postbusd.cli.objects import Noun, Session, Subparsers, change, change_existing, list_all, show
+from postbusd.cli.objects import Noun, Session, Subparsers, change, list_all, show
 
 PLURAL = "domains"
-KEPT = ("incoming", "catch_all", "relay", "masquerading")
 
 
 def add_parser(subparsers: Subparsers) -> None:
@@ -52,7 +51,7 @@ def add_parser(subparsers: Subparsers) -> None:
 def run_add(session: Session, args: argparse.Namespace) -> int:
     """Adds a domain and says what to do next."""
     path = path_of(PLURAL, args.name)
-    domain = change(session.api, path, KEPT, {"incoming": not args.no_incoming})
+    domain = change(session.api, path, {"incoming": not args.no_incoming})
     show(args, domain, format_domains([domain]))
     if not args.json:
         _print_next_steps(session.api, str(domain["name"]))
@@ -70,7 +69,7 @@ def run_set(session: Session, args: argparse.Namespace) -> int:
     if args.masquerading is not None:
         changes["masquerading"] = args.masquerading == "on"
     changes |= relay_change(args, session.api.get(path)["relay"])
-    domain = change_existing(session.api, path, KEPT, changes)
+    domain = session.api.patch(path, changes)
     return show(args, domain, format_domain(domain))
 
 

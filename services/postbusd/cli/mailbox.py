@@ -10,11 +10,10 @@ from postbusd.cli.api import path_of
 from postbusd.cli.common import format_amount, format_facts, format_table, parse_amount
 from postbusd.cli.deleting import add_delete
 from postbusd.cli.mailbox_add import parse_owner, run_add
-from postbusd.cli.objects import Noun, Session, Subparsers, change_existing, list_all, print_json, show
+from postbusd.cli.objects import Noun, Session, Subparsers, list_all, print_json, show
 from postbusd.cli.secrets_options import add_password_options, given_password, make_password
 
 PLURAL = "mailboxes"
-KEPT = ("active", "quota_octets")
 
 
 def add_parser(subparsers: Subparsers) -> None:
@@ -53,7 +52,7 @@ def run_set(session: Session, args: argparse.Namespace) -> int:
         changes["quota_octets"] = args.quota or None
     if args.owner is not None:
         changes["owner"] = args.owner
-    mailbox = change_existing(session.api, path_of(PLURAL, args.address), KEPT, changes)
+    mailbox = session.api.patch(path_of(PLURAL, args.address), changes)
     if args.json:
         print_json({**mailbox, "password": generated} if generated else mailbox)
         return 0

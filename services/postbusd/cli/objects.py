@@ -5,7 +5,7 @@ Exit codes: 0 done, 1 refused or failed (one line on standard error), 2 wrong co
 
 import argparse
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any, TypeAlias
 
 import msgspec
@@ -109,19 +109,11 @@ def find(api: ApiClient, path: str) -> Any | None:  # Any: JSON, read by the cal
         raise
 
 
-def change(api: ApiClient, path: str, kept: Sequence[str], changes: dict[str, object]) -> Any:
-    """Makes an object, or changes of the one that is there what `changes` says; `kept` are its other fields.
-
-    A PUT replaces: what is not to change must go with it.
-    """
-    before = find(api, path) or {}
-    return api.put(path, {**{name: before[name] for name in kept if name in before}, **changes})
-
-
-def change_existing(api: ApiClient, path: str, kept: Sequence[str], changes: dict[str, object]) -> Any:
-    """The same for an object that must be there. Raises ApiError when it is not."""
-    before = api.get(path)
-    return api.put(path, {**{name: before[name] for name in kept}, **changes})
+def change(api: ApiClient, path: str, changes: dict[str, object]) -> Any:
+    """Makes an object, or changes of the one that is there what `changes` says."""
+    if find(api, path) is None:
+        return api.put(path, changes)
+    return api.patch(path, changes)
 
 
 def show(args: argparse.Namespace, value: object, text: str) -> int:

@@ -60,7 +60,7 @@ def run_set(session: Session, args: argparse.Namespace) -> int:
             changes[field] = [each for each in before[field] if each not in gone] + added
     if not changes:
         raise UsageError("say what is to change")
-    policy = session.api.put(path_of("policy"), {**before, **changes})
+    policy = session.api.patch(path_of("policy"), changes)
     return show(args, policy, format_policy(policy))
 
 

@@ -6,11 +6,10 @@ from typing import Any
 from postbusd.cli.api import path_of
 from postbusd.cli.common import format_facts, format_table
 from postbusd.cli.deleting import add_delete
-from postbusd.cli.objects import Noun, Session, Subparsers, change, change_existing, list_all, print_json, show
+from postbusd.cli.objects import Noun, Session, Subparsers, change, list_all, print_json, show
 from postbusd.cli.secrets_options import add_password_options, given_password, make_password
 
 PLURAL = "users"
-KEPT = ("display_name", "active")
 
 
 def add_parser(subparsers: Subparsers) -> None:
@@ -24,6 +23,13 @@ def add_parser(subparsers: Subparsers) -> None:
         verb.add_argument("name", help="the username; the login is a mailbox's address, with this user's password")
         verb.add_argument("--display-name", metavar="TEXT", help="as people know them")
         verb.add_argument("--active", choices=("on", "off"), help="off: opens no mailbox")
+        verb.add_argument("--superadmin", choices=("on", "off"), help="on: administers everything")
+        verb.add_argument(
+            "--admin-of", metavar="D[,D]", help="the domains whose objects this user administers; '' for none"
+        )
+        verb.add_argument(
+            "--recovery-address", metavar="ADDRESS", help="where a forgotten password is reset; '' for nowhere"
+        )
         add_password_options(verb)
     noun.verb("show", run_show, "show a user").add_argument("name", help="the username")
     noun.verb("list", run_list, "list the users")
@@ -33,19 +39,25 @@ def add_parser(subparsers: Subparsers) -> None:
 def run_add(session: Session, args: argparse.Namespace) -> int:
     """Adds a user."""
     changes, generated = _changes(args)
-    return _tell(args, change(session.api, path_of(PLURAL, args.name), KEPT, changes), generated)
+    return _tell(args, change(session.api, path_of(PLURAL, args.name), changes), generated)
 
 
 def run_set(session: Session, args: argparse.Namespace) -> int:
     """Changes a user."""
     changes, generated = _changes(args)
-    return _tell(args, change_existing(session.api, path_of(PLURAL, args.name), KEPT, changes), generated)
+    return _tell(args, session.api.patch(path_of(PLURAL, args.name), changes), generated)
 
 
 def run_show(session: Session, args: argparse.Namespace) -> int:
     """Shows a user."""
     user = session.api.get(path_of(PLURAL, args.name))
-    facts = [("user", user["username"]), ("name", user["display_name"] or "–"), ("state", _state(user))]
+    facts = [
+        ("user", user["username"]),
+        ("name", user["display_name"] or "–"),
+        ("state", _state(user)),
+        ("role", _role(user)),
+        ("recovery", user["recovery_address"] or "–"),
+    ]
     return show(args, user, format_facts(facts))
 
 
@@ -57,8 +69,8 @@ def run_list(session: Session, args: argparse.Namespace) -> int:
 
 def format_users(users: list[Any]) -> str:
     """A table."""
-    rows = [[user["username"], user["display_name"] or "–", _state(user)] for user in users]
-    return format_table(["USER", "NAME", "STATE"], rows)
+    rows = [[user["username"], user["display_name"] or "–", _state(user), _role(user)] for user in users]
+    return format_table(["USER", "NAME", "STATE", "ROLE"], rows)
 
 
 def _changes(args: argparse.Namespace) -> tuple[dict[str, object], str]:
@@ -70,6 +82,12 @@ def _changes(args: argparse.Namespace) -> tuple[dict[str, object], str]:
         changes["display_name"] = args.display_name
     if args.active is not None:
         changes["active"] = args.active == "on"
+    if args.superadmin is not None:
+        changes["superadmin"] = args.superadmin == "on"
+    if args.admin_of is not None:
+        changes["admin_of"] = [name.strip() for name in args.admin_of.split(",") if name.strip()]
+    if args.recovery_address is not None:
+        changes["recovery_address"] = args.recovery_address
     return changes, generated
 
 
@@ -85,3 +103,9 @@ def _tell(args: argparse.Namespace, user: Any, generated: str) -> int:
 
 def _state(user: Any) -> str:
     return "active" if user["active"] else "inactive"
+
+
+def _role(user: Any) -> str:
+    if user["superadmin"]:
+        return "superadmin"
+    return f"admin of {', '.join(user['admin_of'])}" if user["admin_of"] else "user"

@@ -1,14 +1,26 @@
 """/api/v1/aliases."""
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import msgspec
-from litestar import Response, delete, get, put
+from litestar import Response, delete, get, patch, put
 from litestar.openapi import ResponseSpec
 from litestar.params import JSONBody
 
+from postbus.contracts.condition import Condition
 from postbus.contracts.directory import Alias, DeleteRequest, ObjectRequest, PageRequest, PutAliasRequest
 from postbusd.admin_api.rest.backend import DEFAULT_PAGE, ApiRequest, actor_of, backend_of
+from postbusd.admin_api.rest.changes import (
+    IfMatch,
+    OnlyPlan,
+    Patch,
+    Plan,
+    answer,
+    condition_of,
+    find,
+    patch_object,
+    tagged,
+)
 from postbusd.admin_api.rest.parameters import (
     AddressPath,
     After,
@@ -18,7 +30,6 @@ from postbusd.admin_api.rest.parameters import (
     NextAfter,
     OfDomain,
     deletion,
-    written,
 )
 from postbusd.admin_api.rest.problems import BODY_REFUSALS, REFUSALS
 
@@ -52,11 +63,40 @@ class AliasList(msgspec.Struct, frozen=True, kw_only=True):
     tags=["aliases"],
     responses={**BODY_REFUSALS, 201: ResponseSpec(data_container=AliasResource, description="The alias is new.")},
 )
-async def put_alias(request: ApiRequest, address: AddressPath, data: JSONBody[AliasBody]) -> Response[AliasResource]:
+async def put_alias(
+    request: ApiRequest,
+    address: AddressPath,
+    data: JSONBody[AliasBody],
+    if_match: IfMatch = "",
+    plan: OnlyPlan = False,
+) -> Response[AliasResource | Plan]:
     """Idempotent. A wildcard has `*` in its local part."""
-    alias = Alias(address=address, mailbox=data.mailbox)
-    reply = await backend_of(request).directory.put_alias(PutAliasRequest(alias=alias, actor=actor_of(request)))
-    return written(_resource(reply.alias), reply.created)
+    return await _put(request, address, data, condition_of(if_match, plan))
+
+
+@patch(
+    "/aliases/{address:str}",
+    summary="Change an alias",
+    tags=["aliases"],
+    status_code=200,
+    responses=BODY_REFUSALS,
+)
+async def patch_alias(
+    request: ApiRequest,
+    address: AddressPath,
+    data: JSONBody[Patch],
+    if_match: IfMatch = "",
+    plan: OnlyPlan = False,
+) -> Response[AliasResource | Plan]:
+    """A JSON merge patch (RFC 7396): what it leaves out stays, null gives a field its default."""
+    return await patch_object(
+        lambda: _get(request, address),
+        _resource,
+        AliasBody,
+        data,
+        condition_of(if_match, plan),
+        lambda body, condition: _put(request, address, body, condition),
+    )
 
 
 @get("/aliases", summary="List aliases", tags=["aliases"], responses=REFUSALS)
@@ -71,22 +111,36 @@ async def list_aliases(
 
 
 @get("/aliases/{address:str}", summary="Show an alias", tags=["aliases"], responses=REFUSALS)
-async def get_alias(request: ApiRequest, address: AddressPath) -> AliasResource:
+async def get_alias(request: ApiRequest, address: AddressPath) -> Response[AliasResource]:
     """By its address as it was given; a wildcard is not applied."""
-    return _resource(
-        await backend_of(request).directory.get_alias(ObjectRequest(name=address, actor=actor_of(request)))
-    )
+    found = await _get(request, address)
+    return tagged(found, _resource(found))
 
 
 @delete("/aliases/{address:str}", summary="Delete an alias", tags=["aliases"], status_code=200, responses=REFUSALS)
-async def delete_alias(request: ApiRequest, address: AddressPath, dry_run: DryRun = False) -> Deletion:
+async def delete_alias(
+    request: ApiRequest, address: AddressPath, dry_run: DryRun = False, if_match: IfMatch = ""
+) -> Deletion:
     """The mailbox stays."""
     return deletion(
         await backend_of(request).directory.delete_alias(
-            DeleteRequest(name=address, actor=actor_of(request), dry_run=dry_run)
+            DeleteRequest(name=address, actor=actor_of(request), dry_run=dry_run, condition=condition_of(if_match))
         ),
         dry_run,
     )
+
+
+async def _get(request: ApiRequest, address: str) -> Alias:
+    return await backend_of(request).directory.get_alias(ObjectRequest(name=address, actor=actor_of(request)))
+
+
+async def _put(request: ApiRequest, address: str, body: AliasBody, condition: Condition) -> Response[Any]:
+    before = await find(_get(request, address)) if condition.plan else None
+    alias = Alias(address=address, mailbox=body.mailbox)
+    reply = await backend_of(request).directory.put_alias(
+        PutAliasRequest(alias=alias, actor=actor_of(request), condition=condition)
+    )
+    return answer(condition, _resource, before, reply.alias, created=reply.created)
 
 
 def _resource(alias: Alias) -> AliasResource:

@@ -11,27 +11,27 @@ from litestar.openapi import OpenAPIConfig
 from litestar.openapi.spec import Components, SecurityScheme
 
 from postbus.core.errors import ErrorKind, MailError
-from postbusd.admin_api.rest.aliases import delete_alias, get_alias, list_aliases, put_alias
-from postbusd.admin_api.rest.apps import delete_app, get_app, list_apps, put_app, rotate_app_credential
+from postbusd.admin_api.rest.aliases import delete_alias, get_alias, list_aliases, patch_alias, put_alias
+from postbusd.admin_api.rest.apps import delete_app, get_app, list_apps, patch_app, put_app, rotate_app_credential
 from postbusd.admin_api.rest.audit import list_audit
 from postbusd.admin_api.rest.auditing import AuditMiddleware
 from postbusd.admin_api.rest.backend import Backend, check_request, require_token
 from postbusd.admin_api.rest.documentation import get_docs, get_docs_script, get_docs_style, get_openapi
 from postbusd.admin_api.rest.domain_dns import get_domain_dns, get_domain_zone
-from postbusd.admin_api.rest.domains import delete_domain, get_domain, list_domains, put_domain
+from postbusd.admin_api.rest.domains import delete_domain, get_domain, list_domains, patch_domain, put_domain
 from postbusd.admin_api.rest.events import list_events
-from postbusd.admin_api.rest.groups import delete_group, get_group, list_groups, put_group
+from postbusd.admin_api.rest.groups import delete_group, get_group, list_groups, patch_group, put_group
 from postbusd.admin_api.rest.held import change_held, list_held
 from postbusd.admin_api.rest.ledger import get_ledger, settle_ledger
-from postbusd.admin_api.rest.lists import delete_list, get_list, list_lists, put_list
-from postbusd.admin_api.rest.mailboxes import delete_mailbox, get_mailbox, list_mailboxes, put_mailbox
+from postbusd.admin_api.rest.lists import delete_list, get_list, list_lists, patch_list, put_list
+from postbusd.admin_api.rest.mailboxes import delete_mailbox, get_mailbox, list_mailboxes, patch_mailbox, put_mailbox
 from postbusd.admin_api.rest.messages import get_message, list_messages
-from postbusd.admin_api.rest.policy import get_policy, put_policy
+from postbusd.admin_api.rest.policy import get_policy, patch_policy, put_policy
 from postbusd.admin_api.rest.problems import handle_http_error, handle_mail_error, handle_unknown_error
 from postbusd.admin_api.rest.queue import change_queue, list_queue
 from postbusd.admin_api.rest.system import get_ca, get_health, get_status
 from postbusd.admin_api.rest.tokens import add_token, delete_token, get_token, list_tokens, rotate_token
-from postbusd.admin_api.rest.users import delete_user, get_user, list_users, put_user
+from postbusd.admin_api.rest.users import delete_user, get_user, list_users, patch_user, put_user
 from postbusd.admin_api.rest.webhooks import (
     change_webhook_deliveries,
     delete_webhook,
@@ -45,13 +45,13 @@ from postbusd.admin_api.rest.webhooks import (
 
 ROOT = "/api/v1"
 _SYSTEM = (get_health, get_status, get_ca)
-_DOMAINS = (list_domains, get_domain, put_domain, delete_domain, get_domain_dns, get_domain_zone)
-_USERS = (list_users, get_user, put_user, delete_user)
-_GROUPS = (list_groups, get_group, put_group, delete_group)
-_APPS = (list_apps, get_app, put_app, delete_app, rotate_app_credential)
-_MAILBOXES = (list_mailboxes, get_mailbox, put_mailbox, delete_mailbox)
-_ALIASES = (list_aliases, get_alias, put_alias, delete_alias)
-_LISTS = (list_lists, get_list, put_list, delete_list)
+_DOMAINS = (list_domains, get_domain, put_domain, patch_domain, delete_domain, get_domain_dns, get_domain_zone)
+_USERS = (list_users, get_user, put_user, patch_user, delete_user)
+_GROUPS = (list_groups, get_group, put_group, patch_group, delete_group)
+_APPS = (list_apps, get_app, put_app, patch_app, delete_app, rotate_app_credential)
+_MAILBOXES = (list_mailboxes, get_mailbox, put_mailbox, patch_mailbox, delete_mailbox)
+_ALIASES = (list_aliases, get_alias, put_alias, patch_alias, delete_alias)
+_LISTS = (list_lists, get_list, put_list, patch_list, delete_list)
 _MAIL = (list_queue, change_queue, list_messages, get_message, list_events)
 _LEDGER = (get_ledger, settle_ledger, list_held, change_held)
 _WEBHOOKS = (
@@ -64,7 +64,7 @@ _WEBHOOKS = (
     list_webhook_deliveries,
     change_webhook_deliveries,
 )
-_POLICY = (get_policy, put_policy)
+_POLICY = (get_policy, put_policy, patch_policy)
 _TOKENS = (list_tokens, get_token, add_token, rotate_token, delete_token, list_audit)
 _DOCUMENTS = (get_openapi, get_docs, get_docs_script, get_docs_style)
 ROUTES = (

@@ -1,14 +1,26 @@
 """/api/v1/apps: programs that send mail, each with one credential, which is told once."""
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import msgspec
-from litestar import Response, delete, get, post, put
+from litestar import Response, delete, get, patch, post, put
 from litestar.openapi import ResponseSpec
 from litestar.params import JSONBody
 
+from postbus.contracts.condition import Condition
 from postbus.contracts.directory import App, DeleteRequest, ObjectRequest, PageRequest, PutAppReply, PutAppRequest
 from postbusd.admin_api.rest.backend import DEFAULT_PAGE, ApiRequest, actor_of, backend_of
+from postbusd.admin_api.rest.changes import (
+    IfMatch,
+    OnlyPlan,
+    Patch,
+    Plan,
+    answer,
+    condition_of,
+    find,
+    patch_object,
+    tagged,
+)
 from postbusd.admin_api.rest.parameters import After, Deletion, DryRun, Limit, NamePath, NextAfter, OfDomain, deletion
 from postbusd.admin_api.rest.problems import BODY_REFUSALS, REFUSALS
 
@@ -61,15 +73,14 @@ class AppList(msgspec.Struct, frozen=True, kw_only=True):
     },
 )
 async def put_app(
-    request: ApiRequest, name: NamePath, data: JSONBody[AppBody]
-) -> Response[AppResource | AppWithCredential]:
+    request: ApiRequest,
+    name: NamePath,
+    data: JSONBody[AppBody],
+    if_match: IfMatch = "",
+    plan: OnlyPlan = False,
+) -> Response[AppResource | AppWithCredential | Plan]:
     """Idempotent. A new app gets a mailbox and a credential."""
-    reply = await backend_of(request).directory.put_app(
-        PutAppRequest(name=name, actor=actor_of(request), domain=data.domain, address=data.address, active=data.active)
-    )
-    if reply.created:
-        return Response(_with_credential(reply), status_code=201, headers=NOT_STORED)
-    return Response(_resource(reply.app), status_code=200)
+    return await _put(request, name, data, condition_of(if_match, plan))
 
 
 @post(
@@ -87,6 +98,31 @@ async def rotate_app_credential(request: ApiRequest, name: NamePath) -> Response
     return Response(_with_credential(reply), status_code=200, headers=NOT_STORED)
 
 
+@patch(
+    "/apps/{name:str}",
+    summary="Change an app",
+    tags=["apps"],
+    status_code=200,
+    responses=BODY_REFUSALS,
+)
+async def patch_app(
+    request: ApiRequest,
+    name: NamePath,
+    data: JSONBody[Patch],
+    if_match: IfMatch = "",
+    plan: OnlyPlan = False,
+) -> Response[AppResource | Plan]:
+    """A JSON merge patch (RFC 7396): what it leaves out stays, null gives a field its default."""
+    return await patch_object(
+        lambda: _get(request, name),
+        _resource,
+        AppBody,
+        data,
+        condition_of(if_match, plan),
+        lambda body, condition: _put(request, name, body, condition),
+    )
+
+
 @get("/apps", summary="List apps", tags=["apps"], responses=REFUSALS)
 async def list_apps(
     request: ApiRequest, of_domain: OfDomain = "", after: After = "", limit: Limit = DEFAULT_PAGE
@@ -99,20 +135,42 @@ async def list_apps(
 
 
 @get("/apps/{name:str}", summary="Show an app", tags=["apps"], responses=REFUSALS)
-async def get_app(request: ApiRequest, name: NamePath) -> AppResource:
+async def get_app(request: ApiRequest, name: NamePath) -> Response[AppResource]:
     """By its name."""
-    return _resource(await backend_of(request).directory.get_app(ObjectRequest(name=name, actor=actor_of(request))))
+    found = await _get(request, name)
+    return tagged(found, _resource(found))
 
 
 @delete("/apps/{name:str}", summary="Delete an app", tags=["apps"], status_code=200, responses=REFUSALS)
-async def delete_app(request: ApiRequest, name: NamePath, dry_run: DryRun = False) -> Deletion:
+async def delete_app(request: ApiRequest, name: NamePath, dry_run: DryRun = False, if_match: IfMatch = "") -> Deletion:
     """Its mailbox and credential end with it."""
     return deletion(
         await backend_of(request).directory.delete_app(
-            DeleteRequest(name=name, actor=actor_of(request), dry_run=dry_run)
+            DeleteRequest(name=name, actor=actor_of(request), dry_run=dry_run, condition=condition_of(if_match))
         ),
         dry_run,
     )
+
+
+async def _get(request: ApiRequest, name: str) -> App:
+    return await backend_of(request).directory.get_app(ObjectRequest(name=name, actor=actor_of(request)))
+
+
+async def _put(request: ApiRequest, name: str, body: AppBody, condition: Condition) -> Response[Any]:
+    before = await find(_get(request, name)) if condition.plan else None
+    reply = await backend_of(request).directory.put_app(
+        PutAppRequest(
+            name=name,
+            actor=actor_of(request),
+            domain=body.domain,
+            address=body.address,
+            active=body.active,
+            condition=condition,
+        )
+    )
+    if reply.created and not condition.plan:
+        return Response(_with_credential(reply), status_code=201, headers=NOT_STORED)
+    return answer(condition, _resource, before, reply.app, created=False)
 
 
 def _with_credential(reply: PutAppReply) -> AppWithCredential:

@@ -17,6 +17,7 @@ from postbus.contracts.delivery import Bookkeeper, MessageTracker, QueueControl
 from postbus.contracts.directory import DirectoryAdmin
 from postbus.contracts.dns_provisioner import CertificateSource, DnsPlanner
 from postbus.contracts.smtp_edge import SmtpEdge
+from postbus.contracts.standing import ADMINISTRATOR, Standing, StandingRequest
 from postbus.core.clock import Clock
 from postbus.core.errors import ErrorKind, MailError
 from postbusd.admin_api.audit import Auditor
@@ -24,15 +25,16 @@ from postbusd.admin_api.audit_ports import AuditStore
 from postbusd.admin_api.ports import EventStore, MessageFinder, Token
 from postbusd.admin_api.rest.auditing import audited_of, begin_audit
 from postbusd.admin_api.rest.problems import clean_field, explain_decoding
-from postbusd.admin_api.rest.scopes import is_for_administrator, needed_scope
+from postbusd.admin_api.rest.scopes import is_for_superadmins, needed_scope
 from postbusd.admin_api.scopes import covers
 from postbusd.admin_api.status import StatusProbes
 from postbusd.admin_api.token_desk import TokenDesk
-from postbusd.admin_api.tokens import BOOTSTRAP_ACTOR, Tokens
+from postbusd.admin_api.tokens import Tokens
 from postbusd.admin_api.webhooks.desk import WebhookDesk
 
 ApiRequest = Request[Any, Any, State]
 JSON = "application/json"
+MERGE_PATCH = "application/merge-patch+json"
 MAX_PAGE = 1000
 DEFAULT_PAGE = 100
 
@@ -78,6 +80,13 @@ def token_of(request: ApiRequest) -> Token:
     return token
 
 
+async def standing_of(backend: Backend, token: Token) -> Standing:
+    """What the token's actor may administer now. Raises MailError: FORBIDDEN (there is no such active user)."""
+    if token.actor == ADMINISTRATOR:
+        return Standing(actor=token.actor, superadmin=True)
+    return await backend.directory.find_standing(StandingRequest(actor=token.actor))
+
+
 async def require_token(connection: ASGIConnection[Any, Any, Any, State], handler: BaseRouteHandler) -> None:
     """The guard of every route; who is not known is counted."""
     try:
@@ -104,8 +113,8 @@ async def _check_token(connection: ASGIConnection[Any, Any, Any, State], handler
         audited.token = found
     if not covers(found.scopes, wanted):
         raise MailError(ErrorKind.FORBIDDEN, f"this token lacks the scope {wanted}")
-    if found.actor != BOOTSTRAP_ACTOR and is_for_administrator(handler, wanted):
-        raise MailError(ErrorKind.FORBIDDEN, f"this is the administrator's, not for a token of {found.actor}")
+    if is_for_superadmins(wanted) and not (await standing_of(backend, found)).superadmin:
+        raise MailError(ErrorKind.FORBIDDEN, f"this is for superadmins, not for a token of {found.actor}")
 
 
 async def check_request(request: ApiRequest) -> Response[None] | None:
@@ -153,7 +162,7 @@ async def _check_body(request: ApiRequest) -> None:
     if wanted is None:
         return
     content_type = request.headers.get("content-type", JSON).partition(";")[0].strip().lower()
-    if content_type != JSON:
+    if content_type != JSON and (content_type, request.method) != (MERGE_PATCH, "PATCH"):
         raise HTTPException(f"send the body as {JSON}", status_code=415)
     try:
         body = await request.body()

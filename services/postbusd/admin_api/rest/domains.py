@@ -1,12 +1,13 @@
 """/api/v1/domains."""
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import msgspec
-from litestar import Response, delete, get, put
+from litestar import Response, delete, get, patch, put
 from litestar.openapi import ResponseSpec
 from litestar.params import JSONBody
 
+from postbus.contracts.condition import Condition
 from postbus.contracts.directory import (
     DeleteRequest,
     Domain,
@@ -18,7 +19,18 @@ from postbus.contracts.directory import (
 )
 from postbus.core.errors import ErrorKind, MailError
 from postbusd.admin_api.rest.backend import DEFAULT_PAGE, ApiRequest, actor_of, backend_of
-from postbusd.admin_api.rest.parameters import After, Deletion, DryRun, Limit, NamePath, NextAfter, deletion, written
+from postbusd.admin_api.rest.changes import (
+    IfMatch,
+    OnlyPlan,
+    Patch,
+    Plan,
+    answer,
+    condition_of,
+    find,
+    patch_object,
+    tagged,
+)
+from postbusd.admin_api.rest.parameters import After, Deletion, DryRun, Limit, NamePath, NextAfter, deletion
 from postbusd.admin_api.rest.problems import BODY_REFUSALS, REFUSALS
 
 
@@ -91,19 +103,40 @@ class DomainList(msgspec.Struct, frozen=True, kw_only=True):
     tags=["domains"],
     responses={**BODY_REFUSALS, 201: ResponseSpec(data_container=DomainResource, description="The domain is new.")},
 )
-async def put_domain(request: ApiRequest, name: NamePath, data: JSONBody[DomainBody]) -> Response[DomainResource]:
+async def put_domain(
+    request: ApiRequest,
+    name: NamePath,
+    data: JSONBody[DomainBody],
+    if_match: IfMatch = "",
+    plan: OnlyPlan = False,
+) -> Response[DomainResource | Plan]:
     """Idempotent. A new domain receives no mail until `incoming` is on."""
-    directory, actor = backend_of(request).directory, actor_of(request)
-    wanted = Domain(
-        name=name,
-        incoming=data.incoming,
-        catch_all=data.catch_all,
-        relay=_relay(data.relay),
-        masquerading=data.masquerading,
+    return await _put(request, name, data, condition_of(if_match, plan))
+
+
+@patch(
+    "/domains/{name:str}",
+    summary="Change a domain",
+    tags=["domains"],
+    status_code=200,
+    responses=BODY_REFUSALS,
+)
+async def patch_domain(
+    request: ApiRequest,
+    name: NamePath,
+    data: JSONBody[Patch],
+    if_match: IfMatch = "",
+    plan: OnlyPlan = False,
+) -> Response[DomainResource | Plan]:
+    """A JSON merge patch (RFC 7396): what it leaves out stays, null gives a field its default."""
+    return await patch_object(
+        lambda: _get(request, name),
+        _resource,
+        DomainBody,
+        data,
+        condition_of(if_match, plan),
+        lambda body, condition: _put(request, name, body, condition),
     )
-    created = not await _is_there(request, name)
-    domain = await directory.put_domain(PutDomainRequest(domain=wanted, actor=actor))
-    return written(_resource(domain), created)
 
 
 @get("/domains", summary="List domains", tags=["domains"], responses=REFUSALS)
@@ -116,33 +149,57 @@ async def list_domains(request: ApiRequest, after: After = "", limit: Limit = DE
 
 
 @get("/domains/{name:str}", summary="Show a domain", tags=["domains"], responses=REFUSALS)
-async def get_domain(request: ApiRequest, name: NamePath) -> DomainResource:
+async def get_domain(request: ApiRequest, name: NamePath) -> Response[DomainResource]:
     """By its name, in A- or U-labels."""
-    return _resource(await backend_of(request).directory.get_domain(ObjectRequest(name=name, actor=actor_of(request))))
+    found = await _get(request, name)
+    return tagged(found, _resource(found))
 
 
 @delete("/domains/{name:str}", summary="Delete a domain", tags=["domains"], status_code=200, responses=REFUSALS)
-async def delete_domain(request: ApiRequest, name: NamePath, dry_run: DryRun = False) -> Deletion:
+async def delete_domain(
+    request: ApiRequest, name: NamePath, dry_run: DryRun = False, if_match: IfMatch = ""
+) -> Deletion:
     """Only one that nothing lives in: no mailbox, alias, group, app or list."""
     return deletion(
         await backend_of(request).directory.delete_domain(
-            DeleteRequest(name=name, actor=actor_of(request), dry_run=dry_run)
+            DeleteRequest(name=name, actor=actor_of(request), dry_run=dry_run, condition=condition_of(if_match))
         ),
         dry_run,
     )
 
 
-async def _is_there(request: ApiRequest, name: str) -> bool:
-    """Only for the status of the answer: whatever is wrong, the PUT itself will say."""
-    try:
-        await backend_of(request).directory.get_domain(ObjectRequest(name=name, actor=actor_of(request)))
-    except MailError as error:
-        return error.kind is not ErrorKind.NOT_FOUND
-    return True
-
-
 def _relay(body: RelayBody | None) -> Relay | None:
     return None if body is None else msgspec.convert(body, Relay, from_attributes=True)
+
+
+async def _put(request: ApiRequest, name: str, body: DomainBody, condition: Condition) -> Response[Any]:
+    wanted = Domain(
+        name=name,
+        incoming=body.incoming,
+        catch_all=body.catch_all,
+        relay=_relay(body.relay),
+        masquerading=body.masquerading,
+    )
+    before = await _find(request, name)
+    domain = await backend_of(request).directory.put_domain(
+        PutDomainRequest(domain=wanted, actor=actor_of(request), condition=condition)
+    )
+    secrets = ["relay.password"] if body.relay is not None and body.relay.password else []
+    return answer(condition, _resource, before, domain, created=before is None, secrets=secrets)
+
+
+async def _find(request: ApiRequest, name: str) -> Domain | None:
+    """For the status of the answer, and for plans: whatever is wrong with the name, the PUT itself will say."""
+    try:
+        return await find(_get(request, name))
+    except MailError as error:
+        if error.kind is ErrorKind.UNAVAILABLE:
+            raise
+        return None
+
+
+async def _get(request: ApiRequest, name: str) -> Domain:
+    return await backend_of(request).directory.get_domain(ObjectRequest(name=name, actor=actor_of(request)))
 
 
 def _resource(domain: Domain) -> DomainResource:

@@ -1,14 +1,26 @@
 """/api/v1/lists."""
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import msgspec
-from litestar import Response, delete, get, put
+from litestar import Response, delete, get, patch, put
 from litestar.openapi import ResponseSpec
 from litestar.params import JSONBody
 
+from postbus.contracts.condition import Condition
 from postbus.contracts.directory import DeleteRequest, MailingList, ObjectRequest, PageRequest, PutListRequest
 from postbusd.admin_api.rest.backend import DEFAULT_PAGE, ApiRequest, actor_of, backend_of
+from postbusd.admin_api.rest.changes import (
+    IfMatch,
+    OnlyPlan,
+    Patch,
+    Plan,
+    answer,
+    condition_of,
+    find,
+    patch_object,
+    tagged,
+)
 from postbusd.admin_api.rest.parameters import (
     AddressPath,
     After,
@@ -18,7 +30,6 @@ from postbusd.admin_api.rest.parameters import (
     NextAfter,
     OfDomain,
     deletion,
-    written,
 )
 from postbusd.admin_api.rest.problems import BODY_REFUSALS, REFUSALS
 
@@ -56,11 +67,40 @@ class ListList(msgspec.Struct, frozen=True, kw_only=True):
     tags=["lists"],
     responses={**BODY_REFUSALS, 201: ResponseSpec(data_container=ListResource, description="The list is new.")},
 )
-async def put_list(request: ApiRequest, address: AddressPath, data: JSONBody[ListBody]) -> Response[ListResource]:
+async def put_list(
+    request: ApiRequest,
+    address: AddressPath,
+    data: JSONBody[ListBody],
+    if_match: IfMatch = "",
+    plan: OnlyPlan = False,
+) -> Response[ListResource | Plan]:
     """Idempotent. Failures of its copies come back to a bounce address of the list, not to the author."""
-    wanted = MailingList(address=address, members=data.members, active=data.active, members_only=data.members_only)
-    reply = await backend_of(request).directory.put_list(PutListRequest(list=wanted, actor=actor_of(request)))
-    return written(_resource(reply.list), reply.created)
+    return await _put(request, address, data, condition_of(if_match, plan))
+
+
+@patch(
+    "/lists/{address:str}",
+    summary="Change a list",
+    tags=["lists"],
+    status_code=200,
+    responses=BODY_REFUSALS,
+)
+async def patch_list(
+    request: ApiRequest,
+    address: AddressPath,
+    data: JSONBody[Patch],
+    if_match: IfMatch = "",
+    plan: OnlyPlan = False,
+) -> Response[ListResource | Plan]:
+    """A JSON merge patch (RFC 7396): what it leaves out stays, null gives a field its default."""
+    return await patch_object(
+        lambda: _get(request, address),
+        _resource,
+        ListBody,
+        data,
+        condition_of(if_match, plan),
+        lambda body, condition: _put(request, address, body, condition),
+    )
 
 
 @get("/lists", summary="List the lists", tags=["lists"], responses=REFUSALS)
@@ -75,20 +115,36 @@ async def list_lists(
 
 
 @get("/lists/{address:str}", summary="Show a list", tags=["lists"], responses=REFUSALS)
-async def get_list(request: ApiRequest, address: AddressPath) -> ListResource:
+async def get_list(request: ApiRequest, address: AddressPath) -> Response[ListResource]:
     """By its address."""
-    return _resource(await backend_of(request).directory.get_list(ObjectRequest(name=address, actor=actor_of(request))))
+    found = await _get(request, address)
+    return tagged(found, _resource(found))
 
 
 @delete("/lists/{address:str}", summary="Delete a list", tags=["lists"], status_code=200, responses=REFUSALS)
-async def delete_list(request: ApiRequest, address: AddressPath, dry_run: DryRun = False) -> Deletion:
+async def delete_list(
+    request: ApiRequest, address: AddressPath, dry_run: DryRun = False, if_match: IfMatch = ""
+) -> Deletion:
     """Its members stay."""
     return deletion(
         await backend_of(request).directory.delete_list(
-            DeleteRequest(name=address, actor=actor_of(request), dry_run=dry_run)
+            DeleteRequest(name=address, actor=actor_of(request), dry_run=dry_run, condition=condition_of(if_match))
         ),
         dry_run,
     )
+
+
+async def _get(request: ApiRequest, address: str) -> MailingList:
+    return await backend_of(request).directory.get_list(ObjectRequest(name=address, actor=actor_of(request)))
+
+
+async def _put(request: ApiRequest, address: str, body: ListBody, condition: Condition) -> Response[Any]:
+    before = await find(_get(request, address)) if condition.plan else None
+    wanted = MailingList(address=address, members=body.members, active=body.active, members_only=body.members_only)
+    reply = await backend_of(request).directory.put_list(
+        PutListRequest(list=wanted, actor=actor_of(request), condition=condition)
+    )
+    return answer(condition, _resource, before, reply.list, created=reply.created)
 
 
 def _resource(found: MailingList) -> ListResource:

@@ -1,12 +1,13 @@
 """/api/v1/mailboxes."""
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import msgspec
-from litestar import Response, delete, get, put
+from litestar import Response, delete, get, patch, put
 from litestar.openapi import ResponseSpec
 from litestar.params import JSONBody
 
+from postbus.contracts.condition import Condition
 from postbus.contracts.directory import (
     DeleteRequest,
     ListMailboxesRequest,
@@ -17,6 +18,17 @@ from postbus.contracts.directory import (
     PutMailboxRequest,
 )
 from postbusd.admin_api.rest.backend import DEFAULT_PAGE, ApiRequest, actor_of, backend_of
+from postbusd.admin_api.rest.changes import (
+    IfMatch,
+    OnlyPlan,
+    Patch,
+    Plan,
+    answer,
+    condition_of,
+    find,
+    patch_object,
+    tagged,
+)
 from postbusd.admin_api.rest.parameters import (
     AddressPath,
     After,
@@ -26,7 +38,6 @@ from postbusd.admin_api.rest.parameters import (
     NextAfter,
     OfDomain,
     deletion,
-    written,
 )
 from postbusd.admin_api.rest.problems import BODY_REFUSALS, REFUSALS
 
@@ -86,20 +97,39 @@ class MailboxList(msgspec.Struct, frozen=True, kw_only=True):
     responses={**BODY_REFUSALS, 201: ResponseSpec(data_container=MailboxResource, description="The mailbox is new.")},
 )
 async def put_mailbox(
-    request: ApiRequest, address: AddressPath, data: JSONBody[MailboxBody]
-) -> Response[MailboxResource]:
+    request: ApiRequest,
+    address: AddressPath,
+    data: JSONBody[MailboxBody],
+    if_match: IfMatch = "",
+    plan: OnlyPlan = False,
+) -> Response[MailboxResource | Plan]:
     """Idempotent. The domain and the owner must exist."""
-    reply = await backend_of(request).directory.put_mailbox(
-        PutMailboxRequest(
-            address=address,
-            actor=actor_of(request),
-            password=data.password,
-            active=data.active,
-            quota_octets=data.quota_octets or 0,
-            owner=None if data.owner is None else Owner(kind=data.owner.kind, name=data.owner.name),
-        )
+    return await _put(request, address, data, condition_of(if_match, plan))
+
+
+@patch(
+    "/mailboxes/{address:str}",
+    summary="Change a mailbox",
+    tags=["mailboxes"],
+    status_code=200,
+    responses=BODY_REFUSALS,
+)
+async def patch_mailbox(
+    request: ApiRequest,
+    address: AddressPath,
+    data: JSONBody[Patch],
+    if_match: IfMatch = "",
+    plan: OnlyPlan = False,
+) -> Response[MailboxResource | Plan]:
+    """A JSON merge patch (RFC 7396): what it leaves out stays, null gives a field its default."""
+    return await patch_object(
+        lambda: _get(request, address),
+        _resource,
+        MailboxBody,
+        data,
+        condition_of(if_match, plan),
+        lambda body, condition: _put(request, address, body, condition),
     )
-    return written(_resource(reply.mailbox), reply.created)
 
 
 @get("/mailboxes", summary="List mailboxes", tags=["mailboxes"], responses=REFUSALS)
@@ -114,22 +144,44 @@ async def list_mailboxes(
 
 
 @get("/mailboxes/{address:str}", summary="Show a mailbox", tags=["mailboxes"], responses=REFUSALS)
-async def get_mailbox(request: ApiRequest, address: AddressPath) -> MailboxResource:
+async def get_mailbox(request: ApiRequest, address: AddressPath) -> Response[MailboxResource]:
     """By its own address."""
-    return _resource(
-        await backend_of(request).directory.get_mailbox(ObjectRequest(name=address, actor=actor_of(request)))
-    )
+    found = await _get(request, address)
+    return tagged(found, _resource(found))
 
 
 @delete("/mailboxes/{address:str}", summary="End a mailbox", tags=["mailboxes"], status_code=200, responses=REFUSALS)
-async def delete_mailbox(request: ApiRequest, address: AddressPath, dry_run: DryRun = False) -> Deletion:
+async def delete_mailbox(
+    request: ApiRequest, address: AddressPath, dry_run: DryRun = False, if_match: IfMatch = ""
+) -> Deletion:
     """Its aliases end with it. Its mail stays in the store; nobody can read it."""
     return deletion(
         await backend_of(request).directory.delete_mailbox(
-            DeleteRequest(name=address, actor=actor_of(request), dry_run=dry_run)
+            DeleteRequest(name=address, actor=actor_of(request), dry_run=dry_run, condition=condition_of(if_match))
         ),
         dry_run,
     )
+
+
+async def _put(request: ApiRequest, address: str, body: MailboxBody, condition: Condition) -> Response[Any]:
+    before = await find(_get(request, address)) if condition.plan else None
+    reply = await backend_of(request).directory.put_mailbox(
+        PutMailboxRequest(
+            address=address,
+            actor=actor_of(request),
+            password=body.password,
+            active=body.active,
+            quota_octets=body.quota_octets or 0,
+            owner=None if body.owner is None else Owner(kind=body.owner.kind, name=body.owner.name),
+            condition=condition,
+        )
+    )
+    secrets = ["password"] if body.password is not None else []
+    return answer(condition, _resource, before, reply.mailbox, created=reply.created, secrets=secrets)
+
+
+async def _get(request: ApiRequest, address: str) -> Mailbox:
+    return await backend_of(request).directory.get_mailbox(ObjectRequest(name=address, actor=actor_of(request)))
 
 
 def _resource(mailbox: Mailbox) -> MailboxResource:

@@ -1,10 +1,9 @@
 """What several resources share: query parameters, the answer of a DELETE, 201 or 200."""
 
 import datetime
-from typing import Annotated, TypeVar
+from typing import Annotated
 
 import msgspec
-from litestar import Response
 from litestar.params import PathParameter, QueryParameter
 
 from postbus.contracts.directory import DeleteReply
@@ -25,8 +24,6 @@ QueueIdPath = Annotated[str, PathParameter(description="The queue id that our `2
 _EPOCH = datetime.datetime(1970, 1, 1, tzinfo=datetime.UTC)
 MAX_REASON_CHARACTERS = 500
 
-Resource = TypeVar("Resource")
-
 
 class Deletion(msgspec.Struct, frozen=True, kw_only=True):
     """What a DELETE did."""
@@ -38,11 +35,6 @@ class Deletion(msgspec.Struct, frozen=True, kw_only=True):
 def deletion(reply: DeleteReply, dry_run: bool) -> Deletion:
     """The answer of a DELETE."""
     return Deletion(deleted=reply.deleted, dry_run=dry_run)
-
-
-def written(resource: Resource, created: bool) -> Response[Resource]:
-    """The answer of a PUT: 201 when the object is new."""
-    return Response(resource, status_code=201 if created else 200)
 
 
 def check_domain(text: str) -> str:

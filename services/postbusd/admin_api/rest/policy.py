@@ -1,13 +1,24 @@
 """/api/v1/policy: what holds for all mail of the installation."""
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import msgspec
-from litestar import get, put
+from litestar import Response, get, patch, put
 from litestar.params import JSONBody
 
+from postbus.contracts.condition import Condition
 from postbus.contracts.policy import DmarcReject, GetPolicyRequest, Policy, PutPolicyRequest
 from postbusd.admin_api.rest.backend import ApiRequest, actor_of, backend_of
+from postbusd.admin_api.rest.changes import (
+    IfMatch,
+    OnlyPlan,
+    Patch,
+    Plan,
+    answer,
+    condition_of,
+    patch_object,
+    tagged,
+)
 from postbusd.admin_api.rest.problems import BODY_REFUSALS, REFUSALS
 
 _DEFAULT = Policy()
@@ -47,18 +58,46 @@ class PolicyResource(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
 
 
 @get("/policy", summary="Show the policy", tags=["policy"], responses=REFUSALS)
-async def get_policy(request: ApiRequest) -> PolicyResource:
+async def get_policy(request: ApiRequest) -> Response[PolicyResource]:
     """As it is now."""
-    reply = await backend_of(request).directory.get_policy(GetPolicyRequest(actor=actor_of(request)))
-    return _resource(reply.policy)
+    policy = await _get(request)
+    return tagged(policy, _resource(policy))
 
 
 @put("/policy", summary="Replace the policy", tags=["policy"], responses=BODY_REFUSALS)
-async def put_policy(request: ApiRequest, data: JSONBody[PolicyResource]) -> PolicyResource:
+async def put_policy(
+    request: ApiRequest, data: JSONBody[PolicyResource], if_match: IfMatch = "", plan: OnlyPlan = False
+) -> Response[PolicyResource | Plan]:
     """Idempotent. All services follow within seconds, without a restart."""
-    policy = msgspec.convert(data, Policy, from_attributes=True)
-    reply = await backend_of(request).directory.put_policy(PutPolicyRequest(policy=policy, actor=actor_of(request)))
-    return _resource(reply.policy)
+    return await _put(request, data, condition_of(if_match, plan))
+
+
+@patch("/policy", summary="Change the policy", tags=["policy"], status_code=200, responses=BODY_REFUSALS)
+async def patch_policy(
+    request: ApiRequest, data: JSONBody[Patch], if_match: IfMatch = "", plan: OnlyPlan = False
+) -> Response[PolicyResource | Plan]:
+    """A JSON merge patch (RFC 7396): what it leaves out stays, null gives a field its default."""
+    return await patch_object(
+        lambda: _get(request),
+        _resource,
+        PolicyResource,
+        data,
+        condition_of(if_match, plan),
+        lambda body, condition: _put(request, body, condition),
+    )
+
+
+async def _get(request: ApiRequest) -> Policy:
+    return (await backend_of(request).directory.get_policy(GetPolicyRequest(actor=actor_of(request)))).policy
+
+
+async def _put(request: ApiRequest, body: PolicyResource, condition: Condition) -> Response[Any]:
+    policy = msgspec.convert(body, Policy, from_attributes=True)
+    before = await _get(request) if condition.plan else None
+    reply = await backend_of(request).directory.put_policy(
+        PutPolicyRequest(policy=policy, actor=actor_of(request), condition=condition)
+    )
+    return answer(condition, _resource, before, reply.policy, created=False)
 
 
 def _resource(policy: Policy) -> PolicyResource:

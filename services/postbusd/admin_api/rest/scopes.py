@@ -29,9 +29,7 @@ AREAS = {
 """First segment of the path below /api/v1 → area of `postbusd.admin_api.scopes`."""
 
 ACTOR_CHECKED = frozenset({"domains", "mailboxes", "users", "lists", "policy", "tokens"})
-"""Areas whose owner checks the actor of each request; the others are for the administrator alone."""
-NOT_CHECKED = frozenset({"get_domain_dns", "get_domain_zone"})
-"""Operations within them that nobody checks."""
+"""Areas whose owner checks the actor of each request; the others are for superadmins alone."""
 
 
 def needed_scope(handler: BaseRouteHandler, method: str) -> str:
@@ -45,6 +43,6 @@ def needed_scope(handler: BaseRouteHandler, method: str) -> str:
     return ADMIN if area is None else f"{area}:{'read' if method in ('GET', 'HEAD') else 'write'}"
 
 
-def is_for_administrator(handler: BaseRouteHandler, scope: str) -> bool:
-    """Whether nobody but the administrator may use this route, as nobody further in looks at the actor."""
-    return scope.partition(":")[0] not in ACTOR_CHECKED or handler.handler_name in NOT_CHECKED
+def is_for_superadmins(scope: str) -> bool:
+    """Whether nobody but superadmins may use a route with this scope, as nobody further in looks at the actor."""
+    return scope.partition(":")[0] not in ACTOR_CHECKED

@@ -10,11 +10,11 @@ from litestar.params import JSONBody
 from postbus.contracts.directory import ObjectRequest
 from postbus.core.errors import ErrorKind, MailError
 from postbusd.admin_api.ports import Token
-from postbusd.admin_api.rest.backend import DEFAULT_PAGE, ApiRequest, actor_of, backend_of, token_of
+from postbusd.admin_api.rest.backend import DEFAULT_PAGE, ApiRequest, actor_of, backend_of, standing_of, token_of
 from postbusd.admin_api.rest.parameters import After, Deletion, DryRun, Limit, NamePath, NextAfter
 from postbusd.admin_api.rest.problems import BODY_REFUSALS, REFUSALS
 from postbusd.admin_api.scopes import SCOPES
-from postbusd.admin_api.token_desk import MAX_NAME_CHARACTERS, MadeToken, NewToken
+from postbusd.admin_api.token_desk import MAX_NAME_CHARACTERS, Asker, MadeToken, NewToken
 from postbusd.admin_api.tokens import BOOTSTRAP_ACTOR
 
 NOT_STORED = {"Cache-Control": "no-store"}
@@ -89,10 +89,10 @@ class TokenList(msgspec.Struct, frozen=True, kw_only=True):
     },
 )
 async def add_token(request: ApiRequest, data: JSONBody[TokenBody]) -> Response[TokenWithText]:
-    """It can't do more nor live longer than the token that asks. The administrator's tokens make them for any user."""
+    """It can't do more nor live longer than the token that asks. Superadmins make them for any user."""
     await _check_actor(request, data.actor)
     made = await backend_of(request).token_desk.add(
-        token_of(request),
+        await _asker(request),
         NewToken(name=data.name, actor=data.actor, scopes=data.scopes, expires_ms=data.expires_ms),
     )
     return Response(_with_text(made), status_code=201, headers=NOT_STORED)
@@ -100,8 +100,8 @@ async def add_token(request: ApiRequest, data: JSONBody[TokenBody]) -> Response[
 
 @get("/tokens", summary="List tokens", tags=["tokens"], responses=REFUSALS)
 async def list_tokens(request: ApiRequest, after: After = "", limit: Limit = DEFAULT_PAGE) -> TokenList:
-    """In the order of their names: all of them for the administrator, for others those of their own actor."""
-    found = await backend_of(request).token_desk.list(token_of(request), after, limit + 1)
+    """In the order of their names: all of them for superadmins, for others those of their own actor."""
+    found = await backend_of(request).token_desk.list(await _asker(request), after, limit + 1)
     page = found[:limit]
     return TokenList(
         tokens=tuple(_resource(each) for each in page), next_after=page[-1].name if len(found) > limit else ""
@@ -111,21 +111,26 @@ async def list_tokens(request: ApiRequest, after: After = "", limit: Limit = DEF
 @get("/tokens/{name:str}", summary="Show a token", tags=["tokens"], responses=REFUSALS)
 async def get_token(request: ApiRequest, name: NamePath) -> TokenResource:
     """By its name."""
-    return _resource(await backend_of(request).token_desk.get(token_of(request), name))
+    return _resource(await backend_of(request).token_desk.get(await _asker(request), name))
 
 
 @delete("/tokens/{name:str}", summary="Delete a token", tags=["tokens"], status_code=200, responses=REFUSALS)
 async def delete_token(request: ApiRequest, name: NamePath, dry_run: DryRun = False) -> Deletion:
     """It ends at once. `bootstrap` can't be deleted."""
-    token = await backend_of(request).token_desk.delete(token_of(request), name, dry_run=dry_run)
+    token = await backend_of(request).token_desk.delete(await _asker(request), name, dry_run=dry_run)
     return Deletion(deleted=(f"token {token.name} of {token.actor}",), dry_run=dry_run)
 
 
 @post("/tokens/{name:str}/rotate", summary="Rotate a token", tags=["tokens"], status_code=200, responses=REFUSALS)
 async def rotate_token(request: ApiRequest, name: NamePath) -> Response[TokenWithText]:
     """The old text ends at once, the new one is told once; all else stays. `bootstrap` is rotated on the host."""
-    made = await backend_of(request).token_desk.rotate(token_of(request), name)
+    made = await backend_of(request).token_desk.rotate(await _asker(request), name)
     return Response(_with_text(made), status_code=200, headers=NOT_STORED)
+
+
+async def _asker(request: ApiRequest) -> Asker:
+    token = token_of(request)
+    return Asker(token=token, superadmin=(await standing_of(backend_of(request), token)).superadmin)
 
 
 async def _check_actor(request: ApiRequest, actor: str) -> None:

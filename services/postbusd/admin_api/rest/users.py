@@ -1,15 +1,27 @@
 """/api/v1/users."""
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import msgspec
-from litestar import Response, delete, get, put
+from litestar import Response, delete, get, patch, put
 from litestar.openapi import ResponseSpec
 from litestar.params import JSONBody
 
+from postbus.contracts.condition import Condition
 from postbus.contracts.directory import DeleteRequest, ObjectRequest, PageRequest, PutUserRequest, User
 from postbusd.admin_api.rest.backend import DEFAULT_PAGE, ApiRequest, actor_of, backend_of, token_of
-from postbusd.admin_api.rest.parameters import After, Deletion, DryRun, Limit, NamePath, NextAfter, deletion, written
+from postbusd.admin_api.rest.changes import (
+    IfMatch,
+    OnlyPlan,
+    Patch,
+    Plan,
+    answer,
+    condition_of,
+    find,
+    patch_object,
+    tagged,
+)
+from postbusd.admin_api.rest.parameters import After, Deletion, DryRun, Limit, NamePath, NextAfter, deletion
 from postbusd.admin_api.rest.problems import BODY_REFUSALS, REFUSALS
 
 
@@ -18,6 +30,14 @@ class UserBody(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 
     display_name: Annotated[str, msgspec.Meta(description="As people know them.", max_length=255)] = ""
     active: Annotated[bool, msgspec.Meta(description="Off: opens no mailbox.")] = True
+    superadmin: Annotated[bool, msgspec.Meta(description="Administers everything. Set by superadmins only.")] = False
+    admin_of: Annotated[
+        tuple[str, ...],
+        msgspec.Meta(description="Domains whose objects this user administers. Set by superadmins only."),
+    ] = ()
+    recovery_address: Annotated[
+        str, msgspec.Meta(description="Where a forgotten password is reset; empty: nowhere.", max_length=320)
+    ] = ""
     password: Annotated[
         str | None,
         msgspec.Meta(
@@ -33,6 +53,9 @@ class UserResource(msgspec.Struct, frozen=True, kw_only=True):
     username: Annotated[str, msgspec.Meta(description="Lower case.")]
     display_name: Annotated[str, msgspec.Meta(description="As people know them.")]
     active: Annotated[bool, msgspec.Meta(description="Off: opens no mailbox.")]
+    superadmin: Annotated[bool, msgspec.Meta(description="Administers everything.")]
+    admin_of: Annotated[tuple[str, ...], msgspec.Meta(description="Domains whose objects this user administers.")]
+    recovery_address: Annotated[str, msgspec.Meta(description="Where a forgotten password is reset; empty: nowhere.")]
 
 
 class UserList(msgspec.Struct, frozen=True, kw_only=True):
@@ -48,16 +71,40 @@ class UserList(msgspec.Struct, frozen=True, kw_only=True):
     tags=["users"],
     responses={**BODY_REFUSALS, 201: ResponseSpec(data_container=UserResource, description="The user is new.")},
 )
-async def put_user(request: ApiRequest, name: NamePath, data: JSONBody[UserBody]) -> Response[UserResource]:
+async def put_user(
+    request: ApiRequest,
+    name: NamePath,
+    data: JSONBody[UserBody],
+    if_match: IfMatch = "",
+    plan: OnlyPlan = False,
+) -> Response[UserResource | Plan]:
     """Idempotent. A mailbox made with a password brings a user of its own, named by its address."""
-    reply = await backend_of(request).directory.put_user(
-        PutUserRequest(
-            user=User(username=name, display_name=data.display_name, active=data.active),
-            actor=actor_of(request),
-            password=data.password,
-        )
+    return await _put(request, name, data, condition_of(if_match, plan))
+
+
+@patch(
+    "/users/{name:str}",
+    summary="Change a user",
+    tags=["users"],
+    status_code=200,
+    responses=BODY_REFUSALS,
+)
+async def patch_user(
+    request: ApiRequest,
+    name: NamePath,
+    data: JSONBody[Patch],
+    if_match: IfMatch = "",
+    plan: OnlyPlan = False,
+) -> Response[UserResource | Plan]:
+    """A JSON merge patch (RFC 7396): what it leaves out stays, null gives a field its default."""
+    return await patch_object(
+        lambda: _get(request, name),
+        _resource,
+        UserBody,
+        data,
+        condition_of(if_match, plan),
+        lambda body, condition: _put(request, name, body, condition),
     )
-    return written(_resource(reply.user), reply.created)
 
 
 @get("/users", summary="List users", tags=["users"], responses=REFUSALS)
@@ -70,19 +117,44 @@ async def list_users(request: ApiRequest, after: After = "", limit: Limit = DEFA
 
 
 @get("/users/{name:str}", summary="Show a user", tags=["users"], responses=REFUSALS)
-async def get_user(request: ApiRequest, name: NamePath) -> UserResource:
+async def get_user(request: ApiRequest, name: NamePath) -> Response[UserResource]:
     """By the username."""
-    return _resource(await backend_of(request).directory.get_user(ObjectRequest(name=name, actor=actor_of(request))))
+    found = await _get(request, name)
+    return tagged(found, _resource(found))
 
 
 @delete("/users/{name:str}", summary="Delete a user", tags=["users"], status_code=200, responses=REFUSALS)
-async def delete_user(request: ApiRequest, name: NamePath, dry_run: DryRun = False) -> Deletion:
+async def delete_user(request: ApiRequest, name: NamePath, dry_run: DryRun = False, if_match: IfMatch = "") -> Deletion:
     """Only one who owns no mailbox; memberships of groups and API tokens end."""
     backend = backend_of(request)
-    reply = await backend.directory.delete_user(DeleteRequest(name=name, actor=actor_of(request), dry_run=dry_run))
+    condition = condition_of(if_match)
+    reply = await backend.directory.delete_user(
+        DeleteRequest(name=name, actor=actor_of(request), dry_run=dry_run, condition=condition)
+    )
     if not dry_run:
-        await backend.token_desk.delete_of(token_of(request), name.lower())
+        await backend.token_desk.delete_of(token_of(request).actor, name.lower())
     return deletion(reply, dry_run)
+
+
+async def _put(request: ApiRequest, name: str, body: UserBody, condition: Condition) -> Response[Any]:
+    before = await find(_get(request, name)) if condition.plan else None
+    user = User(
+        username=name,
+        display_name=body.display_name,
+        active=body.active,
+        superadmin=body.superadmin,
+        admin_of=body.admin_of,
+        recovery_address=body.recovery_address,
+    )
+    reply = await backend_of(request).directory.put_user(
+        PutUserRequest(user=user, actor=actor_of(request), password=body.password, condition=condition)
+    )
+    secrets = ["password"] if body.password is not None else []
+    return answer(condition, _resource, before, reply.user, created=reply.created, secrets=secrets)
+
+
+async def _get(request: ApiRequest, name: str) -> User:
+    return await backend_of(request).directory.get_user(ObjectRequest(name=name, actor=actor_of(request)))
 
 
 def _resource(user: User) -> UserResource:
