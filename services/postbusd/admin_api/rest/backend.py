@@ -178,6 +178,8 @@ async def _check_body(request: ApiRequest) -> None:
         raise MailError(ErrorKind.INVALID, explain_decoding(str(error))) from error
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise MailError(ErrorKind.INVALID, "the body is not well-formed JSON") from error
+    except RecursionError as error:
+        raise MailError(ErrorKind.INVALID, "the body has too many levels") from error
 
 
 def _has_nul(value: object) -> bool:

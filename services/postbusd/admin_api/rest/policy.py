@@ -25,8 +25,8 @@ _DEFAULT = Policy()
 _PATTERNS = "Patterns of addresses, or of domains (without @); * is any text, ? any character."
 
 
-class PolicyResource(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What holds for all mail of the installation; what is left out gets its default."""
+class PolicyBody(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What is to hold for all mail of the installation; what is left out gets its default."""
 
     max_message_octets: Annotated[
         int, msgspec.Meta(description="The largest message that SMTP takes; advertised as SIZE to sessions to come.")
@@ -57,6 +57,21 @@ class PolicyResource(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     ] = ()
 
 
+class PolicyResource(msgspec.Struct, frozen=True, kw_only=True):
+    """What holds for all mail of the installation."""
+
+    max_message_octets: Annotated[int, msgspec.Meta(description="The largest message that SMTP takes.")]
+    required_score: Annotated[float, msgspec.Meta(description="From which on a message is filed under Spam.")]
+    dmarc_reject: Annotated[
+        DmarcReject, msgspec.Meta(description="What becomes of mail that fails DMARC with p=reject.")
+    ]
+    messages_per_hour: Annotated[int, msgspec.Meta(description="That a mailbox may submit; 0: no limit.")]
+    recipients_per_day: Annotated[int, msgspec.Meta(description="That a mailbox may submit to; 0: no limit.")]
+    blocked_senders: Annotated[tuple[str, ...], msgspec.Meta(description="Their mail is filed under Spam.")]
+    welcome_senders: Annotated[tuple[str, ...], msgspec.Meta(description="Their mail is not.")]
+    blocked_networks: Annotated[tuple[str, ...], msgspec.Meta(description="Refused on port 25.")]
+
+
 @get("/policy", summary="Show the policy", tags=["policy"], responses=REFUSALS)
 async def get_policy(request: ApiRequest) -> Response[PolicyResource]:
     """As it is now."""
@@ -66,7 +81,7 @@ async def get_policy(request: ApiRequest) -> Response[PolicyResource]:
 
 @put("/policy", summary="Replace the policy", tags=["policy"], responses=BODY_REFUSALS)
 async def put_policy(
-    request: ApiRequest, data: JSONBody[PolicyResource], if_match: IfMatch = "", plan: OnlyPlan = False
+    request: ApiRequest, data: JSONBody[PolicyBody], if_match: IfMatch = "", plan: OnlyPlan = False
 ) -> Response[PolicyResource | Plan]:
     """Idempotent. All services follow within seconds, without a restart."""
     return await _put(request, data, condition_of(if_match, plan))
@@ -80,7 +95,7 @@ async def patch_policy(
     return await patch_object(
         lambda: _get(request),
         _resource,
-        PolicyResource,
+        PolicyBody,
         data,
         condition_of(if_match, plan),
         lambda body, condition: _put(request, body, condition),
@@ -91,7 +106,7 @@ async def _get(request: ApiRequest) -> Policy:
     return (await backend_of(request).directory.get_policy(GetPolicyRequest(actor=actor_of(request)))).policy
 
 
-async def _put(request: ApiRequest, body: PolicyResource, condition: Condition) -> Response[Any]:
+async def _put(request: ApiRequest, body: PolicyBody, condition: Condition) -> Response[Any]:
     policy = msgspec.convert(body, Policy, from_attributes=True)
     before = await _get(request) if condition.plan else None
     reply = await backend_of(request).directory.put_policy(
