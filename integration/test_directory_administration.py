@@ -35,6 +35,7 @@ from postbus.testing.directory_office_contract import DomainCommandsContract, Ma
 from postbus.testing.directory_office_people import AppCommandsContract, GroupCommandsContract, UserCommandsContract
 from postbus.testing.directory_office_policy import PolicyCommandsContract
 from postbus.testing.directory_office_roles import ConditionContract, ScopeContract
+from postbus.testing.directory_office_settings import SettingsContract
 from postbus.testing.directory_rows import empty_tables
 from postbus.testing.directory_sites import addresses
 from postbus.testing.installation import Database
@@ -106,6 +107,10 @@ class TestScope(ScopeContract):
 
 
 class TestConditions(ConditionContract):
+    """Over Postgres."""
+
+
+class TestSettings(SettingsContract):
     """Over Postgres."""
 
 

@@ -78,7 +78,9 @@ def test_a_token_reaches_no_log_and_no_answer(
 
 def test_a_domain_is_put_again_and_listed(client: RestClient) -> None:
     path = "/api/v1/domains/Demo.example"
-    domain = {"name": "demo.example", "incoming": False, "catch_all": [], "relay": None, "masquerading": False}
+    plain = {"alias_of": "", "suspended": False, "masquerading": False, "relay": None, "catch_all": []}
+    limits = dict.fromkeys(("quota_octets", "default_quota_octets", "max_message_octets"))
+    domain = {"name": "demo.example", "incoming": False, **plain, **limits}
     assert client.ask("PUT", path, json={}) == (201, domain)
     for _ in range(2):
         assert client.ask("PUT", path, json={"incoming": True}) == (200, {**domain, "incoming": True})
@@ -93,10 +95,14 @@ def test_a_mailbox_is_created_replaced_and_listed(client: RestClient) -> None:
     assert status == 201
     owner = {"kind": "user", "name": "kim@demo.example"}
     expected = {"address": "kim@demo.example", "active": True, "quota_octets": 5, "used_octets": 0, "owner": owner}
+    expected |= {"effective_quota_octets": 5, "pop3": False, "send_as": []}
     assert created == {**expected, "mailbox_id": created["mailbox_id"]}
     assert "secret" not in json.dumps(created)
     status, replaced = client.ask("PUT", path, json={"active": False})
-    assert (status, replaced) == (200, {**created, "active": False, "quota_octets": None})
+    assert (status, replaced) == (
+        200,
+        {**created, "active": False, "quota_octets": None, "effective_quota_octets": None},
+    )
     for name in ("a", "b"):
         client.ask("PUT", f"/api/v1/mailboxes/{name}@demo.example", json={"password": "secret"})
     first = client.ask("GET", "/api/v1/mailboxes", params={"domain": "demo.example", "limit": 2})[1]

@@ -14,7 +14,7 @@ OBJECTS: dict[str, tuple[str, dict[str, Any], dict[str, Any], str]] = {
     "domains": ("demo.example", {"incoming": True}, {"catch_all": ["kim@demo.example"]}, "catch_all"),
     "users": ("robin", {"display_name": "Robin", "admin_of": ["demo.example"]}, {"active": False}, "active"),
     "groups": ("staff", {"members": ["kim@demo.example"]}, {"address": "staff@demo.example"}, "address"),
-    "mailboxes": ("kim@demo.example", {"active": True}, {"quota_octets": 7}, "quota_octets"),
+    "mailboxes": ("kim@demo.example", {"active": True}, {"send_as": ["lee@demo.example"]}, "send_as"),
     "aliases": ("info@demo.example", {"mailbox": "kim@demo.example"}, {"mailbox": "lee@demo.example"}, "mailbox"),
     "lists": ("team@demo.example", {"members": ["kim@demo.example"]}, {"members_only": True}, "members_only"),
     "apps": ("shop", {"domain": "demo.example"}, {"active": False}, "active"),

@@ -62,6 +62,17 @@ class Desk:
         return self.err
 
 
+PLAIN = {
+    "masquerading": False,
+    "alias_of": "",
+    "suspended": False,
+    "quota_octets": None,
+    "default_quota_octets": None,
+    "max_message_octets": None,
+}
+"""Of a domain that nobody has changed."""
+
+
 @pytest.fixture(scope="module")
 def http() -> Iterator[TestClient[Litestar]]:
     with make_http() as http:
@@ -149,7 +160,7 @@ def test_a_domain_is_added_with_what_is_left_to_do(desk: Desk) -> None:
     assert "_dmarc.demo.example  TXT\n    v=DMARC1; p=none\n    # says what to do with fakes" in text
     assert "postbus domain dns demo.example --check" in text
     added = desk.json("domain", "add", "quiet.example", "--no-incoming")
-    assert added == {"name": "quiet.example", "incoming": False, "catch_all": [], "relay": None, "masquerading": False}
+    assert added == {"name": "quiet.example", "incoming": False, "catch_all": [], "relay": None, **PLAIN}
 
 
 def test_a_domain_is_added_also_when_its_records_cant_be_told(desk: Desk) -> None:
@@ -167,7 +178,7 @@ def test_a_domain_is_changed_piece_by_piece(demo: Desk, say: Say) -> None:
     shown = demo.json("domain", "set", "demo.example", "--incoming", "off")
     relay = {"host": "smart.example", "port": 587, "security": "starttls", "username": "kim"}
     expected = {"name": "demo.example", "incoming": False, "catch_all": ["kim@demo.example"], "relay": relay}
-    expected["masquerading"] = False
+    expected |= PLAIN
     assert shown == expected == demo.json("domain", "show", "demo.example")
     assert demo.installation.directory.relay_passwords == {"demo.example": "hush hush"}
     assert "by smart.example:587 (starttls) as kim" in demo.ok("domain", "list")
@@ -178,7 +189,9 @@ def test_a_domain_is_changed_piece_by_piece(demo: Desk, say: Say) -> None:
     assert demo.json("domain", "show", "demo.example") == {**expected, "incoming": True, "masquerading": True}
     demo.ok("domain", "set", "demo.example", "--masquerading", "off")
     demo.ok("domain", "set", "demo.example", "--relay", "[2001:db8::1]:465", "--relay-security", "tls")
-    assert demo.ok("domain", "show", "demo.example").endswith("by [2001:db8::1]:465 (tls)\nmasquerading  off\n")
+    assert demo.ok("domain", "show", "demo.example").endswith(
+        "by [2001:db8::1]:465 (tls)\nmasquerading  off\nquota         unlimited\nof a mailbox  unlimited\n"
+    )
     assert demo.run("domain", "set", "demo.example", "--relay-username", "kim") == 2
     assert "--relay-password-stdin" in demo.err
     demo.ok("domain", "set", "demo.example", "--no-relay", "--catch-all", "")
@@ -269,6 +282,20 @@ def test_an_app_tells_its_credential_once_and_how_to_log_in(demo: Desk) -> None:
     assert demo.run("app", "add", "other") == 2
 
 
+def test_an_alias_domain_and_the_switches_of_a_mailbox(demo: Desk) -> None:
+    assert demo.json("domain", "add", "other.example", "--alias-of", "demo.example")["alias_of"] == "demo.example"  # type: ignore[index]
+    assert "as demo.example" in demo.ok("domain", "list")
+    demo.ok("mailbox", "add", "lee@demo.example", "--password", "secret", "--quota", "1G")
+    changed = demo.json("mailbox", "set", "kim@demo.example", "--pop3", "on", "--send-as", "lee@demo.example")
+    assert (changed["pop3"], changed["send_as"]) == (True, ["lee@demo.example"])  # type: ignore[index]
+    shown = demo.ok("mailbox", "show", "kim@demo.example")
+    for line in ("unlimited (of the domain)", "lee@demo.example"):
+        assert line in shown
+    assert demo.json("mailbox", "set", "kim@demo.example", "--quota", "unlimited")["quota_octets"] == 0  # type: ignore[index]
+    assert demo.json("mailbox", "set", "kim@demo.example", "--quota", "default")["quota_octets"] is None  # type: ignore[index]
+    assert demo.json("mailbox", "set", "kim@demo.example", "--send-as", "")["send_as"] == []  # type: ignore[index]
+
+
 def test_fifty_mailboxes_in_one_call(demo: Desk) -> None:
     made = demo.json("mailbox", "add", "u{1..50}@demo.example", "--password", "secret")
     assert [each["address"] for each in made] == [f"u{number}@demo.example" for number in range(1, 51)]  # type: ignore[attr-defined]
@@ -313,7 +340,7 @@ def test_a_mailbox_that_is_there_keeps_what_is_not_named(demo: Desk) -> None:
     assert "changed" in text
     mailbox = demo.json("mailbox", "show", "kim@demo.example")
     assert (mailbox["quota_octets"], mailbox["active"]) == (1_610_612_736, False)  # type: ignore[index]
-    assert demo.json("mailbox", "set", "kim@demo.example", "--quota", "unlimited")["quota_octets"] is None  # type: ignore[index]
+    assert demo.json("mailbox", "set", "kim@demo.example", "--quota", "unlimited")["quota_octets"] == 0  # type: ignore[index]
     assert "unlimited" in demo.ok("mailbox", "list", "--domain", "demo.example")
 
 

@@ -12,7 +12,7 @@ from postbus.contracts.directory import (
 from postbus.core.errors import ErrorKind, MailError
 from postbus.testing.directory_office import Office
 from postbusd.directory.administration.desk import MAX_PAGE
-from postbusd.directory.administration.mailboxes import MAX_QUOTA_OCTETS
+from postbusd.directory.administration.rules import MAX_QUOTA_OCTETS
 
 
 @pytest.fixture
@@ -114,7 +114,7 @@ async def test_create_only_refuses_an_existing_one(office: Office) -> None:
         )
 
 
-@pytest.mark.parametrize("quota_octets", [-1, MAX_QUOTA_OCTETS + 1])
+@pytest.mark.parametrize("quota_octets", [-2, MAX_QUOTA_OCTETS + 1])
 async def test_quotas_have_bounds(office: Office, quota_octets: int) -> None:
     with pytest.raises(MailError, match=r"^invalid: quota_octets: "):
         await office.put_mailbox("kim@example.org", quota_octets=quota_octets)

@@ -8,6 +8,7 @@ from postbus.testing.directory_office_contract import DomainCommandsContract, Ma
 from postbus.testing.directory_office_people import AppCommandsContract, GroupCommandsContract, UserCommandsContract
 from postbus.testing.directory_office_policy import PolicyCommandsContract
 from postbus.testing.directory_office_roles import ConditionContract, ScopeContract
+from postbus.testing.directory_office_settings import SettingsContract
 
 
 @pytest.fixture
@@ -48,6 +49,10 @@ class TestScope(ScopeContract):
 
 
 class TestConditions(ConditionContract):
+    """Over the fake."""
+
+
+class TestSettings(SettingsContract):
     """Over the fake."""
 
 

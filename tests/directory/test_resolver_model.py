@@ -34,11 +34,35 @@ class Model:
         self.groups = [each for each in site.directory.groups.values() if each.address]
         self.users = site.directory.users
 
+    def target(self, name: str) -> Domain:
+        """The domain where the addresses of one are."""
+        return self.domains[self.domains[name].alias_of or name]
+
+    def suspended(self, name: str) -> bool:
+        return self.domains[name].suspended or self.target(name).suspended
+
+    def active(self, box: Mailbox) -> bool:
+        return box.active and not self.domains[box.address.rpartition("@")[2]].suspended
+
+    def quota(self, box: Mailbox) -> int | None:
+        default = self.domains[box.address.rpartition("@")[2]].default_quota_octets
+        return (default if box.quota_octets is None else box.quota_octets) or None
+
+    def postmaster(self, domain: Domain) -> Mailbox | None:
+        for user in self.users.values():
+            if user.superadmin and user.active:
+                owner = Owner(kind=OwnerKind.USER, name=user.username)
+                own = [each for each in self.mailboxes if each.owner == owner and self.active(each)]
+                if own:
+                    return own[0]
+        there = [each for each in self.mailboxes if each.address.endswith(f"@{domain.name}") and self.active(each)]
+        return there[0] if there else None
+
     def box(self, address: str) -> Mailbox:
         return next(each for each in self.mailboxes if each.address == address)
 
     def catch_all(self, domain: Domain) -> Picked | None:
-        active = [self.box(each) for each in sorted(domain.catch_all) if self.box(each).active]
+        active = [self.box(each) for each in sorted(domain.catch_all) if self.active(self.box(each))]
         return (Via.CATCH_ALL, [(each, "") for each in active]) if active else None
 
     def pick(self, local_part: str, domain: Domain) -> Picked | MailingList | None:
@@ -47,13 +71,13 @@ class Model:
         address = f"{name}@{domain.name}"
         is_bounces = name.endswith("-bounces") and f"{name[: -len('-bounces')]}@{domain.name}" in self.lists
         if name in ("postmaster", "abuse") or is_bounces:
-            for each in self.mailboxes:
-                if each.active and each.address.endswith(f"@{domain.name}"):
-                    return Via.SYSTEM, [(each, "")]
+            box = self.postmaster(domain)
+            if box is not None:
+                return Via.SYSTEM, [(box, "")]
         found = self.named(local_part, address, domain)
         if found is not None:
             via, box, detail = found
-            return (via, [(box, detail)]) if box.active else self.catch_all(domain) or (via, [])
+            return (via, [(box, detail)]) if self.active(box) else self.catch_all(domain) or (via, [])
         for group in self.groups:
             if group.address == address:
                 return Via.GROUP, [(box, "") for name in sorted(group.members) for box in self.oldest(name)]
@@ -88,10 +112,11 @@ class Model:
         if not self.users[username].active:
             return []
         owner = Owner(kind=OwnerKind.USER, name=username)
-        return [each for each in self.mailboxes if each.owner == owner and each.active][:1]
+        return [each for each in self.mailboxes if each.owner == owner and self.active(each)][:1]
 
     def is_full(self, mailbox: Mailbox) -> bool:
-        return mailbox.quota_octets is not None and self.used[mailbox.mailbox_id] >= mailbox.quota_octets
+        quota = self.quota(mailbox)
+        return quota is not None and self.used[mailbox.mailbox_id] >= quota
 
     def members(self, mailing_list: MailingList, seen: set[str]) -> tuple[dict[str, Mailbox], set[str]]:
         """Mailboxes and foreign addresses behind a list."""
@@ -102,7 +127,7 @@ class Model:
             if name not in self.domains or not self.domains[name].incoming:
                 remotes.add(member)
                 continue
-            picked = self.pick(local_part, self.domains[name])
+            picked = self.pick(local_part, self.target(name))
             if isinstance(picked, MailingList):
                 if picked.active and picked.address not in seen:
                     seen.add(picked.address)
@@ -116,7 +141,17 @@ class Model:
     def masquerading(self, address: str) -> str:
         """The domain of the address where its mailboxes may send as all of it."""
         name = address.rpartition("@")[2].lower()
-        return name if name in self.domains and self.domains[name].masquerading else ""
+        if name not in self.domains or self.suspended(name) or not self.target(name).masquerading:
+            return ""
+        return self.target(name).name
+
+    def senders(self, address: str) -> set[str]:
+        """Mailboxes that may send as the address by a grant."""
+        local_part, _, name = address.lower().rpartition("@")
+        if name not in self.domains or self.suspended(name):
+            return set()
+        named = f"{local_part}@{self.target(name).name}"
+        return {each.mailbox_id for each in self.mailboxes if named in each.send_as}
 
     def resolve(self, address: str) -> tuple[object, ...]:
         """outcome, kind, via, {mailbox: detail}, remotes."""
@@ -124,8 +159,10 @@ class Model:
         name = name.lower()
         if name not in self.domains:
             return Outcome.REMOTE, None, Via.NONE, {}, set()
-        picked = self.pick(local_part, self.domains[name])
+        picked = self.pick(local_part, self.target(name))
         incoming = self.domains[name].incoming
+        if self.suspended(name) and (not isinstance(picked, tuple) or picked[0] is not Via.SYSTEM):
+            return self.refused(Via.NONE, {}, ErrorKind.INACTIVE if incoming else ErrorKind.REJECTED_POLICY)
         if isinstance(picked, MailingList):
             return self.resolve_list(picked) if incoming else self.refused(Via.LIST, set())
         if picked is None:
@@ -171,13 +208,15 @@ def test_the_resolver_agrees_with_the_model(site: Site, others: list[str], upper
         assert got == model.resolve(path), path
         assert answer.forward_path == path
         assert answer.masquerading_domain == model.masquerading(path)
+        assert set(answer.senders) == model.senders(path)
         assert len(told) == len(answer.targets), "each mailbox once"
         for target in answer.targets:
             box = model.box(target.address)
             assert target.over_quota is model.is_full(box)
-            free = None if box.quota_octets is None else max(0, box.quota_octets - site.used[box.mailbox_id])
+            quota = model.quota(box)
+            free = None if quota is None else max(0, quota - site.used[box.mailbox_id])
             assert (target.free_octets, target.quota_octets, target.mailbox_id) == (
                 free,
-                box.quota_octets,
+                quota,
                 box.mailbox_id,
             )

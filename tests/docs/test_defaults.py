@@ -20,6 +20,7 @@ ROWS = {
     for cells in [line.strip("|").split(" | ")]
 }
 DOMAIN, LIST, POLICY, SETTINGS = Domain(name="d"), MailingList(address="a"), Policy(), AdminApiSettings()
+USER = User(username="u")
 MAILBOX = Mailbox(mailbox_id=MailboxId("m"), address="a")
 
 
@@ -29,13 +30,19 @@ def switch(value: bool) -> str:
 
 def code_says() -> dict[str, str]:
     """The second column."""
-    assert User(username="u").active
+    assert USER.active
     assert App(name="a", address="a").active
     listed = POLICY.blocked_senders or POLICY.welcome_senders or POLICY.blocked_networks
     return {
         "incoming mail of a domain": switch(DOMAIN.incoming),
         "masquerading of a domain": switch(DOMAIN.masquerading),
         "catch-all of a domain": " ".join(DOMAIN.catch_all) or "none",
+        "alias domain": DOMAIN.alias_of or "none",
+        "suspended domain": "yes" if DOMAIN.suspended else "no",
+        "quota of a domain": "unlimited" if DOMAIN.quota_octets is None else str(DOMAIN.quota_octets),
+        "POP3 of a mailbox": switch(MAILBOX.pop3),
+        "addresses that a mailbox was granted to send as": " ".join(MAILBOX.send_as) or "none",
+        "role of a user": "superadmin" if USER.superadmin else " ".join(USER.admin_of) or "user",
         "relay of a domain": "none" if DOMAIN.relay is None else DOMAIN.relay.host,
         "quota of a mailbox": "unlimited" if MAILBOX.quota_octets is None else str(MAILBOX.quota_octets),
         "mailbox": "active" if MAILBOX.active else "inactive",

@@ -64,3 +64,22 @@ async def test_what_little_is_left_comes_from_no_cache(edge: Edge, free_octets: 
         await begin(peer, "MAIL FROM:<>")
         answer = await peer.say("RCPT TO:<bob@demo.example>")
         assert answer.startswith("552 5.2.2" if free_octets == 1000 else "250")
+
+
+async def test_a_domain_may_take_less_than_the_server(edge: Edge) -> None:
+    small = msgspec.structs.replace(has_left("bob@demo.example", None), max_message_octets=100)
+    edge.directory.answers["bob@demo.example"] = small
+    refusal = "552 5.3.4 the largest message that this domain takes has 100 octets"
+    async with edge.connect() as peer:
+        await begin(peer, "MAIL FROM:<> SIZE=101")
+        assert await peer.say("RCPT TO:<bob@demo.example>") == refusal
+        assert (await peer.say("RCPT TO:<alice@demo.example>")).startswith("250")
+        await peer.say("RSET")
+        await peer.say("MAIL FROM:<>")
+        assert (await peer.say("RCPT TO:<bob@demo.example>")).startswith("250")
+        await peer.say("DATA")
+        assert await peer.say(b"Subject: x\r\n\r\n" + b"x" * 100 + b"\r\n.\r\n") == refusal
+        await peer.say("MAIL FROM:<>")
+        await peer.say("RCPT TO:<bob@demo.example>")
+        await peer.say("DATA")
+        assert (await peer.say(b"Subject: x\r\n\r\nx\r\n.\r\n")).startswith("250")

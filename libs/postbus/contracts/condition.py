@@ -16,8 +16,8 @@ class Condition(msgspec.Struct, frozen=True, kw_only=True):
 
 ANY = "*"
 """As RFC 9110 §13.1.1 has it."""
-_VOLATILE = {"used_octets": 0}
-"""What changes by itself is no part of an object's state."""
+_VOLATILE: dict[str, object] = {"used_octets": 0, "effective_quota_octets": None}
+"""What changes by itself, or with another object, is no part of an object's state."""
 _OCTETS = 12
 
 

@@ -79,6 +79,10 @@ class Resolution(msgspec.Struct, frozen=True, kw_only=True):
     """LIST: only members may post; delivery's Precheck says who does (promise 3)."""
     masquerading_domain: str = ""
     """The address's domain in its one form, where it is ours and its mailboxes may send as any address of it."""
+    senders: tuple[MailboxId, ...] = ()
+    """Mailboxes that have been granted to send as this address."""
+    max_message_octets: int | None = None
+    """The largest message that the address's domain takes; None: what the policy says."""
 
 
 class ResolveRequest(msgspec.Struct, frozen=True, kw_only=True):
@@ -183,6 +187,16 @@ class Domain(msgspec.Struct, frozen=True, kw_only=True):
     """The smart host of its outgoing mail; None: to the recipients' MX."""
     masquerading: bool = False
     """Whoever logs in with one of its mailboxes may send as any address of it."""
+    alias_of: str = ""
+    """Every address of it means the same local_part at that domain of ours; empty: it has addresses of its own."""
+    suspended: bool = False
+    """Mail for it is refused, nobody logs in to its mailboxes; nothing is deleted."""
+    quota_octets: int | None = None
+    """What its mailboxes may be granted together; None: unlimited."""
+    default_quota_octets: int | None = None
+    """Of its mailboxes that have no quota of their own; None: unlimited."""
+    max_message_octets: int | None = None
+    """The largest message that it takes, where the policy allows more; None: what the policy says."""
 
 
 class PutDomainRequest(msgspec.Struct, frozen=True, kw_only=True):
@@ -230,9 +244,26 @@ class Mailbox(msgspec.Struct, frozen=True, kw_only=True):
     address: str
     active: bool = True
     quota_octets: int | None = None
+    """None: the default of its domain; 0: unlimited."""
     owner: Owner | None = None
     """None never comes from this version (promise 9)."""
     used_octets: int = 0
+    pop3: bool = False
+    """Whether it may be read by POP3."""
+    send_as: tuple[str, ...] = ()
+    """Addresses of ours that it may send as, besides its own."""
+    effective_quota_octets: int | None = None
+    """What holds; None: unlimited."""
+
+
+DOMAINS_QUOTA = -1
+"""In place of a quota: the default of the mailbox's domain."""
+
+
+class Addresses(msgspec.Struct, frozen=True, kw_only=True):
+    """Of a request that may leave them as they are."""
+
+    addresses: tuple[str, ...] = ()
 
 
 class PutMailboxRequest(msgspec.Struct, frozen=True, kw_only=True):
@@ -245,10 +276,13 @@ class PutMailboxRequest(msgspec.Struct, frozen=True, kw_only=True):
     at creation then. Stored as argon2id."""
     active: bool | None = None
     quota_octets: int | None = None
+    """0: unlimited; DOMAINS_QUOTA: the default of its domain."""
     create_only: bool = False
     """ALREADY_EXISTS when there is one."""
     owner: Owner | None = None
     condition: Condition = Condition()
+    pop3: bool | None = None
+    send_as: Addresses | None = None
 
 
 class PutMailboxReply(msgspec.Struct, frozen=True, kw_only=True):

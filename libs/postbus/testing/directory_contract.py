@@ -127,7 +127,7 @@ class DirectoryRepositoryContract:
         third = await put(repository, "a@example.org", password_hash=None, quota_octets=0)
         assert (first.created, second.created, second.changed) == (True, False, False)
         assert second.object == first.object
-        assert (third.object.active, third.object.quota_octets) == (False, None)
+        assert (third.object.active, third.object.quota_octets, third.object.effective_quota_octets) == (False, 0, None)
 
     async def test_refusals_name_the_field(self, repository: DirectoryRepository) -> None:
         """put_mailbox: no domain, no password, there already."""

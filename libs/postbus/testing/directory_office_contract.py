@@ -149,7 +149,11 @@ class MailboxCommandsContract:
         reply = await office.put_mailbox("Kim@a.test", "secret of kim", quota_octets=10)
         own = Owner(kind=OwnerKind.USER, name="kim@a.test")
         assert reply.mailbox == Mailbox(
-            mailbox_id=reply.mailbox.mailbox_id, address="kim@a.test", quota_octets=10, owner=own
+            mailbox_id=reply.mailbox.mailbox_id,
+            address="kim@a.test",
+            quota_octets=10,
+            effective_quota_octets=10,
+            owner=own,
         )
         assert await office.get("user", "kim@a.test") == User(username="kim@a.test")
         office.accounts.used[reply.mailbox.mailbox_id] = 7
@@ -166,7 +170,7 @@ class MailboxCommandsContract:
         assert (await office.put_mailbox("kim@a.test")).mailbox == first
         assert await office.trace() == before
         changed = (await office.put_mailbox("kim@a.test", None, quota_octets=0, active=True)).mailbox
-        assert (changed.mailbox_id, changed.quota_octets, changed.active) == (first.mailbox_id, None, True)
+        assert (changed.mailbox_id, changed.quota_octets, changed.active) == (first.mailbox_id, 0, True)
 
     async def test_a_password_has_its_tag(self, office: Office) -> None:
         """put_mailbox, put_user: a group's mailbox finds its members' passwords by it."""

@@ -45,7 +45,9 @@ class MemoryReader(DirectoryTables):
         else:
             names = self.groups[name].members if kind is OwnerKind.GROUP else (name,)
             credentials = self._passwords(names, tag if kind is OwnerKind.GROUP else None)
-        return Login(mailbox=_facts(mailbox), owner_kind=kind, credentials=tuple(credentials), revision=self.number)
+        return Login(
+            mailbox=self._facts(mailbox), owner_kind=kind, credentials=tuple(credentials), revision=self.number
+        )
 
     async def load_openings(self, wanted: Sequence[tuple[MailboxId, str]]) -> tuple[int, list[Opening | None]]:
         """What opens each mailbox now, for who opened it."""
@@ -54,7 +56,7 @@ class MemoryReader(DirectoryTables):
         return self.number, [self._opening(mailboxes.get(mailbox_id), member) for mailbox_id, member in wanted]
 
     def _opening(self, mailbox: Mailbox | None, member: str) -> Opening | None:
-        if mailbox is None or not mailbox.active or mailbox.owner is None:
+        if mailbox is None or not self._facts(mailbox).active or mailbox.owner is None:
             return None
         kind, name = mailbox.owner.kind, mailbox.owner.name
         if kind is OwnerKind.APP:
@@ -63,7 +65,9 @@ class MemoryReader(DirectoryTables):
             members = self.groups[name].members if kind is OwnerKind.GROUP else (name,)
             may = member in members and self.users[member].active and member in self.passwords
             secret = self.passwords[member].secret_hash if may else None
-        return Opening(secret_hash=secret, quota_octets=mailbox.quota_octets) if secret is not None else None
+        return (
+            Opening(secret_hash=secret, quota_octets=self._facts(mailbox).quota_octets) if secret is not None else None
+        )
 
     async def find_route(self, names: Sequence[str]) -> StoredRoute:
         """The way out of the longest of these domains that is ours."""
@@ -96,14 +100,22 @@ class MemoryReader(DirectoryTables):
 
     def _find(self, key: Key) -> Found:
         name = key.domain or next((domain.name for domain in self.domains.values() if domain.incoming), "")
-        domain = self.domains.get(name)
-        if domain is None:
+        asked = self.domains.get(name)
+        if asked is None:
             return Found()
+        name = asked.alias_of or name
+        domain = self.domains[name]
         named = key.kind in (KeyKind.NAME, KeyKind.BASE)
         full = key.kind is KeyKind.NAME
         address = f"{key.local_part}@{name}"
         return Found(
-            domain=DomainFacts(name=name, incoming=domain.incoming, masquerading=domain.masquerading),
+            domain=DomainFacts(
+                name=name,
+                incoming=asked.incoming,
+                masquerading=domain.masquerading,
+                suspended=asked.suspended or domain.suspended,
+                max_message_octets=domain.max_message_octets,
+            ),
             mailbox=self._mailbox(address) if named else self._postmaster(key, name),
             alias=self._alias(address) if named else None,
             wildcard=self._wildcard(key.local_part, name) if full else None,
@@ -112,11 +124,25 @@ class MemoryReader(DirectoryTables):
             catch_all=()
             if key.kind is KeyKind.BASE
             else tuple(found for each in sorted(domain.catch_all) if (found := self._mailbox(each)) and found.active),
+            senders=tuple(each.mailbox_id for each in self._senders(address)) if full else (),
         )
+
+    def _senders(self, address: str) -> list[Mailbox]:
+        found = [each for each in self.mailboxes.values() if address in each.send_as and self.kind_at(address)]
+        return sorted(found, key=lambda each: each.mailbox_id)
 
     def _mailbox(self, address: str) -> MailboxFacts | None:
         mailbox = self.mailboxes.get(address)
-        return _facts(mailbox) if mailbox is not None else None
+        return self._facts(mailbox) if mailbox is not None else None
+
+    def _facts(self, mailbox: Mailbox) -> MailboxFacts:
+        return MailboxFacts(
+            mailbox_id=mailbox.mailbox_id,
+            address=mailbox.address,
+            active=mailbox.active and not self.domains[_domain_of(mailbox.address)].suspended,
+            quota_octets=self.effective_quota(mailbox),
+            pop3=mailbox.pop3,
+        )
 
     def _alias(self, address: str) -> MailboxFacts | None:
         alias = self.aliases.get(address)
@@ -125,8 +151,14 @@ class MemoryReader(DirectoryTables):
     def _postmaster(self, key: Key, domain: str) -> MailboxFacts | None:
         if key.kind is KeyKind.BOUNCES and f"{key.local_part}@{domain}" not in self.lists:
             return None
-        active = [each for each in self.mailboxes.values() if each.active and _domain_of(each.address) == domain]
-        return _facts(active[0]) if active else None
+        active = [each for each in self.mailboxes.values() if self._facts(each).active]
+        for user in self.users.values():
+            owner = Owner(kind=OwnerKind.USER, name=user.username)
+            own = [each for each in active if each.owner == owner]
+            if user.superadmin and user.active and own:
+                return self._facts(own[0])
+        active = [each for each in active if _domain_of(each.address) == domain]
+        return self._facts(active[0]) if active else None
 
     def _wildcard(self, local_part: str, domain: str) -> MailboxFacts | None:
         fitting = []
@@ -148,10 +180,10 @@ class MemoryReader(DirectoryTables):
             own = [
                 each
                 for each in self.mailboxes.values()
-                if each.active and each.owner == Owner(kind=OwnerKind.USER, name=name)
+                if self._facts(each).active and each.owner == Owner(kind=OwnerKind.USER, name=name)
             ]
             if own and self.users[name].active:
-                found.append(_facts(own[0]))
+                found.append(self._facts(own[0]))
         return tuple(found)
 
     def _list(self, address: str) -> ListFacts | None:
@@ -180,12 +212,3 @@ class MemoryReader(DirectoryTables):
 
 def _domain_of(address: str) -> str:
     return address.rpartition("@")[2]
-
-
-def _facts(mailbox: Mailbox) -> MailboxFacts:
-    return MailboxFacts(
-        mailbox_id=mailbox.mailbox_id,
-        address=mailbox.address,
-        active=mailbox.active,
-        quota_octets=mailbox.quota_octets,
-    )

@@ -64,19 +64,29 @@ async def _load_domains(connection: "Connection", tables: DirectoryTables) -> No
                 relay.username if relay else "",
                 tables.relay_passwords.get(domain.name, b""),
                 domain.masquerading,
+                domain.alias_of or None,
+                domain.suspended,
+                domain.quota_octets,
+                domain.default_quota_octets,
+                domain.max_message_octets,
             )
         )
+    rows.sort(key=lambda row: row[9] is not None)
     await _insert(
         connection,
         "domain (name, incoming, created, relay_host, relay_port, relay_security, relay_username, "
-        "relay_password_sealed, masquerading)",
+        "relay_password_sealed, masquerading, alias_of, suspended, quota_octets, "
+        "default_quota_octets, max_message_octets)",
         rows,
     )
 
 
 async def _load_owners(connection: "Connection", tables: DirectoryTables) -> None:
-    users = [(_uuid("user", user.username), user.username, user.active) for user in tables.users.values()]
-    await _insert(connection, "user_account (user_id, username, active)", users)
+    users = [
+        (_uuid("user", user.username), user.username, user.active, user.superadmin, _at(number))
+        for number, user in enumerate(tables.users.values())
+    ]
+    await _insert(connection, "user_account (user_id, username, active, superadmin, created)", users)
     apps = [(_uuid("app", app.name), app.name, app.active) for app in tables.apps.values()]
     await _insert(connection, "app (app_id, name, active)", apps)
     groups = [
@@ -105,12 +115,14 @@ async def _load_mailboxes(connection: "Connection", tables: DirectoryTables) -> 
             mailbox.quota_octets,
             *(_owner_id(mailbox, kind) for kind in (OwnerKind.USER, OwnerKind.GROUP, OwnerKind.APP)),
             _at(number),
+            mailbox.pop3,
         )
         for number, mailbox in enumerate(tables.mailboxes.values())
     ]
     await _insert(
         connection,
-        "mailbox (mailbox_id, local_part, domain, active, quota_octets, owner_user, owner_group, owner_app, created)",
+        "mailbox (mailbox_id, local_part, domain, active, quota_octets, owner_user, owner_group, owner_app, created, "
+        "pop3)",
         rows,
     )
     aliases = [(*_split(each.address), tables.mailboxes[each.mailbox].mailbox_id) for each in tables.aliases.values()]
@@ -135,6 +147,13 @@ async def _load_lists(connection: "Connection", tables: DirectoryTables) -> None
             local_part, domain = _split(member)
             members.append((_uuid("list", each.address), parse_local_part(local_part), domain))
     await _insert(connection, "list_member (list_id, local_part, domain)", members)
+    grants = [
+        (mailbox.mailbox_id, *_split(address))
+        for mailbox in tables.mailboxes.values()
+        for address in mailbox.send_as
+        if tables.kind_at(address)
+    ]
+    await _insert(connection, "send_as (mailbox_id, local_part, domain)", grants)
 
 
 async def _insert(connection: "Connection", into: str, rows: Iterable[tuple[Any, ...]]) -> None:

@@ -1,7 +1,8 @@
 """Directories for tests of the reading side: filled by hand, or drawn by Hypothesis."""
 
-from typing import TypeVar
+from typing import Any, TypeVar
 
+import msgspec
 from hypothesis import strategies as st
 
 from postbus.contracts.directory import (
@@ -13,7 +14,6 @@ from postbus.contracts.directory import (
     MailingList,
     Owner,
     OwnerKind,
-    Relay,
     User,
 )
 from postbus.core.ids import MailboxId
@@ -22,6 +22,8 @@ from postbus.testing.directory_tables import StoredPassword
 
 V = TypeVar("V")
 OURS = ("a.test", "b.test", "sub.a.test")
+ALIAS = "d.test"
+"""Of the first one."""
 FOREIGN = "c.test"
 NAMES = ("ann", "bob", "ann.b", "x-1", "nan")
 WILDCARDS = ("*", "a*", "*b", "a*b", "a**b", "*n*", "ann+*", "*+news", "*-1", "b*")
@@ -38,22 +40,15 @@ class Site:
         for name in domains:
             self.put_domain(name)
 
-    def put_domain(
-        self,
-        name: str,
-        *,
-        incoming: bool = True,
-        catch_all: tuple[str, ...] = (),
-        relay: Relay | None = None,
-        masquerading: bool = False,
-    ) -> None:
+    def put_domain(self, name: str, *, incoming: bool = True, **fields: Any) -> None:
         """A domain, receiving unless told otherwise."""
-        domain = Domain(name=name, incoming=incoming, catch_all=catch_all, relay=relay, masquerading=masquerading)
-        self._put(self.directory.domains, name, domain)
+        self._put(self.directory.domains, name, Domain(name=name, incoming=incoming, **fields))
 
-    def put_user(self, username: str, password: str = "", *, active: bool = True, tagged: bool = True) -> None:
+    def put_user(
+        self, username: str, password: str = "", *, active: bool = True, tagged: bool = True, superadmin: bool = False
+    ) -> None:
         """A user, whose hash is PlainHasher's."""
-        self._put(self.directory.users, username, User(username=username, active=active))
+        self._put(self.directory.users, username, User(username=username, active=active, superadmin=superadmin))
         if password:
             tag = KEYS.tag(password) if tagged else None
             self.directory.passwords[username] = StoredPassword(secret_hash=f"plain:{password}", tag=tag)
@@ -69,13 +64,7 @@ class Site:
         self.put_mailbox(address, owner=Owner(kind=OwnerKind.APP, name=name))
 
     def put_mailbox(
-        self,
-        address: str,
-        *,
-        active: bool = True,
-        owner: Owner | None = None,
-        quota_octets: int | None = None,
-        used_octets: int = 0,
+        self, address: str, *, owner: Owner | None = None, used_octets: int = 0, **fields: Any
     ) -> MailboxId:
         """A mailbox; without an owner its user is made, named by the address."""
         number = len(self.directory.mailboxes)
@@ -83,7 +72,7 @@ class Site:
         if owner is None:
             owner = Owner(kind=OwnerKind.USER, name=address)
             self.directory.users.setdefault(address, User(username=address))
-        mailbox = Mailbox(mailbox_id=mailbox_id, address=address, active=active, quota_octets=quota_octets, owner=owner)
+        mailbox = Mailbox(mailbox_id=mailbox_id, address=address, owner=owner, **fields)
         self._put(self.directory.mailboxes, address, mailbox)
         self.used[mailbox_id] = used_octets
         return mailbox_id
@@ -109,9 +98,21 @@ def sites(draw: st.DrawFn) -> Site:
     """Directories of a few domains, where every address is one thing only."""
     site = Site()
     for name in draw(st.permutations(OURS)):
-        site.put_domain(name, incoming=draw(st.booleans() | st.just(True)), masquerading=draw(st.booleans()))
+        site.put_domain(
+            name,
+            incoming=draw(st.booleans() | st.just(True)),
+            masquerading=draw(st.booleans()),
+            suspended=draw(st.sampled_from((False, False, False, True))),
+            default_quota_octets=draw(st.sampled_from((None, None, 100))),
+        )
+    site.put_domain(
+        ALIAS,
+        incoming=draw(st.booleans() | st.just(True)),
+        alias_of="a.test",
+        suspended=draw(st.just(False) | st.booleans()),
+    )
     for name in USERS:
-        site.put_user(name, active=draw(st.booleans() | st.just(True)))
+        site.put_user(name, active=draw(st.booleans() | st.just(True)), superadmin=draw(st.just(False) | st.booleans()))
     kinds = draw(
         st.dictionaries(
             st.tuples(st.sampled_from(NAMES), st.sampled_from(OURS)),
@@ -132,6 +133,7 @@ def sites(draw: st.DrawFn) -> Site:
         member = st.sampled_from(named) | st.sampled_from(addresses())
         members = draw(st.lists(member, unique_by=str.lower, max_size=4))
         site.put_list(address, *members, active=draw(st.booleans() | st.just(True)), members_only=draw(st.booleans()))
+    _draw_grants(draw, site)
     return site
 
 
@@ -139,7 +141,7 @@ def addresses() -> list[str]:
     """All that a drawn directory may know, and some that none does."""
     details = ("", "+news", "+News+x", "-bounces")
     names = [name + detail for name in NAMES for detail in details] + ["postmaster", "abuse", "nobody", "annb", "b-1"]
-    return [f"{name}@{domain}" for name in names for domain in (*OURS, FOREIGN)]
+    return [f"{name}@{domain}" for name in names for domain in (*OURS, ALIAS, FOREIGN)]
 
 
 def paths_of(site: Site) -> list[str]:
@@ -163,7 +165,7 @@ def _draw_mailboxes(draw: st.DrawFn, site: Site, of_mailboxes: list[str]) -> Non
             address,
             active=draw(st.booleans() | st.just(True)),
             owner=draw(st.sampled_from(owners)),
-            quota_octets=draw(st.sampled_from([None, 100])),
+            quota_octets=draw(st.sampled_from([None, 0, 100])),
             used_octets=draw(st.sampled_from([0, 99, 100, 101])),
         )
     for name in OURS:
@@ -171,7 +173,15 @@ def _draw_mailboxes(draw: st.DrawFn, site: Site, of_mailboxes: list[str]) -> Non
             catch_all = tuple(
                 draw(st.just([]) | st.lists(st.sampled_from(of_mailboxes), unique=True, min_size=1, max_size=3))
             )
-            site.put_domain(name, incoming=site.directory.domains[name].incoming, catch_all=catch_all)
+            domain = msgspec.structs.replace(site.directory.domains[name], catch_all=catch_all)
+            site.directory.domains[name] = domain
+
+
+def _draw_grants(draw: st.DrawFn, site: Site) -> None:
+    paths = paths_of(site)
+    for mailbox in list(site.directory.mailboxes.values()):
+        send_as = draw(st.just([]) | st.lists(st.sampled_from(paths), unique=True, max_size=2))
+        site.directory.mailboxes[mailbox.address] = msgspec.structs.replace(mailbox, send_as=tuple(send_as))
 
 
 def _draw_aliases(draw: st.DrawFn, site: Site, of_aliases: list[str]) -> None:

@@ -8,6 +8,7 @@ from postbus.contracts.events import Event
 from postbus.contracts.policy import Policy
 from postbus.core.errors import ErrorKind, MailError
 from postbus.core.ids import MailboxId
+from postbus.core.lists import BOUNCES_SUFFIX
 from postbusd.directory.administration.values import StoredPassword
 
 __all__ = ["DirectoryTables", "StoredPassword"]
@@ -55,3 +56,21 @@ class DirectoryTables:
             self.outbox.append(event)
             self.number += 1
         return self.number
+
+    def kind_at(self, address: str) -> str:
+        """What has an address; empty: nothing."""
+        local_part, _, domain = address.rpartition("@")
+        of_list = f"{local_part.removesuffix(BOUNCES_SUFFIX)}@{domain}"
+        if address in self.mailboxes:
+            return "mailbox"
+        if address in self.aliases:
+            return "alias"
+        if any(group.address == address for group in self.groups.values()):
+            return "group"
+        return "list" if address in self.lists or (of_list != address and of_list in self.lists) else ""
+
+    def effective_quota(self, mailbox: Mailbox) -> int | None:
+        """What holds; None: unlimited."""
+        default = self.domains[mailbox.address.rpartition("@")[2]].default_quota_octets
+        quota = mailbox.quota_octets if mailbox.quota_octets is not None else default
+        return quota or None

@@ -7,8 +7,12 @@ from postbus.core.address import Address, parse_address
 from postbus.testing.directory_write_base import MemoryWrites, cut, is_in, page_of
 from postbusd.directory.administration.ports import Domains
 from postbusd.directory.administration.refusals import conflict, lived_in, no_such
-from postbusd.directory.administration.rules import MAX_ALIASES, decide_members, decide_relay_password
-from postbusd.directory.administration.scope import require_superadmin
+from postbusd.directory.administration.rules import (
+    MAX_ALIASES,
+    check_domain_change,
+    decide_members,
+    decide_relay_password,
+)
 from postbusd.directory.administration.values import Act, Deleted, DomainChange, ListChange, Page, Written
 
 
@@ -24,11 +28,13 @@ class MemoryDomains(MemoryWrites):
                 raise no_such("catch_all", "mailbox", address)
         before = self.domains.get(domain.name)
         self.begin(act, before)
-        if before is None:
-            require_superadmin(act.standing)
+        check_domain_change(act.standing, before, domain)
+        self._check_alias_of(domain)
         sealed_before = self.relay_passwords.get(domain.name, b"")
         sealed = decide_relay_password(change, before, sealed_before)
-        self.domains[domain.name] = domain
+        with self.undone_by_refusal():
+            self.domains[domain.name] = domain
+            self.require_quota(domain.name)
         self.relay_passwords[domain.name] = sealed
         if before is None:
             self._fold_members()
@@ -51,12 +57,7 @@ class MemoryDomains(MemoryWrites):
         self.touch()
         self.require_domain("name", name)
         self.begin(act, self.domains[name])
-        residents = {
-            "mailbox": len([each for each in self.mailboxes.values() if is_in((name,))(each)]),
-            "alias": len([each for each in self.aliases.values() if each.address.endswith(f"@{name}")]),
-            "list": len([each for each in self.lists.values() if is_in((name,))(each)]),
-            "group address": len([each for each in self.groups.values() if each.address.endswith(f"@{name}")]),
-        }
+        residents = self._residents(name)
         if any(residents.values()):
             raise lived_in(name, residents)
         if not dry_run:
@@ -66,6 +67,27 @@ class MemoryDomains(MemoryWrites):
                 admin_of = tuple(each for each in user.admin_of if each != name)
                 self.users[user.username] = msgspec.structs.replace(user, admin_of=admin_of)
         return self.close_deletion([f"domain {name}"], dry_run=dry_run)
+
+    def _check_alias_of(self, domain: Domain) -> None:
+        if not domain.alias_of:
+            return
+        target = self.domains.get(domain.alias_of)
+        if target is None:
+            raise no_such("alias_of", "domain", domain.alias_of)
+        if target.alias_of:
+            raise conflict("alias_of", f"{target.name} is an alias of {target.alias_of} itself")
+        residents = self._residents(domain.name)
+        if any(residents.values()):
+            raise lived_in(domain.name, residents)
+
+    def _residents(self, name: str) -> dict[str, int]:
+        return {
+            "mailbox": len([each for each in self.mailboxes.values() if is_in((name,))(each)]),
+            "alias": len([each for each in self.aliases.values() if each.address.endswith(f"@{name}")]),
+            "list": len([each for each in self.lists.values() if is_in((name,))(each)]),
+            "group address": len([each for each in self.groups.values() if each.address.endswith(f"@{name}")]),
+            "alias domain": len([each for each in self.domains.values() if each.alias_of == name]),
+        }
 
     def _fold_members(self) -> None:
         for address, each in self.lists.items():

@@ -1,7 +1,8 @@
 """What the writing parts of the directory in memory share: claims of addresses, pages, the end of a write."""
 
+import contextlib
 import copy
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TypeVar
 
 import msgspec
@@ -14,7 +15,8 @@ from postbus.core.errors import ErrorKind, MailError
 from postbus.core.lists import BOUNCES_SUFFIX
 from postbus.testing.directory_tables import DirectoryTables
 from postbusd.directory.administration.ports import MAX_PAGE_MEMBERS, Domains
-from postbusd.directory.administration.refusals import MAX_NAMED, check_condition, no_such, owns, taken
+from postbusd.directory.administration.refusals import MAX_NAMED, check_condition, no_such, of_alias_domain, owns, taken
+from postbusd.directory.administration.rules import check_granted
 from postbusd.directory.administration.scope import domain_of
 from postbusd.directory.administration.values import Act, Deleted, Page, Written, describe_deletion
 
@@ -82,23 +84,37 @@ class MemoryWrites(DirectoryTables):
     def require_free(self, address: Address, *, of_list: bool = False) -> None:
         """Raises MailError: NOT_FOUND (no such domain), CONFLICT (another object's address)."""
         self.require_domain("address", address.domain)
+        target = self.domains[address.domain].alias_of
+        if target:
+            raise of_alias_domain("address", address.domain, target)
         for suffix in ("", BOUNCES_SUFFIX) if of_list else ("",):
             wanted = Address(local_part=address.local_part + suffix, domain=address.domain)
             kind = self.kind_at(str(wanted))
             if kind:
                 raise taken(address, wanted, kind)
 
-    def kind_at(self, address: str) -> str:
-        """What has an address; empty: nothing."""
-        local_part, _, domain = address.rpartition("@")
-        of_list = f"{local_part.removesuffix(BOUNCES_SUFFIX)}@{domain}"
-        if address in self.mailboxes:
-            return "mailbox"
-        if address in self.aliases:
-            return "alias"
-        if any(group.address == address for group in self.groups.values()):
-            return "group"
-        return "list" if address in self.lists or (of_list != address and of_list in self.lists) else ""
+    @contextlib.contextmanager
+    def undone_by_refusal(self) -> Iterator[None]:
+        """What the block writes is taken back when it raises."""
+        try:
+            yield
+        except MailError:
+            vars(self).update(self._under_way[1])
+            raise
+
+    def shown(self, address: str) -> Mailbox:
+        """A mailbox with what holds of its quota, and the grants that still stand."""
+        mailbox = self.mailboxes[address]
+        return msgspec.structs.replace(
+            mailbox,
+            effective_quota_octets=self.effective_quota(mailbox),
+            send_as=tuple(each for each in mailbox.send_as if self.kind_at(each)),
+        )
+
+    def require_quota(self, domain: str) -> None:
+        """Raises MailError: CONFLICT."""
+        quotas = [self.effective_quota(each) or 0 for each in self.mailboxes.values() if is_in((domain,))(each)]
+        check_granted(domain, self.domains[domain].quota_octets, sum(quotas), quotas.count(0))
 
     def require_idle(self, name: str, owner: Owner) -> None:
         """Raises MailError: CONFLICT while it owns a mailbox."""

@@ -34,11 +34,14 @@ class MemoryMailboxes(MemoryWrites):
     async def find_place(self, address: Address) -> Place:
         """What stands at an address."""
         self.touch()
+        domain = self.domains.get(address.domain)
         return Place(
             ours=address.domain in self.domains,
             kind=self.kind_at(str(address)),
-            mailbox=self.mailboxes.get(str(address)),
+            mailbox=self.shown(str(address)) if str(address) in self.mailboxes else None,
             has_user=str(address) in self.users,
+            alias_of=domain.alias_of if domain is not None else "",
+            default_quota_octets=domain.default_quota_octets if domain is not None else None,
         )
 
     async def put_mailbox(self, change: MailboxChange, act: Act) -> Written[Mailbox]:
@@ -53,7 +56,13 @@ class MemoryMailboxes(MemoryWrites):
             self.users.setdefault(now.address, User(username=now.address))
         if now.owner is not None and not self.owner_exists(now.owner):
             raise no_such("owner", now.owner.kind.value, now.owner.name)
-        self.mailboxes[now.address] = now
+        for address in change.send_as or ():
+            if not self.kind_at(str(address)):
+                raise no_such("send_as", "address", address)
+        with self.undone_by_refusal():
+            self.mailboxes[now.address] = now
+            if place.mailbox is None or now.quota_octets != place.mailbox.quota_octets:
+                self.require_quota(change.address.domain)
         changed = place.mailbox != now
         if change.password is not None:
             changed |= self.passwords.get(now.address) != change.password
@@ -65,12 +74,13 @@ class MemoryMailboxes(MemoryWrites):
         self.touch()
         if str(address) not in self.mailboxes:
             raise no_such("name", "mailbox", address)
-        return self.mailboxes[str(address)]
+        return self.shown(str(address))
 
     async def list_mailboxes(self, domains: Domains, after: str, limit: int) -> Page[Mailbox]:
         """Mailboxes with an address above `after`."""
         self.touch()
-        return page_of(self.mailboxes, after, limit, is_in(domains))
+        page = page_of(self.mailboxes, after, limit, is_in(domains))
+        return Page(objects=tuple(self.shown(each.address) for each in page.objects), more=page.more)
 
     async def delete_mailbox(self, address: Address, act: Act, *, dry_run: bool) -> Deleted:
         """Ends a mailbox, and its own user who has nothing else."""
@@ -259,7 +269,9 @@ class MemoryApps(MemoryMailboxes):
         self.apps[now.name] = now
         if before is None and change.new_id is not None:
             owner = Owner(kind=OwnerKind.APP, name=now.name)
-            self.mailboxes[now.address] = Mailbox(mailbox_id=change.new_id, address=now.address, owner=owner)
+            with self.undone_by_refusal():
+                self.mailboxes[now.address] = Mailbox(mailbox_id=change.new_id, address=now.address, owner=owner)
+                self.require_quota(address.domain)
         elif before is not None and before.address != now.address:
             self._move_mailbox(before.address, now.address)
         if before is None or change.rotate:

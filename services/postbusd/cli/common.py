@@ -100,6 +100,9 @@ _AMOUNT = re.compile(r"([0-9]{1,15})(?:\.([0-9]{1,3}))?([KMGT]?)(?:i?B)?\Z", re.
 _UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
 
 
+DEFAULT_LIMIT = -1
+
+
 def parse_amount(text: str) -> int:
     """Octets of `500M`, `5G`, `1.5G` or a number (1K = 1024); 0 for `unlimited`. For argparse."""
     if text.lower() in ("unlimited", "none"):
@@ -108,6 +111,11 @@ def parse_amount(text: str) -> int:
     if match is None or (match[2] and not match[3]):
         raise argparse.ArgumentTypeError("an amount is a number with K, M, G or T, or unlimited")
     return int(float(f"{match[1]}.{match[2] or 0}") * _UNITS[match[3].upper()])
+
+
+def parse_limit(text: str) -> int:
+    """The same, and DEFAULT_LIMIT for `default`. For argparse."""
+    return DEFAULT_LIMIT if text.lower() == "default" else parse_amount(text)
 
 
 def format_amount(octets: int | None) -> str:

@@ -6,13 +6,18 @@ from typing import Any
 
 from postbus.runtime.layout import StartError
 from postbusd.cli.api import ApiClient, path_of
-from postbusd.cli.common import clean, format_facts, format_table, on_off
+from postbusd.cli.common import clean, format_amount, format_facts, format_table, on_off, parse_amount
 from postbusd.cli.deleting import add_delete
 from postbusd.cli.domain_dns import format_plan, run_dns
 from postbusd.cli.domain_relay import add_relay_options, format_relay, relay_change
 from postbusd.cli.objects import Noun, Session, Subparsers, change, list_all, show
 
 PLURAL = "domains"
+_LIMITS = {
+    "quota": "quota_octets",
+    "default_quota": "default_quota_octets",
+    "max_message": "max_message_octets",
+}
 
 
 def add_parser(subparsers: Subparsers) -> None:
@@ -35,6 +40,19 @@ def add_parser(subparsers: Subparsers) -> None:
     change_it.add_argument(
         "--masquerading", choices=("on", "off"), help="on: its mailboxes may send as any address of it"
     )
+    change_it.add_argument(
+        "--suspended", choices=("on", "off"), help="on: mail for it is refused, nobody logs in; nothing is deleted"
+    )
+    for option, what in (
+        ("--quota", "what its mailboxes may be granted together"),
+        ("--default-quota", "of its mailboxes that have no quota of their own"),
+        ("--max-message", "the largest message for it, where the policy allows more"),
+    ):
+        change_it.add_argument(option, type=parse_amount, metavar="AMOUNT", help=f"{what}: 500M, 5G, none")
+    for verb in (add, change_it):
+        verb.add_argument(
+            "--alias-of", metavar="D", help="every address of it means the same name at this domain; '' for none"
+        )
     add_relay_options(change_it)
     noun.verb("show", run_show, "show a domain").add_argument("name", help="the domain's name")
     noun.verb("list", run_list, "list the domains")
@@ -51,7 +69,7 @@ def add_parser(subparsers: Subparsers) -> None:
 def run_add(session: Session, args: argparse.Namespace) -> int:
     """Adds a domain and says what to do next."""
     path = path_of(PLURAL, args.name)
-    domain = change(session.api, path, {"incoming": not args.no_incoming})
+    domain = change(session.api, path, {"incoming": not args.no_incoming, **_alias_of(args)})
     show(args, domain, format_domains([domain]))
     if not args.json:
         _print_next_steps(session.api, str(domain["name"]))
@@ -68,6 +86,12 @@ def run_set(session: Session, args: argparse.Namespace) -> int:
         changes["catch_all"] = [address.strip() for address in args.catch_all.split(",") if address.strip()]
     if args.masquerading is not None:
         changes["masquerading"] = args.masquerading == "on"
+    if args.suspended is not None:
+        changes["suspended"] = args.suspended == "on"
+    for option, field in _LIMITS.items():
+        if getattr(args, option) is not None:
+            changes[field] = getattr(args, option) or None
+    changes |= _alias_of(args)
     changes |= relay_change(args, session.api.get(path)["relay"])
     domain = session.api.patch(path, changes)
     return show(args, domain, format_domain(domain))
@@ -90,9 +114,9 @@ def format_domains(domains: list[Any]) -> str:
     rows = [
         [
             domain["name"],
-            on_off(domain["incoming"]),
+            "suspended" if domain["suspended"] else on_off(domain["incoming"]),
             ", ".join(domain["catch_all"]) or "–",
-            format_relay(domain["relay"]),
+            f"as {domain['alias_of']}" if domain["alias_of"] else format_relay(domain["relay"]),
         ]
         for domain in domains
     ]
@@ -108,8 +132,21 @@ def format_domain(domain: Any) -> str:
             ("catch-all", ", ".join(domain["catch_all"]) or "none: such mail is refused"),
             ("outgoing", format_relay(domain["relay"])),
             ("masquerading", on_off(domain["masquerading"])),
+            *([("alias of", domain["alias_of"])] if domain["alias_of"] else []),
+            *([("suspended", "yes: mail and logins are refused")] if domain["suspended"] else []),
+            ("quota", format_amount(domain["quota_octets"])),
+            ("of a mailbox", format_amount(domain["default_quota_octets"])),
+            *(
+                [("largest message", format_amount(domain["max_message_octets"]))]
+                if domain["max_message_octets"] is not None
+                else []
+            ),
         ]
     )
+
+
+def _alias_of(args: argparse.Namespace) -> dict[str, object]:
+    return {} if args.alias_of is None else {"alias_of": args.alias_of}
 
 
 def _print_next_steps(api: ApiClient, name: str) -> None:

@@ -7,13 +7,14 @@ import argparse
 from typing import Any
 
 from postbusd.cli.api import path_of
-from postbusd.cli.common import format_amount, format_facts, format_table, parse_amount
+from postbusd.cli.common import DEFAULT_LIMIT, format_amount, format_facts, format_table, on_off, parse_limit
 from postbusd.cli.deleting import add_delete
 from postbusd.cli.mailbox_add import parse_owner, run_add
 from postbusd.cli.objects import Noun, Session, Subparsers, list_all, print_json, show
 from postbusd.cli.secrets_options import add_password_options, given_password, make_password
 
 PLURAL = "mailboxes"
+QUOTA_HELP = "limit: 500M, 5G, octets, unlimited, or default (of the domain)"
 
 
 def add_parser(subparsers: Subparsers) -> None:
@@ -31,10 +32,14 @@ def add_parser(subparsers: Subparsers) -> None:
     change_it = noun.verb("set", run_set, "change a mailbox", "What is not named stays as it is.")
     change_it.add_argument("address", help="its address")
     change_it.add_argument("--active", choices=("on", "off"), help="off: no login, mail to it is refused")
+    change_it.add_argument("--pop3", choices=("on", "off"), help="whether it may be read by POP3")
+    change_it.add_argument(
+        "--send-as", metavar="A[,B]", help="addresses of ours that it may send as, besides its own; '' for none"
+    )
     add_password_options(change_it)
     for verb in (add, change_it):
         verb.add_argument("--owner", type=parse_owner, metavar="KIND:NAME", help="user:NAME, group:NAME or app:NAME")
-        verb.add_argument("--quota", type=parse_amount, metavar="AMOUNT", help="limit: 500M, 5G, octets, unlimited")
+        verb.add_argument("--quota", type=parse_limit, metavar="AMOUNT", help=QUOTA_HELP)
     noun.verb("show", run_show, "show a mailbox").add_argument("address", help="its address")
     listed = noun.verb("list", run_list, "list the mailboxes")
     listed.add_argument("--domain", default="", metavar="D", help="only those of this domain")
@@ -49,7 +54,11 @@ def run_set(session: Session, args: argparse.Namespace) -> int:
     if args.active is not None:
         changes["active"] = args.active == "on"
     if args.quota is not None:
-        changes["quota_octets"] = args.quota or None
+        changes["quota_octets"] = None if args.quota == DEFAULT_LIMIT else args.quota
+    if args.pop3 is not None:
+        changes["pop3"] = args.pop3 == "on"
+    if args.send_as is not None:
+        changes["send_as"] = [address.strip() for address in args.send_as.split(",") if address.strip()]
     if args.owner is not None:
         changes["owner"] = args.owner
     mailbox = session.api.patch(path_of(PLURAL, args.address), changes)
@@ -70,7 +79,9 @@ def run_show(session: Session, args: argparse.Namespace) -> int:
         ("owner", format_owner(mailbox)),
         ("state", _state(mailbox)),
         ("used", format_amount(mailbox["used_octets"])),
-        ("quota", format_amount(mailbox["quota_octets"])),
+        ("quota", format_quota(mailbox)),
+        ("POP3", on_off(mailbox["pop3"])),
+        *([("sends as", ", ".join(mailbox["send_as"]))] if mailbox["send_as"] else []),
         ("id", mailbox["mailbox_id"]),
     ]
     return show(args, mailbox, format_facts(facts))
@@ -91,11 +102,17 @@ def format_mailboxes(mailboxes: list[Any]) -> str:
             _state(mailbox),
             format_owner(mailbox),
             format_amount(mailbox["used_octets"]),
-            format_amount(mailbox["quota_octets"]),
+            format_amount(mailbox["effective_quota_octets"]),
         ]
         for mailbox in mailboxes
     ]
     return format_table(["MAILBOX", "STATE", "OWNER", "USED", "QUOTA"], rows, right=frozenset({3, 4}))
+
+
+def format_quota(mailbox: Any) -> str:
+    """What holds, and where it comes from."""
+    quota = format_amount(mailbox["effective_quota_octets"])
+    return quota if mailbox["quota_octets"] is not None else f"{quota} (of the domain)"
 
 
 def format_owner(mailbox: Any) -> str:

@@ -11,7 +11,7 @@ import msgspec
 from postbus.runtime.layout import StartError
 from postbusd.cli.api import ApiClient, ApiError, path_of
 from postbusd.cli.braces import expand_all
-from postbusd.cli.common import fail, format_amount, format_table
+from postbusd.cli.common import DEFAULT_LIMIT, fail, format_amount, format_table
 from postbusd.cli.objects import Session, find, print_json
 from postbusd.cli.secrets_options import ask_password, given_password, make_password
 
@@ -66,7 +66,7 @@ def run_add(session: Session, args: argparse.Namespace) -> int:
 def _changes(args: argparse.Namespace, password: str | None) -> dict[str, object]:
     changes: dict[str, object] = {} if password is None else {"password": password}
     if args.quota is not None:
-        changes["quota_octets"] = args.quota or None
+        changes["quota_octets"] = None if args.quota == DEFAULT_LIMIT else args.quota
     if args.owner is not None:
         changes["owner"] = args.owner
     return changes
@@ -75,9 +75,9 @@ def _changes(args: argparse.Namespace, password: str | None) -> dict[str, object
 def _make(api: ApiClient, address: str, changes: dict[str, object], generated: str) -> Made:
     """Makes one mailbox, or changes of the one that is there what is named."""
     path = path_of("mailboxes", address)
-    before = find(api, path)
-    kept = {} if before is None else {name: before[name] for name in ("active", "quota_octets")}
-    return Made(mailbox=api.put(path, {**kept, **changes}), created=before is None, password=generated)
+    created = find(api, path) is None
+    mailbox = api.put(path, changes) if created else api.patch(path, changes)
+    return Made(mailbox=mailbox, created=created, password=generated)
 
 
 def _side_by_side(make: Callable[[str], Made], addresses: list[str]) -> Iterator[tuple[str, Made | StartError]]:
@@ -139,7 +139,7 @@ def _show(made: list[Made], args: argparse.Namespace, *, single: bool) -> None:
 
 def _row(made: Made) -> list[str]:
     result = "made" if made.created else "changed"
-    row = [made.mailbox["address"], format_amount(made.mailbox["quota_octets"]), result]
+    row = [made.mailbox["address"], format_amount(made.mailbox["effective_quota_octets"]), result]
     return [*row, made.password] if made.password else row
 
 

@@ -15,7 +15,7 @@ import secrets
 import msgspec
 from prometheus_client import CollectorRegistry, Counter
 
-from postbus.contracts.directory import AuthenticateReply, AuthenticateRequest, OwnerKind
+from postbus.contracts.directory import Access, AuthenticateReply, AuthenticateRequest, OwnerKind
 from postbus.core.clock import Clock
 from postbus.core.errors import ErrorKind, MailError, after
 from postbusd.directory.names import fold, read_forward_path
@@ -128,7 +128,7 @@ class PasswordAuthenticator:
         now = self._clock.monotonic()
         proven = self.cache.success(digest, now)
         if proven is not None:
-            return self._admit(proven, "cached")
+            return self._admit(proven, "cached", request.access)
         if self.cache.failed(digest, now):
             self._logins.labels("repeated").inc()
             raise _wrong_error()
@@ -142,7 +142,7 @@ class PasswordAuthenticator:
             raise self._wrong(account, network)
         self._throttle.note_success(account, network, self._clock.monotonic())
         self.cache.put_success(digest, proven)
-        return self._admit(proven, "accepted")
+        return self._admit(proven, "accepted", request.access)
 
     async def _prove(self, login: Login | None, password: str) -> _Proven | None:
         """Whose password it is; None: nobody's."""
@@ -183,10 +183,13 @@ class PasswordAuthenticator:
             return
         self.cache.confirmed = now
 
-    def _admit(self, proven: _Proven, result: str) -> AuthenticateReply:
+    def _admit(self, proven: _Proven, result: str, access: Access) -> AuthenticateReply:
         if not proven.active:
             self._logins.labels("inactive").inc()
             raise MailError(ErrorKind.INACTIVE, "this mailbox is not active")
+        if access is Access.POP3 and not proven.mailbox.pop3:
+            self._logins.labels("inactive").inc()
+            raise MailError(ErrorKind.INACTIVE, "POP3 is off for this mailbox")
         self._logins.labels(result).inc()
         return AuthenticateReply(
             mailbox_id=proven.mailbox.mailbox_id,

@@ -71,14 +71,23 @@ def decide(forward_path: str, address: Address | None, facts: Facts) -> Decision
             return Decision(resolution=Resolution(forward_path=forward_path, outcome=Outcome.REMOTE))
         return Decision(resolution=_reject(forward_path, ErrorKind.NOT_FOUND, "no such mailbox here"))
     decision = _decide_of_ours(forward_path, address, domain, facts)
-    if not domain.masquerading:
+    if domain.suspended:
         return decision
-    resolution = msgspec.structs.replace(decision.resolution, masquerading_domain=domain.name)
+    resolution = msgspec.structs.replace(
+        decision.resolution,
+        masquerading_domain=domain.name if domain.masquerading else "",
+        senders=_found(address, facts).senders,
+        max_message_octets=domain.max_message_octets,
+    )
     return msgspec.structs.replace(decision, resolution=resolution)
 
 
 def _decide_of_ours(forward_path: str, address: Address, domain: DomainFacts, facts: Facts) -> Decision:
     answer = find_answer(address, facts)
+    if domain.suspended and (answer is None or answer.via is not Via.SYSTEM):
+        if not domain.incoming:
+            return Decision(resolution=_refuse_incoming(forward_path, None, facts))
+        return Decision(resolution=_reject(forward_path, ErrorKind.INACTIVE, "this domain is suspended"))
     if not domain.incoming:
         return Decision(resolution=_refuse_incoming(forward_path, _use_catch_all(answer, address, facts), facts))
     if answer is not None and answer.list is not None:
@@ -87,8 +96,8 @@ def _decide_of_ours(forward_path: str, address: Address, domain: DomainFacts, fa
 
 
 def _system_address(address: Address, facts: Facts) -> Answer | None:
-    """postmaster@ and abuse@ of every domain, and each list's bounces: the domain's oldest active mailbox, until
-    users say who administers."""
+    """postmaster@ and abuse@ of every domain, and each list's bounces: the first superadmin's mailbox, else the
+    domain's oldest active one."""
     key = _system_key(address)
     mailbox = facts.found[key].mailbox if key is not None else None
     return _leads_to(mailbox, Via.SYSTEM)

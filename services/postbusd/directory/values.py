@@ -37,8 +37,12 @@ class DomainFacts(msgspec.Struct, frozen=True, kw_only=True):
     """A domain of ours, as the resolver sees it."""
 
     name: str
+    """Where its addresses are: of an alias domain the other one."""
     incoming: bool
+    """Of the domain that was asked for."""
     masquerading: bool = False
+    suspended: bool = False
+    max_message_octets: int | None = None
 
 
 class MailboxFacts(msgspec.Struct, frozen=True, kw_only=True):
@@ -47,7 +51,10 @@ class MailboxFacts(msgspec.Struct, frozen=True, kw_only=True):
     mailbox_id: MailboxId
     address: str
     active: bool = True
+    """The mailbox and its domain."""
     quota_octets: int | None = None
+    """What holds: its own, or the default of its domain; None: unlimited."""
+    pop3: bool = False
 
 
 class Member(msgspec.Struct, frozen=True, kw_only=True):
@@ -86,6 +93,8 @@ class Found(msgspec.Struct, frozen=True, kw_only=True):
     list: ListFacts | None = None
     catch_all: tuple[MailboxFacts, ...] = ()
     """The active ones among those that the domain names."""
+    senders: tuple[MailboxId, ...] = ()
+    """Mailboxes that may send as this name by a grant."""
 
 
 class Facts(msgspec.Struct, frozen=True, kw_only=True):

@@ -33,7 +33,7 @@ from postbusd.smtp_edge.conversation import Conversation, Site, Transaction
 from postbusd.smtp_edge.looping import leave_out_loops
 from postbusd.smtp_edge.ownership import judge_authors
 from postbusd.smtp_edge.prechecking import judge_message
-from postbusd.smtp_edge.refusals import refuse_error
+from postbusd.smtp_edge.refusals import judge_size, refuse_error
 from postbusd.smtp_edge.spool import Spool
 
 log = logging.getLogger(__name__)
@@ -104,6 +104,7 @@ def note_refused(conversation: Conversation, transaction: Transaction, reply: Re
 async def _own(conversation: Conversation, transaction: Transaction, spool: Spool) -> MailAccepted:
     """Raises Refused, MailError."""
     site = conversation.site
+    _check(judge_size((each.resolution for each in transaction.recipients), spool.octets))
     examined = await _examine(spool)
     if count_received(examined.header) >= MAX_RECEIVED_FIELDS:
         raise Refused(replies.TOO_MANY_HOPS)

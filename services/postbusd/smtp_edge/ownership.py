@@ -2,9 +2,9 @@
 
 An address is the mailbox's own by its name, an alias, a wildcard or a sub-address, whether or not it could get mail now
 (full, or a domain without incoming mail); never by a group, a list, a catch-all or a system address, which are not one
-person's. Where the domain of the login has masquerading on, every address of it is the login's own. The null
-reverse_path is allowed: MUAs send disposition notifications with it (RFC 8098 §3); their author is checked all the
-same.
+person's. Beside these, what the mailbox was granted to send as; where its domain has masquerading on, every address of
+that. The null reverse_path is allowed: MUAs send disposition notifications with it (RFC 8098 §3); their author is
+checked all the same.
 """
 
 from collections.abc import Sequence
@@ -68,6 +68,8 @@ def leads_to(resolution: Resolution, login: Login) -> bool:
     # A directory older than this process tells no step, and knows neither groups nor lists (promise 9).
     from_older = resolution.via is Via.NONE and resolution.outcome is Outcome.MAILBOX
     if resolution.masquerading_domain and resolution.masquerading_domain == login.address.rpartition("@")[2]:
+        return True
+    if login.mailbox_id in resolution.senders:
         return True
     own = from_older or resolution.via in _OWN
     return own and any(target.mailbox_id == login.mailbox_id for target in resolution.targets)

@@ -1,5 +1,6 @@
 """The one table that renders an error kind as an SMTP reply (house-style §5), and the one for logins."""
 
+from collections.abc import Iterable
 from typing import Final
 
 from postbus.contracts.directory import Outcome, Resolution
@@ -65,7 +66,7 @@ def judge_recipient(resolution: Resolution, logged_in: bool, size: int | None) -
     """
     match resolution.outcome:
         case Outcome.MAILBOX | Outcome.LIST:
-            return _judge_quota(resolution, size or 0)
+            return judge_size([resolution], size or 0) or _judge_quota(resolution, size or 0)
         case Outcome.FORWARD:
             return replies.FORWARD_PATH_OK
         case Outcome.REMOTE:
@@ -76,6 +77,14 @@ def judge_recipient(resolution: Resolution, logged_in: bool, size: int | None) -
             return refuse(resolution.kind or ErrorKind.REJECTED_POLICY, resolution.reason)
         case _:
             return replies.TRY_LATER
+
+
+def judge_size(resolutions: Iterable[Resolution], size: int) -> Reply | None:
+    """The refusal of a message that is larger than a recipient's domain takes."""
+    most = min((each.max_message_octets for each in resolutions if each.max_message_octets is not None), default=size)
+    if size <= most:
+        return None
+    return refuse(ErrorKind.TOO_LARGE, f"the largest message that this domain takes has {most} octets")
 
 
 def _judge_quota(resolution: Resolution, size: int) -> Reply:

@@ -223,6 +223,8 @@ class Resolution(_message.Message):
     BOUNCE_PATH_FIELD_NUMBER: _builtins.int
     MEMBERS_ONLY_FIELD_NUMBER: _builtins.int
     MASQUERADING_DOMAIN_FIELD_NUMBER: _builtins.int
+    SENDERS_FIELD_NUMBER: _builtins.int
+    MAX_MESSAGE_OCTETS_FIELD_NUMBER: _builtins.int
     forward_path: _builtins.str
     outcome: Global___Outcome.ValueType
     kind: _common_pb2.ErrorKind.ValueType
@@ -232,10 +234,13 @@ class Resolution(_message.Message):
     bounce_path: _builtins.str
     members_only: _builtins.bool
     masquerading_domain: _builtins.str
+    max_message_octets: _builtins.int
     @_builtins.property
     def targets(self) -> _containers.RepeatedCompositeFieldContainer[Global___MailboxTarget]: ...
     @_builtins.property
     def remotes(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
+    @_builtins.property
+    def senders(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
     def __init__(
         self,
         *,
@@ -250,14 +255,21 @@ class Resolution(_message.Message):
         bounce_path: _builtins.str = ...,
         members_only: _builtins.bool = ...,
         masquerading_domain: _builtins.str = ...,
+        senders: _abc.Iterable[_builtins.str] | None = ...,
+        max_message_octets: _builtins.int | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_kind", b"_kind", "kind", b"kind"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_kind", b"_kind", "_max_message_octets", b"_max_message_octets", "kind", b"kind", "max_message_octets", b"max_message_octets"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_kind", b"_kind", "bounce_path", b"bounce_path", "forward_path", b"forward_path", "incoming", b"incoming", "kind", b"kind", "masquerading_domain", b"masquerading_domain", "members_only", b"members_only", "outcome", b"outcome", "reason", b"reason", "remotes", b"remotes", "targets", b"targets", "via", b"via"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_kind", b"_kind", "_max_message_octets", b"_max_message_octets", "bounce_path", b"bounce_path", "forward_path", b"forward_path", "incoming", b"incoming", "kind", b"kind", "masquerading_domain", b"masquerading_domain", "max_message_octets", b"max_message_octets", "members_only", b"members_only", "outcome", b"outcome", "reason", b"reason", "remotes", b"remotes", "senders", b"senders", "targets", b"targets", "via", b"via"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__kind: _TypeAlias = _typing.Literal["kind"]  # noqa: Y015
     _WhichOneofArgType__kind: _TypeAlias = _typing.Literal["_kind", b"_kind"]  # noqa: Y015
+    _WhichOneofReturnType__max_message_octets: _TypeAlias = _typing.Literal["max_message_octets"]  # noqa: Y015
+    _WhichOneofArgType__max_message_octets: _TypeAlias = _typing.Literal["_max_message_octets", b"_max_message_octets"]  # noqa: Y015
+    @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__kind) -> _WhichOneofReturnType__kind | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__max_message_octets) -> _WhichOneofReturnType__max_message_octets | None: ...
 
 Global___Resolution: _TypeAlias = Resolution  # noqa: Y015
 
@@ -572,9 +584,19 @@ class Domain(_message.Message):
     CATCH_ALL_FIELD_NUMBER: _builtins.int
     RELAY_FIELD_NUMBER: _builtins.int
     MASQUERADING_FIELD_NUMBER: _builtins.int
+    ALIAS_OF_FIELD_NUMBER: _builtins.int
+    SUSPENDED_FIELD_NUMBER: _builtins.int
+    QUOTA_OCTETS_FIELD_NUMBER: _builtins.int
+    DEFAULT_QUOTA_OCTETS_FIELD_NUMBER: _builtins.int
+    MAX_MESSAGE_OCTETS_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     incoming: _builtins.bool
     masquerading: _builtins.bool
+    alias_of: _builtins.str
+    suspended: _builtins.bool
+    quota_octets: _builtins.int
+    default_quota_octets: _builtins.int
+    max_message_octets: _builtins.int
     @_builtins.property
     def catch_all(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
     @_builtins.property
@@ -587,12 +609,28 @@ class Domain(_message.Message):
         catch_all: _abc.Iterable[_builtins.str] | None = ...,
         relay: Global___Relay | None = ...,
         masquerading: _builtins.bool = ...,
+        alias_of: _builtins.str = ...,
+        suspended: _builtins.bool = ...,
+        quota_octets: _builtins.int | None = ...,
+        default_quota_octets: _builtins.int | None = ...,
+        max_message_octets: _builtins.int | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["relay", b"relay"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_default_quota_octets", b"_default_quota_octets", "_max_message_octets", b"_max_message_octets", "_quota_octets", b"_quota_octets", "default_quota_octets", b"default_quota_octets", "max_message_octets", b"max_message_octets", "quota_octets", b"quota_octets", "relay", b"relay"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["catch_all", b"catch_all", "incoming", b"incoming", "masquerading", b"masquerading", "name", b"name", "relay", b"relay"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_default_quota_octets", b"_default_quota_octets", "_max_message_octets", b"_max_message_octets", "_quota_octets", b"_quota_octets", "alias_of", b"alias_of", "catch_all", b"catch_all", "default_quota_octets", b"default_quota_octets", "incoming", b"incoming", "masquerading", b"masquerading", "max_message_octets", b"max_message_octets", "name", b"name", "quota_octets", b"quota_octets", "relay", b"relay", "suspended", b"suspended"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__default_quota_octets: _TypeAlias = _typing.Literal["default_quota_octets"]  # noqa: Y015
+    _WhichOneofArgType__default_quota_octets: _TypeAlias = _typing.Literal["_default_quota_octets", b"_default_quota_octets"]  # noqa: Y015
+    _WhichOneofReturnType__max_message_octets: _TypeAlias = _typing.Literal["max_message_octets"]  # noqa: Y015
+    _WhichOneofArgType__max_message_octets: _TypeAlias = _typing.Literal["_max_message_octets", b"_max_message_octets"]  # noqa: Y015
+    _WhichOneofReturnType__quota_octets: _TypeAlias = _typing.Literal["quota_octets"]  # noqa: Y015
+    _WhichOneofArgType__quota_octets: _TypeAlias = _typing.Literal["_quota_octets", b"_quota_octets"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__default_quota_octets) -> _WhichOneofReturnType__default_quota_octets | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__max_message_octets) -> _WhichOneofReturnType__max_message_octets | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__quota_octets) -> _WhichOneofReturnType__quota_octets | None: ...
 
 Global___Domain: _TypeAlias = Domain  # noqa: Y015
 
@@ -713,13 +751,20 @@ class Mailbox(_message.Message):
     QUOTA_OCTETS_FIELD_NUMBER: _builtins.int
     OWNER_FIELD_NUMBER: _builtins.int
     USED_OCTETS_FIELD_NUMBER: _builtins.int
+    POP3_FIELD_NUMBER: _builtins.int
+    SEND_AS_FIELD_NUMBER: _builtins.int
+    EFFECTIVE_QUOTA_OCTETS_FIELD_NUMBER: _builtins.int
     mailbox_id: _builtins.str
     address: _builtins.str
     active: _builtins.bool
     quota_octets: _builtins.int
     used_octets: _builtins.int
+    pop3: _builtins.bool
+    effective_quota_octets: _builtins.int
     @_builtins.property
     def owner(self) -> Global___Owner: ...
+    @_builtins.property
+    def send_as(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
     def __init__(
         self,
         *,
@@ -729,13 +774,21 @@ class Mailbox(_message.Message):
         quota_octets: _builtins.int | None = ...,
         owner: Global___Owner | None = ...,
         used_octets: _builtins.int = ...,
+        pop3: _builtins.bool = ...,
+        send_as: _abc.Iterable[_builtins.str] | None = ...,
+        effective_quota_octets: _builtins.int | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_quota_octets", b"_quota_octets", "owner", b"owner", "quota_octets", b"quota_octets"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_effective_quota_octets", b"_effective_quota_octets", "_quota_octets", b"_quota_octets", "effective_quota_octets", b"effective_quota_octets", "owner", b"owner", "quota_octets", b"quota_octets"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_quota_octets", b"_quota_octets", "active", b"active", "address", b"address", "mailbox_id", b"mailbox_id", "owner", b"owner", "quota_octets", b"quota_octets", "used_octets", b"used_octets"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_effective_quota_octets", b"_effective_quota_octets", "_quota_octets", b"_quota_octets", "active", b"active", "address", b"address", "effective_quota_octets", b"effective_quota_octets", "mailbox_id", b"mailbox_id", "owner", b"owner", "pop3", b"pop3", "quota_octets", b"quota_octets", "send_as", b"send_as", "used_octets", b"used_octets"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__effective_quota_octets: _TypeAlias = _typing.Literal["effective_quota_octets"]  # noqa: Y015
+    _WhichOneofArgType__effective_quota_octets: _TypeAlias = _typing.Literal["_effective_quota_octets", b"_effective_quota_octets"]  # noqa: Y015
     _WhichOneofReturnType__quota_octets: _TypeAlias = _typing.Literal["quota_octets"]  # noqa: Y015
     _WhichOneofArgType__quota_octets: _TypeAlias = _typing.Literal["_quota_octets", b"_quota_octets"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__effective_quota_octets) -> _WhichOneofReturnType__effective_quota_octets | None: ...
+    @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__quota_octets) -> _WhichOneofReturnType__quota_octets | None: ...
 
 Global___Mailbox: _TypeAlias = Mailbox  # noqa: Y015
@@ -754,16 +807,21 @@ class PutMailboxRequest(_message.Message):
     CREATE_ONLY_FIELD_NUMBER: _builtins.int
     OWNER_FIELD_NUMBER: _builtins.int
     CONDITION_FIELD_NUMBER: _builtins.int
+    POP3_FIELD_NUMBER: _builtins.int
+    SEND_AS_FIELD_NUMBER: _builtins.int
     address: _builtins.str
     actor: _builtins.str
     password: _builtins.str
     active: _builtins.bool
     quota_octets: _builtins.int
     create_only: _builtins.bool
+    pop3: _builtins.bool
     @_builtins.property
     def owner(self) -> Global___Owner: ...
     @_builtins.property
     def condition(self) -> Global___Condition: ...
+    @_builtins.property
+    def send_as(self) -> Global___Addresses: ...
     def __init__(
         self,
         *,
@@ -775,21 +833,27 @@ class PutMailboxRequest(_message.Message):
         create_only: _builtins.bool = ...,
         owner: Global___Owner | None = ...,
         condition: Global___Condition | None = ...,
+        pop3: _builtins.bool | None = ...,
+        send_as: Global___Addresses | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_active", b"_active", "_password", b"_password", "_quota_octets", b"_quota_octets", "active", b"active", "condition", b"condition", "owner", b"owner", "password", b"password", "quota_octets", b"quota_octets"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_active", b"_active", "_password", b"_password", "_pop3", b"_pop3", "_quota_octets", b"_quota_octets", "active", b"active", "condition", b"condition", "owner", b"owner", "password", b"password", "pop3", b"pop3", "quota_octets", b"quota_octets", "send_as", b"send_as"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_active", b"_active", "_password", b"_password", "_quota_octets", b"_quota_octets", "active", b"active", "actor", b"actor", "address", b"address", "condition", b"condition", "create_only", b"create_only", "owner", b"owner", "password", b"password", "quota_octets", b"quota_octets"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_active", b"_active", "_password", b"_password", "_pop3", b"_pop3", "_quota_octets", b"_quota_octets", "active", b"active", "actor", b"actor", "address", b"address", "condition", b"condition", "create_only", b"create_only", "owner", b"owner", "password", b"password", "pop3", b"pop3", "quota_octets", b"quota_octets", "send_as", b"send_as"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__active: _TypeAlias = _typing.Literal["active"]  # noqa: Y015
     _WhichOneofArgType__active: _TypeAlias = _typing.Literal["_active", b"_active"]  # noqa: Y015
     _WhichOneofReturnType__password: _TypeAlias = _typing.Literal["password"]  # noqa: Y015
     _WhichOneofArgType__password: _TypeAlias = _typing.Literal["_password", b"_password"]  # noqa: Y015
+    _WhichOneofReturnType__pop3: _TypeAlias = _typing.Literal["pop3"]  # noqa: Y015
+    _WhichOneofArgType__pop3: _TypeAlias = _typing.Literal["_pop3", b"_pop3"]  # noqa: Y015
     _WhichOneofReturnType__quota_octets: _TypeAlias = _typing.Literal["quota_octets"]  # noqa: Y015
     _WhichOneofArgType__quota_octets: _TypeAlias = _typing.Literal["_quota_octets", b"_quota_octets"]  # noqa: Y015
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__active) -> _WhichOneofReturnType__active | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__password) -> _WhichOneofReturnType__password | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__pop3) -> _WhichOneofReturnType__pop3 | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__quota_octets) -> _WhichOneofReturnType__quota_octets | None: ...
 
@@ -1740,3 +1804,25 @@ class Standing(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Standing: _TypeAlias = Standing  # noqa: Y015
+
+@_typing.final
+class Addresses(_message.Message):
+    """Of a request that may leave them as they are."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ADDRESSES_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def addresses(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
+    def __init__(
+        self,
+        *,
+        addresses: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["addresses", b"addresses"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Addresses: _TypeAlias = Addresses  # noqa: Y015

@@ -78,6 +78,25 @@ class DomainBody(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     masquerading: Annotated[
         bool, msgspec.Meta(description="On: who logs in with one of its mailboxes may send as any address of it.")
     ] = False
+    alias_of: Annotated[
+        str,
+        msgspec.Meta(
+            description="Another domain of ours: every address of this one means the same name there. Superadmins only."
+        ),
+    ] = ""
+    suspended: Annotated[
+        bool, msgspec.Meta(description="On: mail for it is refused, nobody logs in. Superadmins only.")
+    ] = False
+    quota_octets: Annotated[
+        int | None,
+        msgspec.Meta(description="What its mailboxes may be granted together; null: unlimited. Superadmins only."),
+    ] = None
+    default_quota_octets: Annotated[
+        int | None, msgspec.Meta(description="Of its mailboxes without a quota of their own; null: unlimited.")
+    ] = None
+    max_message_octets: Annotated[
+        int | None, msgspec.Meta(description="The largest message for it; null: what the policy says.")
+    ] = None
 
 
 class DomainResource(msgspec.Struct, frozen=True, kw_only=True):
@@ -88,6 +107,11 @@ class DomainResource(msgspec.Struct, frozen=True, kw_only=True):
     catch_all: Annotated[tuple[str, ...], msgspec.Meta(description="Mailboxes that get what nobody else takes.")]
     relay: Annotated[RelayResource | None, msgspec.Meta(description="null: outgoing mail goes to the MX.")]
     masquerading: Annotated[bool, msgspec.Meta(description="Whether its mailboxes may send as any address of it.")]
+    alias_of: Annotated[str, msgspec.Meta(description="Where its addresses are; empty: it has its own.")]
+    suspended: Annotated[bool, msgspec.Meta(description="Whether mail for it and logins are refused.")]
+    quota_octets: Annotated[int | None, msgspec.Meta(description="Of all its mailboxes; null: unlimited.")]
+    default_quota_octets: Annotated[int | None, msgspec.Meta(description="Of a mailbox without one of its own.")]
+    max_message_octets: Annotated[int | None, msgspec.Meta(description="null: what the policy says.")]
 
 
 class DomainList(msgspec.Struct, frozen=True, kw_only=True):
@@ -179,6 +203,11 @@ async def _put(request: ApiRequest, name: str, body: DomainBody, condition: Cond
         catch_all=body.catch_all,
         relay=_relay(body.relay),
         masquerading=body.masquerading,
+        alias_of=body.alias_of,
+        suspended=body.suspended,
+        quota_octets=body.quota_octets,
+        default_quota_octets=body.default_quota_octets,
+        max_message_octets=body.max_message_octets,
     )
     before = await _find(request, name)
     domain = await backend_of(request).directory.put_domain(

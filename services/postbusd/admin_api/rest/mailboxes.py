@@ -9,6 +9,8 @@ from litestar.params import JSONBody
 
 from postbus.contracts.condition import Condition
 from postbus.contracts.directory import (
+    DOMAINS_QUOTA,
+    Addresses,
     DeleteRequest,
     ListMailboxesRequest,
     Mailbox,
@@ -61,7 +63,14 @@ class MailboxBody(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
         ),
     ] = None
     active: Annotated[bool, msgspec.Meta(description="Off: no login, and mail to it is refused.")] = True
-    quota_octets: Annotated[int | None, msgspec.Meta(description="null: unlimited.")] = None
+    quota_octets: Annotated[
+        Annotated[int, msgspec.Meta(ge=0)] | None,
+        msgspec.Meta(description="null: the default of its domain; 0: unlimited."),
+    ] = None
+    pop3: Annotated[bool, msgspec.Meta(description="Whether it may be read by POP3.")] = False
+    send_as: Annotated[
+        tuple[str, ...], msgspec.Meta(description="Addresses of ours that it may send as, besides its own.")
+    ] = ()
     owner: Annotated[OwnerBody | None, msgspec.Meta(description="null leaves it as it is.")] = None
 
 
@@ -78,7 +87,12 @@ class MailboxResource(msgspec.Struct, frozen=True, kw_only=True):
     mailbox_id: Annotated[str, msgspec.Meta(description="Stays the same for ever.")]
     address: Annotated[str, msgspec.Meta(description="Lower case.")]
     active: Annotated[bool, msgspec.Meta(description="Off: no login, and mail to it is refused.")]
-    quota_octets: Annotated[int | None, msgspec.Meta(description="null: unlimited.")]
+    quota_octets: Annotated[
+        int | None, msgspec.Meta(description="Of its own; null: the default of its domain; 0: unlimited.")
+    ]
+    effective_quota_octets: Annotated[int | None, msgspec.Meta(description="What holds; null: unlimited.")]
+    pop3: Annotated[bool, msgspec.Meta(description="Whether it may be read by POP3.")]
+    send_as: Annotated[tuple[str, ...], msgspec.Meta(description="Addresses that it may send as, besides its own.")]
     used_octets: Annotated[int, msgspec.Meta(description="What it stores.")]
     owner: Annotated[OwnerResource | None, msgspec.Meta(description="Whose passwords open it.")]
 
@@ -171,7 +185,9 @@ async def _put(request: ApiRequest, address: str, body: MailboxBody, condition: 
             actor=actor_of(request),
             password=body.password,
             active=body.active,
-            quota_octets=body.quota_octets or 0,
+            quota_octets=DOMAINS_QUOTA if body.quota_octets is None else body.quota_octets,
+            pop3=body.pop3,
+            send_as=Addresses(addresses=body.send_as),
             owner=None if body.owner is None else Owner(kind=body.owner.kind, name=body.owner.name),
             condition=condition,
         )

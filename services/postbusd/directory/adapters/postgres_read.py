@@ -6,6 +6,7 @@ Every statement that answers a batch also reads the revision, in one snapshot.
 from collections.abc import Sequence
 
 import asyncpg
+import msgspec
 
 from postbus.contracts.directory import OwnerKind, Relay, RelaySecurity
 from postbus.core.ids import MailboxId
@@ -24,48 +25,60 @@ from postbusd.directory.values import (
     StoredRoute,
 )
 
-_FIND = """
-SELECT (SELECT revision FROM directory.revision) AS revision, w.position, d.name, d.incoming, d.masquerading, f.*
+_COLUMNS = """m.mailbox_id, m.local_part, m.domain, m.active AND NOT o.suspended AS active,
+        nullif(coalesce(m.quota_octets, o.default_quota_octets), 0) AS quota_octets"""
+_DOMAIN = "JOIN directory.domain o ON o.name = m.domain"
+"""Of a mailbox m."""
+_FIND = f"""
+SELECT (SELECT revision FROM directory.revision) AS revision, w.position, t.name, d.incoming, t.masquerading,
+    d.suspended OR t.suspended AS suspended, t.max_message_octets, f.*
 FROM unnest((SELECT $1::text[]), (SELECT $2::text[]), (SELECT $3::text[]))
     WITH ORDINALITY AS w(local_part, domain, kind, position)
 LEFT JOIN directory.domain d ON d.name = coalesce(
     nullif(w.domain, ''), (SELECT name FROM directory.domain WHERE incoming ORDER BY created, name LIMIT 1))
+LEFT JOIN directory.domain t ON t.name = coalesce(d.alias_of, d.name)
 LEFT JOIN LATERAL (
-    SELECT 'mailbox' AS step, m.mailbox_id, m.local_part, m.domain, m.active, m.quota_octets, '' AS rank,
+    SELECT 'mailbox' AS step, {_COLUMNS}, '' AS rank,
         false AS members_only, NULL::text[] AS local_parts, NULL::text[] AS domains, NULL::boolean[] AS ours
-    FROM directory.mailbox m
-    WHERE w.kind IN ('name', 'base') AND m.domain = d.name AND m.local_part = w.local_part
+    FROM directory.mailbox m {_DOMAIN}
+    WHERE w.kind IN ('name', 'base') AND m.domain = t.name AND m.local_part = w.local_part
     UNION ALL
-    (SELECT 'mailbox', m.mailbox_id, m.local_part, m.domain, m.active, m.quota_octets, '', false, NULL, NULL, NULL
-     FROM directory.mailbox m
-     WHERE m.domain = d.name AND m.active AND (w.kind = 'system' OR w.kind = 'bounces' AND EXISTS (
-        SELECT FROM directory.mailing_list l WHERE l.domain = d.name AND l.local_part = w.local_part))
-     ORDER BY m.created, m.mailbox_id LIMIT 1)
+    SELECT 'mailbox', {_COLUMNS}, '', false, NULL, NULL, NULL
+    FROM directory.mailbox m {_DOMAIN}
+    WHERE (w.kind = 'system' OR w.kind = 'bounces' AND EXISTS (
+        SELECT FROM directory.mailing_list l WHERE l.domain = t.name AND l.local_part = w.local_part))
+        AND m.mailbox_id = coalesce(
+            (SELECT b.mailbox_id FROM directory.user_account u
+             JOIN directory.mailbox b ON b.owner_user = u.user_id AND b.active
+             JOIN directory.domain p ON p.name = b.domain AND NOT p.suspended
+             WHERE u.superadmin AND u.active ORDER BY u.created, u.user_id, b.created, b.mailbox_id LIMIT 1),
+            (SELECT b.mailbox_id FROM directory.mailbox b
+             WHERE b.domain = t.name AND b.active AND NOT t.suspended ORDER BY b.created, b.mailbox_id LIMIT 1))
     UNION ALL
-    SELECT 'alias', m.mailbox_id, m.local_part, m.domain, m.active, m.quota_octets, '', false, NULL, NULL, NULL
-    FROM directory.alias a JOIN directory.mailbox m USING (mailbox_id)
-    WHERE w.kind IN ('name', 'base') AND a.domain = d.name AND a.local_part = w.local_part AND NOT a.wildcard
+    SELECT 'alias', {_COLUMNS}, '', false, NULL, NULL, NULL
+    FROM directory.alias a JOIN directory.mailbox m USING (mailbox_id) {_DOMAIN}
+    WHERE w.kind IN ('name', 'base') AND a.domain = t.name AND a.local_part = w.local_part AND NOT a.wildcard
     UNION ALL
-    SELECT 'wildcard', m.mailbox_id, m.local_part, m.domain, m.active, m.quota_octets, '', false, NULL, NULL, NULL
+    SELECT 'wildcard', {_COLUMNS}, '', false, NULL, NULL, NULL
     FROM (
         SELECT a.mailbox_id FROM directory.alias a
-        WHERE w.kind = 'name' AND a.domain = d.name AND a.wildcard AND w.local_part LIKE a.like_pattern
+        WHERE w.kind = 'name' AND a.domain = t.name AND a.wildcard AND w.local_part LIKE a.like_pattern
             AND a.anchor = ANY (ARRAY(
                 SELECT '<' || left(w.local_part, n) FROM generate_series(0, length(w.local_part)) n
                 UNION ALL
                 SELECT '>' || right(w.local_part, n) FROM generate_series(1, length(w.local_part)) n))
         ORDER BY a.literal_characters DESC, length(a.local_part), a.local_part COLLATE "C" LIMIT 1
-    ) best JOIN directory.mailbox m USING (mailbox_id)
+    ) best JOIN directory.mailbox m USING (mailbox_id) {_DOMAIN}
     UNION ALL
     SELECT 'group', m.mailbox_id, m.local_part, m.domain, m.active, m.quota_octets, u.username, false, NULL, NULL, NULL
     FROM directory.user_group g
-    LEFT JOIN directory.group_member b USING (group_id)
-    LEFT JOIN directory.user_account u ON u.user_id = b.user_id AND u.active
+    LEFT JOIN directory.group_member e USING (group_id)
+    LEFT JOIN directory.user_account u ON u.user_id = e.user_id AND u.active
     LEFT JOIN LATERAL (
-        SELECT * FROM directory.mailbox o WHERE o.owner_user = u.user_id AND o.active
-        ORDER BY o.created, o.mailbox_id LIMIT 1
+        SELECT {_COLUMNS} FROM directory.mailbox m {_DOMAIN}
+        WHERE m.owner_user = u.user_id AND m.active AND NOT o.suspended ORDER BY m.created, m.mailbox_id LIMIT 1
     ) m ON true
-    WHERE w.kind = 'name' AND g.domain = d.name AND g.local_part = w.local_part
+    WHERE w.kind = 'name' AND g.domain = t.name AND g.local_part = w.local_part
     UNION ALL
     SELECT 'list', NULL, l.local_part, l.domain, l.active, NULL, '', l.members_only, e.local_parts, e.domains, e.ours
     FROM directory.mailing_list l
@@ -75,21 +88,24 @@ LEFT JOIN LATERAL (
             array_agg(coalesce(o.incoming, false) ORDER BY x.domain COLLATE "C", x.local_part COLLATE "C") AS ours
         FROM directory.list_member x LEFT JOIN directory.domain o ON o.name = x.domain WHERE x.list_id = l.list_id
     ) e ON true
-    WHERE w.kind = 'name' AND l.domain = d.name AND l.local_part = w.local_part
+    WHERE w.kind = 'name' AND l.domain = t.name AND l.local_part = w.local_part
     UNION ALL
-    SELECT 'catch_all', m.mailbox_id, m.local_part, m.domain, m.active, m.quota_octets,
-        m.local_part || '@' || m.domain, false, NULL, NULL, NULL
-    FROM directory.catch_all c JOIN directory.mailbox m USING (mailbox_id)
-    WHERE w.kind <> 'base' AND c.domain = d.name AND m.active
+    SELECT 'catch_all', {_COLUMNS}, m.local_part || '@' || m.domain, false, NULL, NULL, NULL
+    FROM directory.catch_all c JOIN directory.mailbox m USING (mailbox_id) {_DOMAIN}
+    WHERE w.kind <> 'base' AND c.domain = t.name AND m.active AND NOT o.suspended
+    UNION ALL
+    SELECT 'sender', s.mailbox_id, s.local_part, s.domain, true, NULL, s.mailbox_id::text, false, NULL, NULL, NULL
+    FROM directory.send_as s
+    WHERE w.kind = 'name' AND s.domain = t.name AND s.local_part = w.local_part
 ) f ON true
-"""
+"""  # noqa: S608  our own text
 """The arrays stand in sub-selects so that no plan depends on their length: Postgres then keeps one plan, and planning
 would cost more than the query."""
-_LOAD_LOGIN = """
-SELECT r.revision, m.mailbox_id, m.local_part, m.domain, m.active, m.quota_octets,
+_LOAD_LOGIN = f"""
+SELECT r.revision, {_COLUMNS}, m.pop3,
     CASE WHEN m.owner_user IS NOT NULL THEN 'user' WHEN m.owner_group IS NOT NULL THEN 'group' ELSE 'app' END AS owner,
     c.name, c.secret_hash, c.active AS owner_active
-FROM directory.revision r CROSS JOIN directory.mailbox m
+FROM directory.revision r CROSS JOIN directory.mailbox m {_DOMAIN}
 LEFT JOIN LATERAL (
     SELECT u.username AS name, k.secret_hash, u.active, 0 AS rank
     FROM directory.user_account u JOIN directory.credential k ON k.user_id = u.user_id AND k.kind = 'password'
@@ -108,11 +124,15 @@ LEFT JOIN LATERAL (
 ) c ON true
 WHERE m.domain = $1 AND m.local_part = $2
 ORDER BY c.rank
-"""
+"""  # noqa: S608  our own text
 _LOAD_OPENINGS = """
-SELECT (SELECT revision FROM directory.revision) AS revision, m.mailbox_id, m.quota_octets, c.secret_hash
+SELECT (SELECT revision FROM directory.revision) AS revision, m.mailbox_id,
+    nullif(coalesce(m.quota_octets, m.default_quota_octets), 0) AS quota_octets, c.secret_hash
 FROM unnest((SELECT $1::uuid[]), (SELECT $2::text[])) WITH ORDINALITY AS w(mailbox_id, member, position)
-LEFT JOIN directory.mailbox m ON m.mailbox_id = w.mailbox_id AND m.active
+LEFT JOIN LATERAL (
+    SELECT b.*, o.default_quota_octets FROM directory.mailbox b JOIN directory.domain o ON o.name = b.domain
+    WHERE b.mailbox_id = w.mailbox_id AND b.active AND NOT o.suspended
+) m ON true
 LEFT JOIN LATERAL (
     SELECT k.secret_hash
     FROM directory.user_account u JOIN directory.credential k ON k.user_id = u.user_id AND k.kind = 'password'
@@ -158,7 +178,7 @@ class PostgresReader(PostgresSessions):
         if not rows:
             return None
         return Login(
-            mailbox=_mailbox(rows[0]),
+            mailbox=msgspec.structs.replace(_mailbox(rows[0]), pop3=rows[0]["pop3"]),
             owner_kind=OwnerKind(rows[0]["owner"]),
             credentials=tuple(
                 Credential(name=row["name"], secret_hash=row["secret_hash"], active=row["owner_active"])
@@ -210,13 +230,20 @@ def _found(rows: Sequence[asyncpg.Record]) -> Found:
     groups = by_step.get("group")
     lists = by_step.get("list")
     return Found(
-        domain=DomainFacts(name=rows[0]["name"], incoming=rows[0]["incoming"], masquerading=rows[0]["masquerading"]),
+        domain=DomainFacts(
+            name=rows[0]["name"],
+            incoming=rows[0]["incoming"],
+            masquerading=rows[0]["masquerading"],
+            suspended=rows[0]["suspended"],
+            max_message_octets=rows[0]["max_message_octets"],
+        ),
         mailbox=_only(by_step.get("mailbox")),
         alias=_only(by_step.get("alias")),
         wildcard=_only(by_step.get("wildcard")),
         group=tuple(_mailbox(row) for row in groups if row["mailbox_id"] is not None) if groups else None,
         list=_list(lists[0]) if lists else None,
         catch_all=tuple(_mailbox(row) for row in by_step.get("catch_all", ())),
+        senders=tuple(MailboxId(str(row["mailbox_id"])) for row in by_step.get("sender", ())),
     )
 
 

@@ -57,8 +57,10 @@ class PostgresApps(PostgresWrites):
             if before is None and change.new_id is not None:
                 owner = Owner(kind=OwnerKind.APP, name=now.name)
                 await write_mailbox(write, Mailbox(mailbox_id=change.new_id, address=now.address, owner=owner), address)
+                await write.require_quota(address.domain)
             elif before is not None and before.address != now.address:
                 await write.session.execute(_MOVE_MAILBOX, now.name, address.local_part, address.domain)
+                await write.require_quota(address.domain)
             if before is None or change.rotate:
                 await put_generated(write.session, now.name, change.credential)
             return await write.close(now, changed=before != now or change.rotate, created=before is None)

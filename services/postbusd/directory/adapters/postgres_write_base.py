@@ -23,7 +23,8 @@ from postbus.mailstore.outbox import pack_event
 from postbusd.directory.adapters.postgres_session import PostgresSessions
 from postbusd.directory.adapters.postgres_standing import load_standing
 from postbusd.directory.administration.ports import MAX_PAGE_MEMBERS
-from postbusd.directory.administration.refusals import check_condition, no_such, taken
+from postbusd.directory.administration.refusals import check_condition, no_such, of_alias_domain, taken
+from postbusd.directory.administration.rules import check_granted
 from postbusd.directory.administration.values import Act, Deleted, Page, Written, describe_deletion
 
 if TYPE_CHECKING:
@@ -32,10 +33,15 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 MAILBOXES = """
-SELECT m.*, coalesce(u.username, g.name, a.name) AS owner_name,
+SELECT m.*, nullif(coalesce(m.quota_octets, o.default_quota_octets), 0) AS effective_quota_octets,
+    ARRAY(
+        SELECT s.local_part || '@' || s.domain FROM directory.send_as s WHERE s.mailbox_id = m.mailbox_id
+        ORDER BY (s.local_part || '@' || s.domain) COLLATE "C") AS send_as,
+    coalesce(u.username, g.name, a.name) AS owner_name,
     CASE WHEN m.owner_user IS NOT NULL THEN 'user' WHEN m.owner_group IS NOT NULL THEN 'group' ELSE 'app' END
     AS owner_kind
 FROM directory.mailbox m
+JOIN directory.domain o ON o.name = m.domain
 LEFT JOIN directory.user_account u ON u.user_id = m.owner_user
 LEFT JOIN directory.user_group g ON g.group_id = m.owner_group
 LEFT JOIN directory.app a ON a.app_id = m.owner_app
@@ -43,6 +49,14 @@ LEFT JOIN directory.app a ON a.app_id = m.owner_app
 _CLAIMED = """
 SELECT local_part, kind FROM directory.address_claim WHERE domain = $1 AND local_part = ANY($2)
 ORDER BY length(local_part) LIMIT 1
+"""
+_GRANTED = """
+SELECT d.quota_octets, count(*) FILTER (WHERE q.octets = 0) AS unlimited, coalesce(sum(q.octets), 0)::bigint AS granted
+FROM directory.domain d LEFT JOIN LATERAL (
+    SELECT coalesce(m.quota_octets, d.default_quota_octets, 0) AS octets
+    FROM directory.mailbox m WHERE m.domain = d.name
+) q ON true
+WHERE d.name = $1 AND d.quota_octets IS NOT NULL GROUP BY d.quota_octets
 """
 _TIES_OF_MAILBOX = """
 SELECT line FROM (
@@ -90,10 +104,19 @@ class WriteSession:
     async def require_free(self, address: Address, *, of_list: bool = False) -> None:
         """Raises MailError: NOT_FOUND (no such domain), CONFLICT (another object's address)."""
         await self.require_domain("address", address.domain)
+        target = await self.session.fetchval("SELECT alias_of FROM directory.domain WHERE name = $1", address.domain)
+        if target is not None:
+            raise of_alias_domain("address", address.domain, target)
         names = [address.local_part] + ([address.local_part + BOUNCES_SUFFIX] if of_list else [])
         row = await self.session.fetchrow(_CLAIMED, address.domain, names)
         if row is not None:
             raise taken(address, Address(local_part=row["local_part"], domain=address.domain), row["kind"])
+
+    async def require_quota(self, domain: str) -> None:
+        """After the quotas of a domain or its mailboxes were written. Raises MailError: CONFLICT."""
+        row = await self.session.fetchrow(_GRANTED, domain)
+        if row is not None:
+            check_granted(domain, row["quota_octets"], row["granted"], row["unlimited"])
 
     async def load_mailbox(self, address: Address) -> Mailbox | None:
         """By its folded address."""
@@ -170,6 +193,9 @@ def read_mailbox(row: asyncpg.Record) -> Mailbox:
         active=row["active"],
         quota_octets=row["quota_octets"],
         owner=Owner(kind=OwnerKind(row["owner_kind"]), name=row["owner_name"]),
+        pop3=row["pop3"],
+        send_as=tuple(row["send_as"]),
+        effective_quota_octets=row["effective_quota_octets"],
     )
 
 

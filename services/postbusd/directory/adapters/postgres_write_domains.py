@@ -7,9 +7,8 @@ import asyncpg
 from postbus.contracts.directory import Domain, Relay, RelaySecurity
 from postbusd.directory.adapters.postgres_write_base import PostgresWrites, WriteSession, page_of
 from postbusd.directory.administration.ports import Domains
-from postbusd.directory.administration.refusals import lived_in, no_such
-from postbusd.directory.administration.rules import decide_relay_password
-from postbusd.directory.administration.scope import require_superadmin
+from postbusd.directory.administration.refusals import conflict, lived_in, no_such
+from postbusd.directory.administration.rules import check_domain_change, decide_relay_password
 from postbusd.directory.administration.values import Act, Deleted, DomainChange, Page, Written
 
 if TYPE_CHECKING:
@@ -26,12 +25,15 @@ WHERE d.name COLLATE "C" > $1 AND ($2::text[] IS NULL OR d.name = ANY($2)) ORDER
 """
 _PUT_DOMAIN = """
 INSERT INTO directory.domain
-    (name, incoming, relay_host, relay_port, relay_security, relay_username, relay_password_sealed, masquerading)
-VALUES ($1, $2, $3, $4, $5, $6, $7, $8)
+    (name, incoming, relay_host, relay_port, relay_security, relay_username, relay_password_sealed, masquerading,
+     alias_of, suspended, quota_octets, default_quota_octets, max_message_octets)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)
 ON CONFLICT (name) DO UPDATE SET incoming = excluded.incoming, masquerading = excluded.masquerading,
     relay_host = excluded.relay_host,
     relay_port = excluded.relay_port, relay_security = excluded.relay_security,
-    relay_username = excluded.relay_username, relay_password_sealed = excluded.relay_password_sealed
+    relay_username = excluded.relay_username, relay_password_sealed = excluded.relay_password_sealed,
+    alias_of = excluded.alias_of, suspended = excluded.suspended, quota_octets = excluded.quota_octets,
+    default_quota_octets = excluded.default_quota_octets, max_message_octets = excluded.max_message_octets
 """
 _FOLD_MEMBERS = """
 WITH given AS (
@@ -46,7 +48,8 @@ _RESIDENTS = """
 SELECT (SELECT count(*) FROM directory.mailbox WHERE domain = $1) AS mailbox,
     (SELECT count(*) FROM directory.alias WHERE domain = $1) AS alias,
     (SELECT count(*) FROM directory.mailing_list WHERE domain = $1) AS list,
-    (SELECT count(*) FROM directory.user_group WHERE domain = $1) AS "group address"
+    (SELECT count(*) FROM directory.user_group WHERE domain = $1) AS "group address",
+    (SELECT count(*) FROM directory.domain WHERE alias_of = $1) AS "alias domain"
 """
 
 
@@ -60,8 +63,8 @@ class PostgresDomains(PostgresWrites):
             row = await write.session.fetchrow(f"{_DOMAINS} WHERE d.name = $1", name)
             before = _domain(row) if row is not None else None
             write.require_match(before)
-            if before is None:
-                require_superadmin(write.standing)
+            check_domain_change(write.standing, before, change.domain)
+            await _check_alias_of(write, change.domain)
             sealed_before = row["relay_password_sealed"] if row is not None else b""
             mailbox_ids = [await _find_catch_all(write, change, position) for position in range(len(change.catch_all))]
             sealed = decide_relay_password(change, before, sealed_before)
@@ -74,6 +77,7 @@ class PostgresDomains(PostgresWrites):
                     name,
                     mailbox_ids,
                 )
+                await write.require_quota(name)
             if before is None:
                 await write.session.execute(_FOLD_MEMBERS, name)
             return await write.close(change.domain, changed=changed, created=before is None)
@@ -99,6 +103,20 @@ class PostgresDomains(PostgresWrites):
             if not dry_run:
                 await write.session.execute("DELETE FROM directory.domain WHERE name = $1", name)
             return await write.close_deletion([f"domain {name}"], dry_run=dry_run)
+
+
+async def _check_alias_of(write: WriteSession, domain: Domain) -> None:
+    """Raises MailError: NOT_FOUND, CONFLICT (what lives in it; chains)."""
+    if not domain.alias_of:
+        return
+    row = await write.session.fetchrow("SELECT alias_of FROM directory.domain WHERE name = $1", domain.alias_of)
+    if row is None:
+        raise no_such("alias_of", "domain", domain.alias_of)
+    if row["alias_of"] is not None:
+        raise conflict("alias_of", f"{domain.alias_of} is an alias of {row['alias_of']} itself")
+    residents = await write.session.fetchrow(_RESIDENTS, domain.name)
+    if residents is not None and any(residents.values()):
+        raise lived_in(domain.name, dict(residents.items()))
 
 
 async def _find_catch_all(write: WriteSession, change: DomainChange, position: int) -> str:
@@ -127,6 +145,11 @@ async def _write_domain(session: "Session", domain: Domain, sealed: bytes) -> No
         relay.username if relay is not None else "",
         sealed,
         domain.masquerading,
+        domain.alias_of or None,
+        domain.suspended,
+        domain.quota_octets,
+        domain.default_quota_octets,
+        domain.max_message_octets,
     )
 
 
@@ -145,4 +168,9 @@ def _domain(row: asyncpg.Record) -> Domain:
         catch_all=tuple(row["catch_all"]),
         relay=relay,
         masquerading=row["masquerading"],
+        alias_of=row["alias_of"] or "",
+        suspended=row["suspended"],
+        quota_octets=row["quota_octets"],
+        default_quota_octets=row["default_quota_octets"],
+        max_message_octets=row["max_message_octets"],
     )

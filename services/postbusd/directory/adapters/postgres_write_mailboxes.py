@@ -1,10 +1,12 @@
 """Mailboxes in schema `directory`, as administrators see them."""
 
 import uuid
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from postbus.contracts.directory import Mailbox, Owner, OwnerKind, User
 from postbus.core.address import Address
+from postbus.core.ids import MailboxId
 from postbusd.directory.adapters.postgres_standing import find_user, opened_domains
 from postbusd.directory.adapters.postgres_write_base import (
     MAILBOXES,
@@ -26,6 +28,8 @@ if TYPE_CHECKING:
 
 _PLACE = """
 SELECT EXISTS (SELECT FROM directory.domain WHERE name = $1) AS ours,
+    (SELECT alias_of FROM directory.domain WHERE name = $1) AS alias_of,
+    (SELECT default_quota_octets FROM directory.domain WHERE name = $1) AS default_quota_octets,
     (SELECT kind FROM directory.address_claim WHERE domain = $1 AND local_part = $2) AS kind,
     EXISTS (SELECT FROM directory.user_account WHERE username = $3) AS has_user
 """
@@ -40,11 +44,14 @@ _OWNER_ID = {
 }
 _PUT_MAILBOX = """
 INSERT INTO directory.mailbox
-    (mailbox_id, local_part, domain, active, quota_octets, owner_user, owner_group, owner_app)
-VALUES ($1, $2, $3, $4, $5, $6, $7, $8)
+    (mailbox_id, local_part, domain, active, quota_octets, owner_user, owner_group, owner_app, pop3)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)
 ON CONFLICT (mailbox_id) DO UPDATE SET active = excluded.active, quota_octets = excluded.quota_octets,
-    owner_user = excluded.owner_user, owner_group = excluded.owner_group, owner_app = excluded.owner_app
+    owner_user = excluded.owner_user, owner_group = excluded.owner_group, owner_app = excluded.owner_app,
+    pop3 = excluded.pop3
 """
+_IS_CLAIMED = "SELECT 1 FROM directory.address_claim WHERE domain = $1 AND local_part = $2"
+_PUT_SEND_AS = "INSERT INTO directory.send_as (mailbox_id, domain, local_part) VALUES ($1, $2, $3)"
 _LIST_MAILBOXES = f"""{MAILBOXES}
 WHERE (m.local_part || '@' || m.domain) COLLATE "C" > $1 AND ($2::text[] IS NULL OR m.domain = ANY($2))
 ORDER BY (m.local_part || '@' || m.domain) COLLATE "C" LIMIT $3
@@ -82,6 +89,10 @@ class PostgresMailboxes(PostgresWrites):
                 await write.session.execute(_INSERT_USER, str(change.address))
             if changed:
                 await write_mailbox(write, now, change.address)
+            if change.send_as is not None and (place.mailbox is None or now.send_as != place.mailbox.send_as):
+                await _write_send_as(write, now.mailbox_id, change.send_as)
+            if place.mailbox is None or now.quota_octets != place.mailbox.quota_octets:
+                await write.require_quota(change.address.domain)
             if change.password is not None:
                 changed |= await put_password(write.session, str(change.address), change.password)
             return await write.close(now, changed=changed, created=created)
@@ -148,7 +159,17 @@ async def write_mailbox(write: WriteSession, mailbox: Mailbox, address: Address)
         owner_ids[OwnerKind.USER],
         owner_ids[OwnerKind.GROUP],
         owner_ids[OwnerKind.APP],
+        mailbox.pop3,
     )
+
+
+async def _write_send_as(write: WriteSession, mailbox_id: MailboxId, addresses: Sequence[Address]) -> None:
+    """Raises MailError: NOT_FOUND."""
+    await write.session.execute("DELETE FROM directory.send_as WHERE mailbox_id = $1", mailbox_id)
+    for address in addresses:
+        if await write.session.fetchval(_IS_CLAIMED, address.domain, address.local_part) is None:
+            raise no_such("send_as", "address", address)
+        await write.session.execute(_PUT_SEND_AS, mailbox_id, address.domain, address.local_part)
 
 
 async def _owner_id(write: WriteSession, owner: Owner) -> uuid.UUID:
@@ -167,6 +188,8 @@ async def _find_place(session: "Session", address: Address) -> Place:
         kind=row["kind"] or "",
         mailbox=await load_mailbox(session, address),
         has_user=row["has_user"],
+        alias_of=row["alias_of"] or "",
+        default_quota_octets=row["default_quota_octets"],
     )
 
 

@@ -19,7 +19,7 @@ from postbus.contracts.directory import (
 from postbus.core.errors import MailError
 from postbusd.directory.administration.desk import Desk, check_page, word
 from postbusd.directory.administration.refusals import invalid
-from postbusd.directory.administration.rules import MAX_CATCH_ALL, is_same_account
+from postbusd.directory.administration.rules import MAX_CATCH_ALL, MAX_QUOTA_OCTETS, check_alias_domain, is_same_account
 from postbusd.directory.administration.scope import require_domain, require_superadmin, seen_domains
 from postbusd.directory.administration.values import DomainChange
 from postbusd.directory.names import check_domain_name, check_host, is_plain_text, read_address, read_domain
@@ -52,10 +52,16 @@ class Domains(Desk):
                 catch_all=tuple(sorted(catch_all)),
                 relay=msgspec.structs.replace(relay, password="") if relay is not None else None,
                 masquerading=request.domain.masquerading,
+                alias_of=read_domain("alias_of", request.domain.alias_of) if request.domain.alias_of else "",
+                suspended=request.domain.suspended,
+                quota_octets=_check_octets("quota_octets", request.domain.quota_octets),
+                default_quota_octets=_check_octets("default_quota_octets", request.domain.default_quota_octets),
+                max_message_octets=_check_octets("max_message_octets", request.domain.max_message_octets),
             ),
             catch_all=tuple(catch_all[each] for each in sorted(catch_all)),
             relay_password_sealed=await self._seal_if_new(name, relay) if relay and relay.password else None,
         )
+        check_alias_domain(change.domain)
         written = await self._repository.put_domain(
             change, self._act(standing, request.condition, f"domain {name} set", _facts(change), domain=name)
         )
@@ -98,6 +104,13 @@ class Domains(Desk):
         return self._tools.sealer.seal(relay.password.encode(), owner)
 
 
+def _check_octets(field: str, octets: int | None) -> int | None:
+    """None and 0: no limit."""
+    if octets is not None and not 0 <= octets <= MAX_QUOTA_OCTETS:
+        raise invalid(field, f"1 to {MAX_QUOTA_OCTETS}, or none")
+    return octets or None
+
+
 def check_relay(relay: Relay) -> Relay:
     """A smart host that may be set. Raises MailError: INVALID."""
     host = check_host("relay.host", relay.host)
@@ -119,4 +132,8 @@ def _facts(change: DomainChange) -> list[str]:
     relay = f"{domain.relay.host}:{domain.relay.port} ({domain.relay.security.value})" if domain.relay else "none"
     facts = [f"incoming={word(domain.incoming)}", f"catch_all={' '.join(domain.catch_all) or 'none'}", f"relay={relay}"]
     facts += ["masquerading=on"] if domain.masquerading else []
+    facts += [f"alias of {domain.alias_of}"] if domain.alias_of else []
+    facts += ["suspended"] if domain.suspended else []
+    for name in ("quota_octets", "default_quota_octets", "max_message_octets"):
+        facts += [f"{name}={getattr(domain, name)}"] if getattr(domain, name) is not None else []
     return facts + (["new relay password"] if change.relay_password_sealed is not None else [])

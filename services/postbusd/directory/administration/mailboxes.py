@@ -11,6 +11,8 @@ import msgspec
 
 from postbus.contracts.condition import Condition
 from postbus.contracts.directory import (
+    DOMAINS_QUOTA,
+    Addresses,
     DeleteReply,
     DeleteRequest,
     ListMailboxesReply,
@@ -23,10 +25,11 @@ from postbus.contracts.directory import (
     PutMailboxRequest,
 )
 from postbus.contracts.standing import Standing
+from postbus.core.address import Address
 from postbus.core.ids import new_mailbox_id
 from postbusd.directory.administration.desk import Desk, check_page, word
 from postbusd.directory.administration.refusals import invalid
-from postbusd.directory.administration.rules import decide_mailbox
+from postbusd.directory.administration.rules import MAX_QUOTA_OCTETS, decide_mailbox
 from postbusd.directory.administration.scope import require_domain, seen_domains
 from postbusd.directory.administration.values import Act, MailboxChange
 from postbusd.directory.names import (
@@ -37,7 +40,7 @@ from postbusd.directory.names import (
     read_address,
 )
 
-MAX_QUOTA_OCTETS = 1 << 50
+MAX_SEND_AS = 100
 
 
 class Mailboxes(Desk):
@@ -58,6 +61,8 @@ class Mailboxes(Desk):
             quota_octets=request.quota_octets,
             owner=_check_owner(request.owner) if request.owner is not None else None,
             create_only=request.create_only,
+            pop3=request.pop3,
+            send_as=_check_send_as(standing, request.send_as),
         )
         place = await self._repository.find_place(address)
         decided = decide_mailbox(change, place)
@@ -108,7 +113,9 @@ class Mailboxes(Desk):
         address = str(change.address)
         facts = [f"owner={change.owner.kind.value} {change.owner.name}"] if change.owner is not None else []
         facts += [f"active={word(change.active)}"] if change.active is not None else []
-        facts += [f"quota_octets={change.quota_octets or 'unlimited'}"] if change.quota_octets is not None else []
+        facts += [f"pop3={word(change.pop3)}"] if change.pop3 is not None else []
+        facts += [f"send_as={' '.join(map(str, change.send_as)) or 'none'}"] if change.send_as is not None else []
+        facts += [f"quota_octets={_quota_word(change.quota_octets)}"] if change.quota_octets is not None else []
         return self._act(
             standing,
             condition,
@@ -120,8 +127,23 @@ class Mailboxes(Desk):
 
 
 def _check_quota(quota_octets: int | None) -> None:
-    if quota_octets is not None and not 0 <= quota_octets <= MAX_QUOTA_OCTETS:
-        raise invalid("quota_octets", f"0 (unlimited) to {MAX_QUOTA_OCTETS}")
+    if quota_octets is not None and not DOMAINS_QUOTA <= quota_octets <= MAX_QUOTA_OCTETS:
+        raise invalid("quota_octets", f"0 (unlimited) to {MAX_QUOTA_OCTETS}, or {DOMAINS_QUOTA}: the domain's default")
+
+
+def _quota_word(quota_octets: int) -> str:
+    return {0: "unlimited", DOMAINS_QUOTA: "of the domain"}.get(quota_octets, str(quota_octets))
+
+
+def _check_send_as(standing: Standing, wanted: Addresses | None) -> tuple[Address, ...] | None:
+    if wanted is None:
+        return None
+    if len(wanted.addresses) > MAX_SEND_AS:
+        raise invalid("send_as", f"at most {MAX_SEND_AS} addresses")
+    found = {str(address): address for address in (read_address("send_as", each) for each in wanted.addresses)}
+    for address in found.values():
+        require_domain(standing, "send_as", address.domain)
+    return tuple(found[name] for name in sorted(found))
 
 
 def _check_owner(owner: Owner) -> Owner:

@@ -40,6 +40,11 @@ def taken(wanted: Address, address: Address, kind: str) -> MailError:
     return conflict("address", f"{address}, where its bounces ({BOUNCES_SUFFIX}) go, is {by}")
 
 
+def of_alias_domain(field: str, domain: str, target: str) -> MailError:
+    """An alias domain has no objects of its own."""
+    return conflict(field, f"{domain} is an alias of {target}: make it there")
+
+
 def ended(field: str, noun: str) -> MailError:
     """Somebody else has deleted it while this was being written."""
     return conflict(field, f"the {noun} was deleted meanwhile")

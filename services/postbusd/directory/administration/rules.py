@@ -4,15 +4,18 @@ from collections.abc import Collection
 
 import msgspec
 
-from postbus.contracts.directory import App, Domain, Mailbox, Owner, OwnerKind, Relay
+from postbus.contracts.directory import DOMAINS_QUOTA, App, Domain, Mailbox, Owner, OwnerKind, Relay
+from postbus.contracts.standing import Standing
 from postbus.core.address import Address
 from postbus.core.ids import MailboxId
-from postbusd.directory.administration.refusals import conflict, exists, invalid, no_such, taken
+from postbusd.directory.administration.refusals import conflict, exists, invalid, no_such, of_alias_domain, taken
+from postbusd.directory.administration.scope import forbidden
 from postbusd.directory.administration.values import AppChange, DomainChange, ListChange, MailboxChange, Place
 from postbusd.directory.names import APP_SUFFIX, fold
 
 MAX_ALIASES = 1_000  # of one mailbox
 MAX_CATCH_ALL = 20  # mailboxes of one domain
+MAX_QUOTA_OCTETS = 1 << 50
 MAX_MEMBERS = 10_000  # of a group or a list
 
 
@@ -25,6 +28,8 @@ def check_free(place: Place, address: Address) -> None:
     """Raises MailError: NOT_FOUND (no such domain), CONFLICT (another object's address)."""
     if not place.ours:
         raise no_such("address", "domain", address.domain)
+    if place.alias_of:
+        raise of_alias_domain("address", address.domain, place.alias_of)
     if place.kind:
         raise taken(address, address, place.kind)
 
@@ -52,8 +57,46 @@ def decide_mailbox(change: MailboxChange, place: Place) -> Mailbox:
     if change.active is not None:
         now = msgspec.structs.replace(now, active=change.active)
     if change.quota_octets is not None:
-        now = msgspec.structs.replace(now, quota_octets=change.quota_octets or None)
-    return now
+        quota_octets = None if change.quota_octets == DOMAINS_QUOTA else change.quota_octets
+        now = msgspec.structs.replace(now, quota_octets=quota_octets)
+    if change.pop3 is not None:
+        now = msgspec.structs.replace(now, pop3=change.pop3)
+    if change.send_as is not None:
+        now = msgspec.structs.replace(now, send_as=tuple(map(str, change.send_as)))
+    effective = now.quota_octets if now.quota_octets is not None else place.default_quota_octets
+    return msgspec.structs.replace(now, effective_quota_octets=effective or None)
+
+
+def check_alias_domain(domain: Domain) -> None:
+    """What an alias domain has of its own. Raises MailError: INVALID."""
+    if not domain.alias_of:
+        return
+    if domain.alias_of == domain.name:
+        raise invalid("alias_of", "a domain can't be an alias of itself")
+    for field in ("catch_all", "masquerading", "quota_octets", "default_quota_octets", "max_message_octets"):
+        if getattr(domain, field):
+            raise invalid(field, f"that of {domain.alias_of} holds: an alias domain has none of its own")
+
+
+def check_domain_change(standing: Standing, before: Domain | None, now: Domain) -> None:
+    """What of a domain is not its admins' to decide. Raises MailError: FORBIDDEN."""
+    if standing.superadmin:
+        return
+    if before is None:
+        raise forbidden("only a superadmin may do this")
+    for field in ("alias_of", "suspended", "quota_octets"):
+        if getattr(before, field) != getattr(now, field):
+            raise forbidden(f"{field}: only a superadmin changes this")
+
+
+def check_granted(domain: str, quota_octets: int | None, granted: int, unlimited: int) -> None:
+    """Whether a domain's quota has room for the quotas of its mailboxes. Raises MailError: CONFLICT."""
+    if quota_octets is None:
+        return
+    if unlimited:
+        raise conflict("quota_octets", f"{domain} has a quota: each of its mailboxes needs one ({unlimited} without)")
+    if granted > quota_octets:
+        raise conflict("quota_octets", f"the mailboxes of {domain} would have {granted} octets of its {quota_octets}")
 
 
 def decide_app(change: AppChange, before: App | None) -> tuple[App, Address]:

@@ -53,9 +53,12 @@ class MailboxChange(msgspec.Struct, frozen=True, kw_only=True):
     password: StoredPassword | None = None
     active: bool | None = None
     quota_octets: int | None = None
-    """0: unlimited."""
+    """0: unlimited; DOMAINS_QUOTA: the default of its domain."""
     owner: Owner | None = None
     create_only: bool = False
+    pop3: bool | None = None
+    send_as: tuple[Address, ...] | None = None
+    """In order."""
 
 
 class Place(msgspec.Struct, frozen=True, kw_only=True):
@@ -69,6 +72,10 @@ class Place(msgspec.Struct, frozen=True, kw_only=True):
     """Of that address."""
     has_user: bool = False
     """Whether there is a user of that name."""
+    alias_of: str = ""
+    """Of an alias domain: the other one."""
+    default_quota_octets: int | None = None
+    """Of the domain."""
 
 
 class UserChange(msgspec.Struct, frozen=True, kw_only=True):
