@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from prometheus_client import CollectorRegistry
 
 import postbusd.directory
+from postbus.contracts.app_passwords import Access
 from postbus.contracts.directory import (
-    Access,
     AuthenticateRequest,
     ListDomainsRequest,
     ListMailboxesRequest,
@@ -31,6 +31,7 @@ from postbus.runtime.migrate import MigrationFolder, migrate
 from postbus.testing.directory import KEYS
 from postbus.testing.directory_office import ADMIN, SEALER, Office
 from postbus.testing.directory_office_addresses import AliasCommandsContract, ListCommandsContract
+from postbus.testing.directory_office_app_passwords import AppPasswordContract
 from postbus.testing.directory_office_contract import DomainCommandsContract, MailboxCommandsContract, events_of
 from postbus.testing.directory_office_people import AppCommandsContract, GroupCommandsContract, UserCommandsContract
 from postbus.testing.directory_office_policy import PolicyCommandsContract
@@ -111,6 +112,10 @@ class TestConditions(ConditionContract):
 
 
 class TestSettings(SettingsContract):
+    """Over Postgres."""
+
+
+class TestAppPasswords(AppPasswordContract):
     """Over Postgres."""
 
 

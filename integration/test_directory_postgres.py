@@ -7,7 +7,8 @@ import asyncpg
 import pytest
 from prometheus_client import CollectorRegistry
 
-from postbus.contracts.directory import Access, AuthenticateRequest, PutMailboxRequest, ResolveRequest
+from postbus.contracts.app_passwords import Access
+from postbus.contracts.directory import AuthenticateRequest, PutMailboxRequest, ResolveRequest
 from postbus.contracts.events import DirectoryChanged
 from postbus.core.clock import SystemClock
 from postbus.core.errors import ErrorKind, MailError

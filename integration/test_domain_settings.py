@@ -11,7 +11,7 @@ from collections.abc import Iterator
 import msgspec
 import pytest
 
-from postbus.testing.installation import CLIENT_SECONDS, Platform
+from postbus.testing.installation import CLIENT_SECONDS, Platform, noop_until
 
 PASSWORD = "a long pass phrase"
 PATIENCE_SECONDS = 15.0
@@ -136,13 +136,6 @@ def test_a_suspended_domain_takes_nothing_and_lets_nobody_in(office: Office) -> 
     office.put(f"domains/{office.domain}", incoming=True)
     office.wait_rcpt(kim, 250)
     office.wait_message("kim", f"before-{office.word}")
-
-
-def noop_until(client: imaplib.IMAP4_SSL, deadline: float) -> None:
-    """Raises what the end of the session raises."""
-    while time.monotonic() < deadline:
-        client.noop()
-        time.sleep(0.05)
 
 
 def test_a_grant_lets_a_mailbox_send_as_others(office: Office) -> None:

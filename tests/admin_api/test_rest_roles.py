@@ -111,6 +111,7 @@ def body_for(route: Any) -> dict[str, Any]:
         "change_queue": {"action": "retry", "queue_ids": ["01a0c4506c00795aac6528a09f633366"]},
         "settle_ledger": {"reason": "x"},
         "change_held": {"action": "retry", "queue_ids": ["01a0c4506c00795aac6528a09f633366"]},
+        "add_app_password": {"name": "x", "scopes": ["imap"]},
         "put_webhook": {"url": "https://hooks.example/x"},
         "change_webhook_deliveries": {"action": "retry"},
     }

@@ -4,6 +4,7 @@ import pytest
 
 from postbus.testing.directory_office import Office
 from postbus.testing.directory_office_addresses import AliasCommandsContract, ListCommandsContract
+from postbus.testing.directory_office_app_passwords import AppPasswordContract
 from postbus.testing.directory_office_contract import DomainCommandsContract, MailboxCommandsContract
 from postbus.testing.directory_office_people import AppCommandsContract, GroupCommandsContract, UserCommandsContract
 from postbus.testing.directory_office_policy import PolicyCommandsContract
@@ -53,6 +54,10 @@ class TestConditions(ConditionContract):
 
 
 class TestSettings(SettingsContract):
+    """Over the fake."""
+
+
+class TestAppPasswords(AppPasswordContract):
     """Over the fake."""
 
 

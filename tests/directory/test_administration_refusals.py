@@ -11,8 +11,8 @@ from postbus.contracts.directory import (
 from postbus.core.errors import ErrorKind
 from postbus.testing.directory_office import Office, refused
 from postbus.testing.directory_office_contract import events_of
-from postbusd.directory.administration.apps import make_credential
 from postbusd.directory.administration.rules import MAX_ALIASES, MAX_CATCH_ALL, MAX_MEMBERS
+from postbusd.directory.administration.secrets import make_secret
 from postbusd.directory.administration.values import MAX_LINES_TOLD
 
 NOUNS = ("domain", "mailbox", "user", "group", "app", "alias", "list")
@@ -234,7 +234,7 @@ async def test_a_password_of_before_there_were_tags_gets_its_tag(office: Office)
 
 
 def test_credentials_have_128_bits_and_can_be_read_out() -> None:
-    made = {make_credential() for _ in range(100)}
+    made = {make_secret() for _ in range(100)}
     assert len(made) == 100
     for credential in made:
         groups = credential.split("-")

@@ -3,7 +3,8 @@
 import pytest
 from prometheus_client import CollectorRegistry
 
-from postbus.contracts.directory import Access, AuthenticateReply, AuthenticateRequest, Owner, OwnerKind
+from postbus.contracts.app_passwords import Access
+from postbus.contracts.directory import AuthenticateReply, AuthenticateRequest, Owner, OwnerKind
 from postbus.contracts.logins import MAX_SHOWN_LOGINS, ConfirmLoginsRequest, ShownLogin
 from postbus.core.errors import ErrorKind, MailError
 from postbus.testing.directory import KEYS, ManualClock, PlainHasher

@@ -6,7 +6,8 @@ import hmac
 import pytest
 from prometheus_client import CollectorRegistry
 
-from postbus.contracts.directory import Access, AuthenticateReply, AuthenticateRequest, Owner, OwnerKind
+from postbus.contracts.app_passwords import Access
+from postbus.contracts.directory import AuthenticateReply, AuthenticateRequest, Owner, OwnerKind
 from postbus.core.errors import ErrorKind, MailError
 from postbus.testing.directory import KEYS, ManualClock, PlainHasher
 from postbus.testing.directory_sites import Site

@@ -7,8 +7,8 @@ from prometheus_client import CollectorRegistry
 
 from postbus.bus.ports import Bus
 from postbus.bus.subjects import SUBJECT_DIRECTORY_CHANGED
+from postbus.contracts.app_passwords import Access
 from postbus.contracts.directory import (
-    Access,
     AuthenticateRequest,
     Directory,
     Domain,

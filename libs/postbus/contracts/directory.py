@@ -5,6 +5,7 @@ from typing import Protocol
 
 import msgspec
 
+from postbus.contracts.app_passwords import Access, AppPasswordAdmin
 from postbus.contracts.condition import Condition
 from postbus.contracts.logins import LoginConfirmer
 from postbus.contracts.policy import PolicyAdmin, PolicyFinder
@@ -99,16 +100,6 @@ class ResolveReply(msgspec.Struct, frozen=True, kw_only=True):
     resolutions: tuple[Resolution, ...]
     revision: int
     """The directory's revision that the answers belong to."""
-
-
-class Access(enum.StrEnum):
-    """The protocol that a login is for."""
-
-    IMAP = "imap"
-    SMTP = "smtp"
-    POP3 = "pop3"
-    SIEVE = "sieve"
-    API = "api"
 
 
 class AuthenticateRequest(msgspec.Struct, frozen=True, kw_only=True):
@@ -283,6 +274,8 @@ class PutMailboxRequest(msgspec.Struct, frozen=True, kw_only=True):
     condition: Condition = Condition()
     pop3: bool | None = None
     send_as: Addresses | None = None
+    password_hash: str = ""
+    """In place of a password: its hash by another system, replaced at the first login with it."""
 
 
 class PutMailboxReply(msgspec.Struct, frozen=True, kw_only=True):
@@ -363,6 +356,8 @@ class PutUserRequest(msgspec.Struct, frozen=True, kw_only=True):
     password: str | None = None
     """None keeps the one there is; a new user without one can't log in. Stored as argon2id."""
     condition: Condition = Condition()
+    password_hash: str = ""
+    """In place of a password: its hash by another system, replaced at the first login with it."""
 
 
 class PutUserReply(msgspec.Struct, frozen=True, kw_only=True):
@@ -693,6 +688,7 @@ class DirectoryAdmin(
     AppAdmin,
     AliasAdmin,
     ListAdmin,
+    AppPasswordAdmin,
     PolicyAdmin,
     StandingFinder,
     Protocol,

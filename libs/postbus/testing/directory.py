@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from postbus.core.ids import MailboxId
 from postbus.testing.directory_read import MemoryReader
 from postbus.testing.directory_write import MemoryWriter
+from postbusd.directory.foreign_hashes import is_foreign, verify_foreign
 from postbusd.directory.passwords import CredentialKeys
 
 KEYS = CredentialKeys(bytes(32))
@@ -63,7 +64,13 @@ class PlainHasher:
     async def verify(self, password_hash: str, password: str) -> bool:
         """Compares."""
         self.verifications += 1
+        if is_foreign(password_hash):
+            return verify_foreign(password_hash, password)
         return password_hash == f"plain:{password}"
+
+    def is_outdated(self, password_hash: str) -> bool:
+        """Whatever is no hash of this one's."""
+        return not password_hash.startswith("plain:")
 
     async def verify_nothing(self, password: str) -> None:
         """Counts like `verify`."""

@@ -14,8 +14,8 @@ from postbus.core.address import parse_address
 from postbus.core.errors import ErrorKind, MailError
 from postbus.core.ids import MailboxId, new_uuid7
 from postbusd.directory.administration.ports import DirectoryRepository
-from postbusd.directory.administration.values import Act, DomainChange, MailboxChange, StoredPassword, Written
-from postbusd.directory.values import DomainFacts, Found, Key, KeyKind
+from postbusd.directory.administration.values import Act, DomainChange, MailboxChange, Written
+from postbusd.directory.values import DomainFacts, Found, Key, KeyKind, StoredPassword
 
 HASH = "$argon2id$v=19$m=8,t=1,p=1$c2FsdHNhbHQ$aGFzaA"
 

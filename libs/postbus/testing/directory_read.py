@@ -7,6 +7,7 @@ from postbus.contracts.directory import Mailbox, Owner, OwnerKind
 from postbus.core.address import parse_local_part
 from postbus.core.ids import MailboxId
 from postbus.testing.directory_tables import DirectoryTables
+from postbusd.directory.passwords import digest_of
 from postbusd.directory.ports import MAX_CANDIDATES
 from postbusd.directory.values import (
     Credential,
@@ -31,7 +32,7 @@ class MemoryReader(DirectoryTables):
         self.touch()
         return self.number, {key: self._find(key) for key in keys}
 
-    async def load_login(self, local_part: str, domain: str, tag: int) -> Login | None:
+    async def load_login(self, local_part: str, domain: str, tag: int, index: str = "") -> Login | None:
         """A mailbox with what opens it."""
         self.touch()
         mailbox = self.mailboxes.get(f"{local_part}@{domain}")
@@ -45,6 +46,18 @@ class MemoryReader(DirectoryTables):
         else:
             names = self.groups[name].members if kind is OwnerKind.GROUP else (name,)
             credentials = self._passwords(names, tag if kind is OwnerKind.GROUP else None)
+            credentials += [
+                Credential(
+                    name=username,
+                    secret_hash=index,
+                    active=self.users[username].active,
+                    app_password=name,
+                    scopes=self.app_passwords[username][name].scopes,
+                    expires_ms=self.app_passwords[username][name].expires_ms,
+                )
+                for (username, name), each in self.app_password_indexes.items()
+                if each == index and username in names
+            ]
         return Login(
             mailbox=self._facts(mailbox), owner_kind=kind, credentials=tuple(credentials), revision=self.number
         )
@@ -59,15 +72,17 @@ class MemoryReader(DirectoryTables):
         if mailbox is None or not self._facts(mailbox).active or mailbox.owner is None:
             return None
         kind, name = mailbox.owner.kind, mailbox.owner.name
+        digests: list[str] = []
         if kind is OwnerKind.APP:
-            secret = self.credentials.get(name) if not member and self.apps[name].active else None
-        else:
-            members = self.groups[name].members if kind is OwnerKind.GROUP else (name,)
-            may = member in members and self.users[member].active and member in self.passwords
-            secret = self.passwords[member].secret_hash if may else None
-        return (
-            Opening(secret_hash=secret, quota_octets=self._facts(mailbox).quota_octets) if secret is not None else None
-        )
+            if not member and self.apps[name].active and name in self.credentials:
+                digests.append(digest_of(self.credentials[name]))
+        elif (
+            member in (self.groups[name].members if kind is OwnerKind.GROUP else (name,)) and self.users[member].active
+        ):
+            digests += [digest_of(self.passwords[member].secret_hash)] if member in self.passwords else []
+            digests += [self.former_digests[member]] if member in self.former_digests else []
+            digests += [digest_of(index) for (of, _), index in self.app_password_indexes.items() if of == member]
+        return Opening(digests=tuple(digests), quota_octets=self.effective_quota(mailbox)) if digests else None
 
     async def find_route(self, names: Sequence[str]) -> StoredRoute:
         """The way out of the longest of these domains that is ours."""

@@ -9,6 +9,7 @@ from postbus.contracts.directory import Owner, OwnerKind, Relay, RelaySecurity
 from postbus.core.ids import MailboxId
 from postbus.testing.directory import KEYS
 from postbus.testing.directory_sites import Site
+from postbusd.directory.passwords import digest_of
 from postbusd.directory.ports import MAX_CANDIDATES, DirectoryReader
 from postbusd.directory.values import DomainFacts, Found, Key, KeyKind, MailboxFacts, Member
 
@@ -227,8 +228,9 @@ class DirectoryReaderContract:
         wanted = [(gone, "kim"), *((found[name].mailbox_id, member) for name, member in openers)]
         revision, openings = await reader.load_openings(wanted)
         assert revision == await reader.revision()
-        told = [(each.secret_hash, each.quota_octets) if each is not None else None for each in openings]
-        assert told == [None, *openers.values()]
+        told = [(*each.digests, each.quota_octets) if each is not None else None for each in openings]
+        expected = [(digest_of(opener[0]), opener[1]) if opener is not None else None for opener in openers.values()]
+        assert told == [None, *expected]
 
     async def test_the_route_of_the_longest_name_that_is_ours(self, reader: DirectoryReader) -> None:
         """find_route."""

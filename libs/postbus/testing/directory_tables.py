@@ -3,13 +3,14 @@
 Every dict is in the order of creation; values are the contract's own.
 """
 
+from postbus.contracts.app_passwords import AppPassword
 from postbus.contracts.directory import Alias, App, Domain, Group, Mailbox, MailingList, User
 from postbus.contracts.events import Event
 from postbus.contracts.policy import Policy
 from postbus.core.errors import ErrorKind, MailError
 from postbus.core.ids import MailboxId
 from postbus.core.lists import BOUNCES_SUFFIX
-from postbusd.directory.administration.values import StoredPassword
+from postbusd.directory.values import StoredPassword
 
 __all__ = ["DirectoryTables", "StoredPassword"]
 
@@ -32,6 +33,11 @@ class DirectoryTables:
         """Addresses of those whose mail is still in the store."""
         self.users: dict[str, User] = {}
         self.passwords: dict[str, StoredPassword] = {}
+        """By username."""
+        self.app_passwords: dict[str, dict[str, AppPassword]] = {}
+        """By username and name."""
+        self.app_password_indexes: dict[tuple[str, str], str] = {}
+        self.former_digests: dict[str, str] = {}
         """By username."""
         self.groups: dict[str, Group] = {}
         self.apps: dict[str, App] = {}

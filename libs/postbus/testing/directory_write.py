@@ -4,7 +4,7 @@ from postbus.contracts.policy import Policy
 from postbus.mailstore.ports import Publish
 from postbus.testing.directory_write_addresses import MemoryAliases, MemoryDomains, MemoryLists
 from postbus.testing.directory_write_base import MemoryWrites
-from postbus.testing.directory_write_people import MemoryApps, MemoryGroups, MemoryUsers
+from postbus.testing.directory_write_people import MemoryAppPasswords, MemoryApps, MemoryGroups, MemoryUsers
 from postbusd.directory.administration.values import Act, Written
 
 
@@ -25,7 +25,16 @@ class MemoryPolicy(MemoryWrites):
         return self.close(policy, changed=changed)
 
 
-class MemoryWriter(MemoryDomains, MemoryApps, MemoryUsers, MemoryGroups, MemoryAliases, MemoryLists, MemoryPolicy):
+class MemoryWriter(
+    MemoryDomains,
+    MemoryApps,
+    MemoryUsers,
+    MemoryAppPasswords,
+    MemoryGroups,
+    MemoryAliases,
+    MemoryLists,
+    MemoryPolicy,
+):
     """The DirectoryWriter."""
 
     async def relay_outbox(self, limit: int, publish: Publish) -> int:

@@ -2,9 +2,11 @@
 
 import msgspec
 
+from postbus.contracts.app_passwords import AppPassword
 from postbus.contracts.directory import App, Group, Mailbox, Owner, OwnerKind, User
 from postbus.contracts.standing import Standing
 from postbus.core.address import Address, parse_address
+from postbus.core.errors import ErrorKind, MailError
 from postbus.testing.directory_write_base import MemoryWrites, cut, is_in, page_of
 from postbusd.directory.administration.ports import Domains
 from postbusd.directory.administration.refusals import conflict, ended, no_such
@@ -12,6 +14,7 @@ from postbusd.directory.administration.rules import decide_app, decide_mailbox, 
 from postbusd.directory.administration.scope import (
     check_group_change,
     check_owner,
+    check_secrets_of,
     check_user_change,
     domain_of,
 )
@@ -22,10 +25,11 @@ from postbusd.directory.administration.values import (
     MailboxChange,
     Page,
     Place,
-    StoredPassword,
     UserChange,
     Written,
 )
+from postbusd.directory.passwords import digest_of
+from postbusd.directory.values import StoredPassword
 
 
 class MemoryMailboxes(MemoryWrites):
@@ -67,6 +71,7 @@ class MemoryMailboxes(MemoryWrites):
         if change.password is not None:
             changed |= self.passwords.get(now.address) != change.password
             self.passwords[now.address] = change.password
+            self.former_digests.pop(now.address, None)
         return self.close(now, changed=changed, created=place.mailbox is None)
 
     async def get_mailbox(self, address: Address) -> Mailbox:
@@ -156,6 +161,7 @@ class MemoryUsers(MemoryWrites):
         if change.password is not None:
             changed |= self.passwords.get(name) != change.password
             self.passwords[name] = change.password
+            self.former_digests.pop(name, None)
         return self.close(change.user, changed=changed, created=before is None)
 
     async def get_user(self, username: str) -> User:
@@ -201,6 +207,67 @@ class MemoryUsers(MemoryWrites):
                 self.groups[name] = msgspec.structs.replace(group, members=members)
         lines = [f"user {username}", *(f"membership in group {name}" for name in groups)]
         return self.close_deletion(lines, dry_run=dry_run)
+
+
+class MemoryAppPasswords(MemoryWrites):
+    """The AppPasswordStore and the PasswordKeeper."""
+
+    async def add_app_password(
+        self, username: str, made: AppPassword, index: str, most: int, act: Act
+    ) -> Written[AppPassword]:
+        """One more of a user."""
+        self.touch()
+        self.begin(act, None)
+        found = self._of(username, act.standing)
+        if made.name in found:
+            raise MailError(ErrorKind.ALREADY_EXISTS, "name: there is an app password of this name")
+        if len(found) >= most:
+            raise MailError(ErrorKind.LIMIT, f"name: {username} has {most} app passwords, which is the most")
+        self.app_passwords[username] = {**found, made.name: made}
+        self.app_password_indexes[username, made.name] = index
+        return self.close(made, changed=True, created=True)
+
+    async def list_app_passwords(self, username: str, standing: Standing) -> tuple[AppPassword, ...]:
+        """By name."""
+        self.touch()
+        found = self._of(username, standing)
+        return tuple(found[name] for name in sorted(found))
+
+    async def delete_app_password(self, username: str, name: str, act: Act) -> Written[AppPassword]:
+        """One of a user's."""
+        self.touch()
+        self.begin(act, None)
+        found = self._of(username, act.standing)
+        if name not in found:
+            raise no_such("name", "app password", name)
+        self.app_passwords[username] = {key: each for key, each in found.items() if key != name}
+        del self.app_password_indexes[username, name]
+        return self.close(found[name], changed=True)
+
+    async def replace_password(self, username: str, before: str, password: StoredPassword) -> bool:
+        """Hashes anew what has the hash `before`."""
+        self.touch()
+        stored = self.passwords.get(username)
+        if stored is None or stored.secret_hash != before:
+            return False
+        self.passwords[username] = password
+        self.former_digests[username] = digest_of(before)
+        return True
+
+    async def touch_app_password(self, index: str) -> None:
+        """Notes its use."""
+        self.touch()
+        for (username, name), each in self.app_password_indexes.items():
+            if each == index:
+                used = msgspec.structs.replace(self.app_passwords[username][name], last_used_ms=1)
+                self.app_passwords[username] = {**self.app_passwords[username], name: used}
+
+    def _of(self, username: str, standing: Standing) -> dict[str, AppPassword]:
+        user = self.users.get(username)
+        check_secrets_of(standing, username, user, self.opened_domains(username))
+        if user is None:
+            raise no_such("username", "user", username)
+        return self.app_passwords.get(username, {})
 
 
 class MemoryGroups(MemoryWrites):

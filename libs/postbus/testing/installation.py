@@ -240,6 +240,13 @@ def run_migrator(layout: Layout, postgres: EmbeddedPostgres, nats: EmbeddedNats)
     assert done.returncode == 0, done.stdout + done.stderr
 
 
+def noop_until(client: imaplib.IMAP4_SSL, deadline: float) -> None:
+    """Raises what the end of the session raises; `deadline` by the monotonic clock."""
+    while time.monotonic() < deadline:
+        client.noop()
+        time.sleep(0.05)
+
+
 def postbus(
     *arguments: str, check: bool = True, environment: dict[str, str] | None = None
 ) -> subprocess.CompletedProcess[str]:

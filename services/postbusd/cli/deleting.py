@@ -65,12 +65,18 @@ def _delete_each(session: Session, args: argparse.Namespace, command: str, plura
         except StartError as error:
             failed = fail(command, error)
             break
-    if args.json:
-        print_json({"deleted": deleted, "dry_run": dry_run})
-    else:
-        for line in deleted:
-            print(f"{'would delete' if dry_run else 'deleted'}: {clean(line)}")
+    print_deletion(args, {"deleted": deleted, "dry_run": dry_run})
     return failed
+
+
+def print_deletion(args: argparse.Namespace, result: Any) -> int:
+    """Prints what the API says of a DELETE; exit code 0."""
+    if args.json:
+        print_json(result)
+        return 0
+    for line in result["deleted"]:
+        print(f"{'would delete' if result['dry_run'] else 'deleted'}: {clean(line)}")
+    return 0
 
 
 def _ask_api(session: Session, plural: str, name: str, *, dry_run: bool) -> Any:  # Any: JSON of the API

@@ -11,7 +11,7 @@ from postbusd.cli.common import DEFAULT_LIMIT, format_amount, format_facts, form
 from postbusd.cli.deleting import add_delete
 from postbusd.cli.mailbox_add import parse_owner, run_add
 from postbusd.cli.objects import Noun, Session, Subparsers, list_all, print_json, show
-from postbusd.cli.secrets_options import add_password_options, given_password, make_password
+from postbusd.cli.secrets_options import add_password_options, make_password, password_changes
 
 PLURAL = "mailboxes"
 QUOTA_HELP = "limit: 500M, 5G, octets, unlimited, or default (of the domain)"
@@ -49,8 +49,7 @@ def add_parser(subparsers: Subparsers) -> None:
 def run_set(session: Session, args: argparse.Namespace) -> int:
     """Changes a mailbox."""
     generated = make_password() if args.generate else ""
-    password = generated or given_password(args)
-    changes: dict[str, object] = {"password": password} if password is not None else {}
+    changes = password_changes(args, generated)
     if args.active is not None:
         changes["active"] = args.active == "on"
     if args.quota is not None:

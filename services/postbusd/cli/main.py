@@ -19,6 +19,7 @@ COMMANDS = {
     "logs": "what the services wrote",
     "domain": "mail domains and their DNS",
     "user": "people who log in",
+    "app-password": "passwords of users for single programs",
     "group": "users who share mailboxes",
     "app": "programs that send mail",
     "mailbox": "accounts that store mail",

@@ -16,12 +16,25 @@ def add_password_options(parser: argparse.ArgumentParser, *, each: str = "") -> 
     group = parser.add_mutually_exclusive_group()
     group.add_argument("--password", metavar="PASSWORD", help="the password; other users of this machine may see it")
     group.add_argument("--password-stdin", action="store_true", help=STDIN_HELP)
+    group.add_argument(
+        "--password-hash-stdin",
+        action="store_true",
+        help="read the password's hash by another system (bcrypt, SHA-512-crypt, SSHA, Argon2) from standard input",
+    )
     group.add_argument("--generate", action="store_true", help=f"make up a password{each} and print it")
 
 
 def make_password() -> str:
     """A random password of 96 bits."""
     return secrets.token_urlsafe(PASSWORD_OCTETS)
+
+
+def password_changes(args: argparse.Namespace, generated: str) -> dict[str, object]:
+    """The fields of a PUT or PATCH that the options stand for. Raises StartError."""
+    if args.password_hash_stdin:
+        return {"password_hash": read_password_line()}
+    password = generated or given_password(args)
+    return {} if password is None else {"password": password}
 
 
 def given_password(args: argparse.Namespace) -> str | None:

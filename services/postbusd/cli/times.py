@@ -11,6 +11,11 @@ _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
 _NAMES = ((86_400, "d"), (3600, "h"), (60, "min"), (1, "s"))
 
 
+def format_moment(at_ms: int | None) -> str:
+    """The same; `never` for None."""
+    return "never" if at_ms is None else format_time(at_ms)
+
+
 def format_time(at_ms: int, *, milliseconds: bool = False) -> str:
     """`2026-03-01 10:00:00`."""
     moment = datetime.datetime.fromtimestamp(at_ms / SECOND_MS, datetime.UTC).astimezone()

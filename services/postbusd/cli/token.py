@@ -8,7 +8,7 @@ from postbusd.cli.api import path_of
 from postbusd.cli.common import format_facts, format_table
 from postbusd.cli.deleting import add_delete
 from postbusd.cli.objects import Noun, Session, Subparsers, list_all, print_json, show
-from postbusd.cli.times import format_time, parse_deadline
+from postbusd.cli.times import format_moment, parse_deadline
 
 PLURAL = "tokens"
 
@@ -54,7 +54,13 @@ def run_list(session: Session, args: argparse.Namespace) -> int:
     """Lists the tokens."""
     tokens = list_all(session.api, path_of(PLURAL), PLURAL)
     rows = [
-        [each["name"], each["actor"], " ".join(each["scopes"]), _when(each["expires_ms"]), _when(each["last_used_ms"])]
+        [
+            each["name"],
+            each["actor"],
+            " ".join(each["scopes"]),
+            format_moment(each["expires_ms"]),
+            format_moment(each["last_used_ms"]),
+        ]
         for each in tokens
     ]
     return show(args, tokens, format_table(["TOKEN", "ACTOR", "SCOPES", "EXPIRES", "LAST USED"], rows))
@@ -67,15 +73,15 @@ def run_show(session: Session, args: argparse.Namespace) -> int:
 
 
 def _facts(token: Any) -> list[tuple[str, str]]:
-    made = f"{_when(token['created_ms'])} by {token['created_by'] or 'the host'}"
+    made = f"{format_moment(token['created_ms'])} by {token['created_by'] or 'the host'}"
     return [
         ("token", token["name"]),
         ("id", token["token_id"]),
         ("actor", token["actor"]),
         ("scopes", " ".join(token["scopes"])),
         ("made", made),
-        ("expires", _when(token["expires_ms"])),
-        ("last used", _when(token["last_used_ms"])),
+        ("expires", format_moment(token["expires_ms"])),
+        ("last used", format_moment(token["last_used_ms"])),
     ]
 
 
@@ -86,7 +92,3 @@ def _tell_text(args: argparse.Namespace, token: Any) -> int:
     print(format_facts([*_facts(token), ("text", token["token"])]))
     print("The text is not shown again.")
     return 0
-
-
-def _when(at_ms: int | None) -> str:
-    return "never" if at_ms is None else format_time(at_ms)

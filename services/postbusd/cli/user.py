@@ -7,7 +7,7 @@ from postbusd.cli.api import path_of
 from postbusd.cli.common import format_facts, format_table
 from postbusd.cli.deleting import add_delete
 from postbusd.cli.objects import Noun, Session, Subparsers, change, list_all, print_json, show
-from postbusd.cli.secrets_options import add_password_options, given_password, make_password
+from postbusd.cli.secrets_options import add_password_options, make_password, password_changes
 
 PLURAL = "users"
 
@@ -76,8 +76,7 @@ def format_users(users: list[Any]) -> str:
 def _changes(args: argparse.Namespace) -> tuple[dict[str, object], str]:
     """The fields that the options name, and the password that was made up."""
     generated = make_password() if args.generate else ""
-    password = generated or given_password(args)
-    changes: dict[str, object] = {"password": password} if password is not None else {}
+    changes = password_changes(args, generated)
     if args.display_name is not None:
         changes["display_name"] = args.display_name
     if args.active is not None:

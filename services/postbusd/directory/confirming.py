@@ -43,7 +43,7 @@ class LoginConfirming:
     def _judge(self, shown: ShownLogin, opening: Opening | None) -> ConfirmedLogin:
         if opening is None:
             return _ENDED
-        proof = self._keys.proof(shown.mailbox_id, shown.member, opening.secret_hash)
-        if not hmac.compare_digest(proof, shown.proof):
+        proofs = (self._keys.proof(shown.mailbox_id, shown.member, digest) for digest in opening.digests)
+        if not any(hmac.compare_digest(proof, shown.proof) for proof in proofs):
             return _ENDED
         return ConfirmedLogin(stands=True, quota_octets=opening.quota_octets)

@@ -15,14 +15,15 @@ import secrets
 import msgspec
 from prometheus_client import CollectorRegistry, Counter
 
-from postbus.contracts.directory import Access, AuthenticateReply, AuthenticateRequest, OwnerKind
+from postbus.contracts.app_passwords import Access
+from postbus.contracts.directory import AuthenticateReply, AuthenticateRequest, OwnerKind
 from postbus.core.clock import Clock
 from postbus.core.errors import ErrorKind, MailError, after
 from postbusd.directory.names import fold, read_forward_path
-from postbusd.directory.passwords import CredentialKeys, is_possible, prepare_password
-from postbusd.directory.ports import DirectoryReader, PasswordHasher
+from postbusd.directory.passwords import CredentialKeys, digest_of, is_possible, prepare_password
+from postbusd.directory.ports import LoginRepository, PasswordHasher
 from postbusd.directory.throttle import BoundedTable, LoginThrottle, network_of
-from postbusd.directory.values import Credential, Login, MailboxFacts
+from postbusd.directory.values import Credential, Login, MailboxFacts, StoredPassword
 
 SUCCESS_SECONDS = 300.0
 FAILURE_SECONDS = 60.0
@@ -38,6 +39,8 @@ class _Proven(msgspec.Struct, frozen=True, kw_only=True):
     member: str
     active: bool
     """Owner and mailbox."""
+    scopes: tuple[Access, ...] | None
+    """None: everything."""
     revision: int
     expires: float
     proof: str
@@ -94,7 +97,7 @@ class PasswordAuthenticator:
 
     def __init__(
         self,
-        reader: DirectoryReader,
+        reader: LoginRepository,
         hasher: PasswordHasher,
         keys: CredentialKeys,
         clock: Clock,
@@ -112,6 +115,7 @@ class PasswordAuthenticator:
             ["result"],
             registry=registry,
         )
+        self._rehashed = Counter("postbus_directory_rehashed", "Passwords hashed anew at a login.", registry=registry)
 
     async def authenticate(self, request: AuthenticateRequest) -> AuthenticateReply:
         """Checks a password. Raises MailError: UNAUTHENTICATED, INACTIVE, RATE_LIMITED, UNAVAILABLE."""
@@ -128,47 +132,90 @@ class PasswordAuthenticator:
         now = self._clock.monotonic()
         proven = self.cache.success(digest, now)
         if proven is not None:
-            return self._admit(proven, "cached", request.access)
+            return self._admit(proven, "cached", request.access, account, network)
         if self.cache.failed(digest, now):
             self._logins.labels("repeated").inc()
             raise _wrong_error()
-        self._refuse_for(self._throttle.take_hash(account, network, now))
-        login = None
+        login, index = None, self._keys.index(password)
         if address is not None:
-            login = await self._reader.load_login(name, address.domain, self._keys.tag(password))
-        proven = await self._prove(login, password)
+            login = await self._reader.load_login(name, address.domain, self._keys.tag(password), index)
+        proven = await self._prove_generated(login, index)
+        if proven is None:
+            self._refuse_for(self._throttle.take_hash(account, network, now))
+            proven = await self._prove(login, password)
         if proven is None:
             self.cache.put_failure(digest, login.revision if login else self.cache.revision, self._clock.monotonic())
             raise self._wrong(account, network)
-        self._throttle.note_success(account, network, self._clock.monotonic())
         self.cache.put_success(digest, proven)
-        return self._admit(proven, "accepted", request.access)
+        reply = self._admit(proven, "accepted", request.access, account, network)
+        self._throttle.note_success(account, network, self._clock.monotonic())
+        return reply
+
+    async def _prove_generated(self, login: Login | None, index: str) -> _Proven | None:
+        """An app's credential or an app password: fast, as it has 128 bits and can't be guessed."""
+        if login is None:
+            return None
+        for credential in login.credentials:
+            is_app = login.owner_kind is OwnerKind.APP
+            if (is_app or credential.app_password) and hmac.compare_digest(credential.secret_hash, index):
+                if self._seconds_left(credential) <= 0:
+                    return None
+                if credential.app_password:
+                    await self._note_use(index)
+                return self._proven(login, credential, "" if is_app else credential.name)
+        return None
 
     async def _prove(self, login: Login | None, password: str) -> _Proven | None:
         """Whose password it is; None: nobody's."""
         if login is not None and login.owner_kind is OwnerKind.APP:
-            fits = [each for each in login.credentials if self._is_app_credential(each, password)]
-            return self._proven(login, fits[0], "") if fits else None
-        if login is None or not login.credentials:
+            return None
+        credentials = [each for each in login.credentials if not each.app_password] if login is not None else []
+        if login is None or not credentials:
             await self._hasher.verify_nothing(password)
             return None
-        for credential in login.credentials:
+        for credential in credentials:
             if await self._hasher.verify(credential.secret_hash, password):
-                return self._proven(login, credential, credential.name)
+                return self._proven(login, await self._refreshed(credential, password), credential.name)
         return None
 
-    def _is_app_credential(self, credential: Credential, password: str) -> bool:
-        """Fast, as a generated credential has 128 bits and can't be guessed."""
-        return hmac.compare_digest(credential.secret_hash, self._keys.index(password))
+    async def _refreshed(self, credential: Credential, password: str) -> Credential:
+        """The credential with a hash as new ones are made, where its own is of another kind."""
+        if not self._hasher.is_outdated(credential.secret_hash):
+            return credential
+        try:
+            secret_hash = await self._hasher.hash(password)
+            stored = StoredPassword(secret_hash=secret_hash, tag=self._keys.tag(password))
+            if not await self._reader.replace_password(credential.name, credential.secret_hash, stored):
+                return credential
+        except MailError as error:
+            log.warning("directory.hash.kept", extra={"username": credential.name, "reason": str(error)})
+            return credential
+        log.info("directory.hash.replaced", extra={"username": credential.name})
+        self._rehashed.inc()
+        return msgspec.structs.replace(credential, secret_hash=secret_hash)
+
+    async def _note_use(self, index: str) -> None:
+        """Nice to know, and no reason to refuse."""
+        try:
+            await self._reader.touch_app_password(index)
+        except MailError as error:
+            log.warning("directory.app_password.untouched", extra={"reason": str(error)})
+
+    def _seconds_left(self, credential: Credential) -> float:
+        if credential.expires_ms is None:
+            return SUCCESS_SECONDS
+        return (credential.expires_ms - self._clock.now_ms()) / 1000
 
     def _proven(self, login: Login, credential: Credential, member: str) -> _Proven:
+        digest = digest_of(credential.secret_hash)
         return _Proven(
             mailbox=login.mailbox,
             member=member,
             active=login.mailbox.active and credential.active,
+            scopes=credential.scopes,
             revision=login.revision,
-            expires=self._clock.monotonic() + SUCCESS_SECONDS,
-            proof=self._keys.proof(login.mailbox.mailbox_id, member, credential.secret_hash),
+            expires=self._clock.monotonic() + min(SUCCESS_SECONDS, self._seconds_left(credential)),
+            proof=self._keys.proof(login.mailbox.mailbox_id, member, digest),
         )
 
     async def _confirm_revision(self) -> None:
@@ -183,7 +230,9 @@ class PasswordAuthenticator:
             return
         self.cache.confirmed = now
 
-    def _admit(self, proven: _Proven, result: str, access: Access) -> AuthenticateReply:
+    def _admit(self, proven: _Proven, result: str, access: Access, account: str, network: str) -> AuthenticateReply:
+        if proven.scopes is not None and access not in proven.scopes:
+            raise self._wrong(account, network)
         if not proven.active:
             self._logins.labels("inactive").inc()
             raise MailError(ErrorKind.INACTIVE, "this mailbox is not active")

@@ -41,6 +41,11 @@ def _octets(password: str) -> int:
     return len(password.encode("utf-8"))
 
 
+def digest_of(secret_hash: str) -> str:
+    """What a login is remembered by after its hash was replaced by another one of the same password."""
+    return hashlib.sha256(secret_hash.encode()).hexdigest()
+
+
 class CredentialKeys:
     """Keyed digests of secrets, under keys derived from the installation's master key.
 
@@ -56,9 +61,9 @@ class CredentialKeys:
         """0 to 255, of a prepared password: a group's mailbox tries only members whose tag fits (architecture §6)."""
         return hmac.digest(self._tag_key, password.encode(), hashlib.sha256)[0]
 
-    def proof(self, mailbox_id: str, member: str, secret_hash: str) -> str:
+    def proof(self, mailbox_id: str, member: str, digest: str) -> str:
         """What an open session shows for its login (`confirming`): another one after the secret has changed."""
-        octets = f"{mailbox_id}\0{member}\0{secret_hash}".encode()
+        octets = f"{mailbox_id}\0{member}\0{digest}".encode()
         return hmac.digest(self._proof_key, octets, hashlib.sha256).hex()
 
     def index(self, credential: str) -> str:

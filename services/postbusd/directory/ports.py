@@ -8,19 +8,20 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from postbus.core.ids import MailboxId
-from postbusd.directory.values import Found, Key, Login, Opening, StoredRoute
+from postbusd.directory.values import Found, Key, Login, Opening, StoredPassword, StoredRoute
 
 
 class DirectoryReader(Protocol):
-    """The port of the resolver, of the login check and of the routes."""
+    """The port of the resolver and of the routes."""
 
     async def find(self, keys: Sequence[Key]) -> tuple[int, dict[Key, Found]]:
         """Revision and answers of one snapshot, in one query; every key has an answer."""
         ...
 
-    async def load_login(self, local_part: str, domain: str, tag: int) -> Login | None:
-        """A mailbox with what opens it, by its folded name; None: there is none.
+    async def load_login(self, local_part: str, domain: str, tag: int, index: str = "") -> Login | None:
+        """A mailbox with what opens it, by its folded name; None: there is none. `index`: of the password given.
 
+        Of app passwords only the one with this index, of a user who may open it.
         Of a group's mailbox only the credentials whose tag is `tag` or unknown, at most MAX_CANDIDATES of them: active
         members first, then those whose tag is known, then by name.
         """
@@ -46,6 +47,22 @@ MAX_CANDIDATES = 8
 """Passwords that one login at a group's mailbox may cost (architecture §6)."""
 
 
+class PasswordKeeper(Protocol):
+    """What a login writes: nothing that others must hear of."""
+
+    async def replace_password(self, username: str, before: str, password: StoredPassword) -> bool:
+        """Hashes anew what has the hash `before`; False: it has another one by now."""
+        ...
+
+    async def touch_app_password(self, index: str) -> None:
+        """Notes its use, to the hour."""
+        ...
+
+
+class LoginRepository(DirectoryReader, PasswordKeeper, Protocol):
+    """The port of the login check."""
+
+
 class PasswordHasher(Protocol):
     """Slow hashing on bounded threads."""
 
@@ -55,6 +72,10 @@ class PasswordHasher(Protocol):
 
     async def verify(self, password_hash: str, password: str) -> bool:
         """Whether the password belongs to the hash. Raises MailError: UNAVAILABLE when too many wait."""
+        ...
+
+    def is_outdated(self, password_hash: str) -> bool:
+        """Whether a new hash would be made otherwise: another scheme's, or other costs."""
         ...
 
     async def verify_nothing(self, password: str) -> None:

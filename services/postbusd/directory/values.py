@@ -7,8 +7,18 @@ import enum
 
 import msgspec
 
+from postbus.contracts.app_passwords import Access
 from postbus.contracts.directory import OwnerKind, Relay
 from postbus.core.ids import MailboxId
+
+
+class StoredPassword(msgspec.Struct, frozen=True, kw_only=True):
+    """A user's."""
+
+    secret_hash: str
+    """Argon2id in PHC string format, or a hash of another system until the first login."""
+    tag: int | None = None
+    """`passwords.CredentialKeys.tag`; None: unknown, as of users of before there were tags."""
 
 
 class KeyKind(enum.StrEnum):
@@ -112,8 +122,14 @@ class Credential(msgspec.Struct, frozen=True, kw_only=True):
     name: str
     """The user's, or the app's."""
     secret_hash: str
-    """Of a user: Argon2id in PHC format; of an app: the index of its credential (`passwords.CredentialKeys`)."""
+    """Of a user: of his password, in any form that `foreign_hashes` or Argon2 knows; else the index of a generated one
+    (`passwords.CredentialKeys`)."""
     active: bool = True
+    app_password: str = ""
+    """Its name, where it is one."""
+    scopes: tuple[Access, ...] | None = None
+    """What it is for; None: everything."""
+    expires_ms: int | None = None
 
 
 class Login(msgspec.Struct, frozen=True, kw_only=True):
@@ -129,8 +145,8 @@ class Login(msgspec.Struct, frozen=True, kw_only=True):
 class Opening(msgspec.Struct, frozen=True, kw_only=True):
     """A mailbox that is active and one who may open it now."""
 
-    secret_hash: str
-    """As in Credential."""
+    digests: tuple[str, ...]
+    """`passwords.digest_of` each secret that opens it now."""
     quota_octets: int | None
 
 

@@ -2,7 +2,8 @@
 
 import logging
 
-from postbus.contracts.directory import Access, AuthenticateRequest
+from postbus.contracts.app_passwords import Access
+from postbus.contracts.directory import AuthenticateRequest
 from postbus.contracts.events import EventType
 from postbus.core.errors import MailError
 from postbus.smtp import replies

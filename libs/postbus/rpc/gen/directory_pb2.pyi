@@ -809,6 +809,7 @@ class PutMailboxRequest(_message.Message):
     CONDITION_FIELD_NUMBER: _builtins.int
     POP3_FIELD_NUMBER: _builtins.int
     SEND_AS_FIELD_NUMBER: _builtins.int
+    PASSWORD_HASH_FIELD_NUMBER: _builtins.int
     address: _builtins.str
     actor: _builtins.str
     password: _builtins.str
@@ -816,6 +817,7 @@ class PutMailboxRequest(_message.Message):
     quota_octets: _builtins.int
     create_only: _builtins.bool
     pop3: _builtins.bool
+    password_hash: _builtins.str
     @_builtins.property
     def owner(self) -> Global___Owner: ...
     @_builtins.property
@@ -835,10 +837,11 @@ class PutMailboxRequest(_message.Message):
         condition: Global___Condition | None = ...,
         pop3: _builtins.bool | None = ...,
         send_as: Global___Addresses | None = ...,
+        password_hash: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_active", b"_active", "_password", b"_password", "_pop3", b"_pop3", "_quota_octets", b"_quota_octets", "active", b"active", "condition", b"condition", "owner", b"owner", "password", b"password", "pop3", b"pop3", "quota_octets", b"quota_octets", "send_as", b"send_as"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_active", b"_active", "_password", b"_password", "_pop3", b"_pop3", "_quota_octets", b"_quota_octets", "active", b"active", "actor", b"actor", "address", b"address", "condition", b"condition", "create_only", b"create_only", "owner", b"owner", "password", b"password", "pop3", b"pop3", "quota_octets", b"quota_octets", "send_as", b"send_as"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_active", b"_active", "_password", b"_password", "_pop3", b"_pop3", "_quota_octets", b"_quota_octets", "active", b"active", "actor", b"actor", "address", b"address", "condition", b"condition", "create_only", b"create_only", "owner", b"owner", "password", b"password", "password_hash", b"password_hash", "pop3", b"pop3", "quota_octets", b"quota_octets", "send_as", b"send_as"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__active: _TypeAlias = _typing.Literal["active"]  # noqa: Y015
     _WhichOneofArgType__active: _TypeAlias = _typing.Literal["_active", b"_active"]  # noqa: Y015
@@ -1093,8 +1096,10 @@ class PutUserRequest(_message.Message):
     ACTOR_FIELD_NUMBER: _builtins.int
     PASSWORD_FIELD_NUMBER: _builtins.int
     CONDITION_FIELD_NUMBER: _builtins.int
+    PASSWORD_HASH_FIELD_NUMBER: _builtins.int
     actor: _builtins.str
     password: _builtins.str
+    password_hash: _builtins.str
     @_builtins.property
     def user(self) -> Global___User: ...
     @_builtins.property
@@ -1106,10 +1111,11 @@ class PutUserRequest(_message.Message):
         actor: _builtins.str = ...,
         password: _builtins.str | None = ...,
         condition: Global___Condition | None = ...,
+        password_hash: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_password", b"_password", "condition", b"condition", "password", b"password", "user", b"user"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_password", b"_password", "actor", b"actor", "condition", b"condition", "password", b"password", "user", b"user"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_password", b"_password", "actor", b"actor", "condition", b"condition", "password", b"password", "password_hash", b"password_hash", "user", b"user"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__password: _TypeAlias = _typing.Literal["password"]  # noqa: Y015
     _WhichOneofArgType__password: _TypeAlias = _typing.Literal["_password", b"_password"]  # noqa: Y015
@@ -1826,3 +1832,195 @@ class Addresses(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Addresses: _TypeAlias = Addresses  # noqa: Y015
+
+@_typing.final
+class AppPassword(_message.Message):
+    """A generated password of a user; it opens what the user's own does, by the protocols of its scopes alone."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    SCOPES_FIELD_NUMBER: _builtins.int
+    EXPIRES_MS_FIELD_NUMBER: _builtins.int
+    CREATED_MS_FIELD_NUMBER: _builtins.int
+    LAST_USED_MS_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    expires_ms: _builtins.int
+    created_ms: _builtins.int
+    last_used_ms: _builtins.int
+    @_builtins.property
+    def scopes(self) -> _containers.RepeatedScalarFieldContainer[Global___Access.ValueType]: ...
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        scopes: _abc.Iterable[Global___Access.ValueType] | None = ...,
+        expires_ms: _builtins.int | None = ...,
+        created_ms: _builtins.int = ...,
+        last_used_ms: _builtins.int | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_expires_ms", b"_expires_ms", "_last_used_ms", b"_last_used_ms", "expires_ms", b"expires_ms", "last_used_ms", b"last_used_ms"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_expires_ms", b"_expires_ms", "_last_used_ms", b"_last_used_ms", "created_ms", b"created_ms", "expires_ms", b"expires_ms", "last_used_ms", b"last_used_ms", "name", b"name", "scopes", b"scopes"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__expires_ms: _TypeAlias = _typing.Literal["expires_ms"]  # noqa: Y015
+    _WhichOneofArgType__expires_ms: _TypeAlias = _typing.Literal["_expires_ms", b"_expires_ms"]  # noqa: Y015
+    _WhichOneofReturnType__last_used_ms: _TypeAlias = _typing.Literal["last_used_ms"]  # noqa: Y015
+    _WhichOneofArgType__last_used_ms: _TypeAlias = _typing.Literal["_last_used_ms", b"_last_used_ms"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__expires_ms) -> _WhichOneofReturnType__expires_ms | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__last_used_ms) -> _WhichOneofReturnType__last_used_ms | None: ...
+
+Global___AppPassword: _TypeAlias = AppPassword  # noqa: Y015
+
+@_typing.final
+class AddAppPasswordRequest(_message.Message):
+    """Makes one for a user."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    USERNAME_FIELD_NUMBER: _builtins.int
+    ACTOR_FIELD_NUMBER: _builtins.int
+    APP_PASSWORD_FIELD_NUMBER: _builtins.int
+    username: _builtins.str
+    actor: _builtins.str
+    @_builtins.property
+    def app_password(self) -> Global___AppPassword: ...
+    def __init__(
+        self,
+        *,
+        username: _builtins.str = ...,
+        actor: _builtins.str = ...,
+        app_password: Global___AppPassword | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["app_password", b"app_password"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["actor", b"actor", "app_password", b"app_password", "username", b"username"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___AddAppPasswordRequest: _TypeAlias = AddAppPasswordRequest  # noqa: Y015
+
+@_typing.final
+class AddAppPasswordReply(_message.Message):
+    """It, and its secret, told once."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    APP_PASSWORD_FIELD_NUMBER: _builtins.int
+    SECRET_FIELD_NUMBER: _builtins.int
+    secret: _builtins.str
+    @_builtins.property
+    def app_password(self) -> Global___AppPassword: ...
+    def __init__(
+        self,
+        *,
+        app_password: Global___AppPassword | None = ...,
+        secret: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["app_password", b"app_password"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["app_password", b"app_password", "secret", b"secret"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___AddAppPasswordReply: _TypeAlias = AddAppPasswordReply  # noqa: Y015
+
+@_typing.final
+class ListAppPasswordsRequest(_message.Message):
+    """All of a user."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    USERNAME_FIELD_NUMBER: _builtins.int
+    ACTOR_FIELD_NUMBER: _builtins.int
+    username: _builtins.str
+    actor: _builtins.str
+    def __init__(
+        self,
+        *,
+        username: _builtins.str = ...,
+        actor: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["actor", b"actor", "username", b"username"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListAppPasswordsRequest: _TypeAlias = ListAppPasswordsRequest  # noqa: Y015
+
+@_typing.final
+class AppPasswords(_message.Message):
+    """In the order of their names."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    APP_PASSWORDS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def app_passwords(self) -> _containers.RepeatedCompositeFieldContainer[Global___AppPassword]: ...
+    def __init__(
+        self,
+        *,
+        app_passwords: _abc.Iterable[Global___AppPassword] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["app_passwords", b"app_passwords"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___AppPasswords: _TypeAlias = AppPasswords  # noqa: Y015
+
+@_typing.final
+class DeleteAppPasswordRequest(_message.Message):
+    """Ends one; sessions that began with it end too."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    USERNAME_FIELD_NUMBER: _builtins.int
+    NAME_FIELD_NUMBER: _builtins.int
+    ACTOR_FIELD_NUMBER: _builtins.int
+    DRY_RUN_FIELD_NUMBER: _builtins.int
+    username: _builtins.str
+    name: _builtins.str
+    actor: _builtins.str
+    dry_run: _builtins.bool
+    def __init__(
+        self,
+        *,
+        username: _builtins.str = ...,
+        name: _builtins.str = ...,
+        actor: _builtins.str = ...,
+        dry_run: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["actor", b"actor", "dry_run", b"dry_run", "name", b"name", "username", b"username"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DeleteAppPasswordRequest: _TypeAlias = DeleteAppPasswordRequest  # noqa: Y015
+
+@_typing.final
+class AppPasswordReply(_message.Message):
+    """The one that was deleted, or would be."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    APP_PASSWORD_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def app_password(self) -> Global___AppPassword: ...
+    def __init__(
+        self,
+        *,
+        app_password: Global___AppPassword | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["app_password", b"app_password"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["app_password", b"app_password"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___AppPasswordReply: _TypeAlias = AppPasswordReply  # noqa: Y015

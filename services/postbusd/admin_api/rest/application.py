@@ -12,6 +12,7 @@ from litestar.openapi.spec import Components, SecurityScheme
 
 from postbus.core.errors import ErrorKind, MailError
 from postbusd.admin_api.rest.aliases import delete_alias, get_alias, list_aliases, patch_alias, put_alias
+from postbusd.admin_api.rest.app_passwords import add_app_password, delete_app_password, list_app_passwords
 from postbusd.admin_api.rest.apps import delete_app, get_app, list_apps, patch_app, put_app, rotate_app_credential
 from postbusd.admin_api.rest.audit import list_audit
 from postbusd.admin_api.rest.auditing import AuditMiddleware
@@ -47,6 +48,7 @@ ROOT = "/api/v1"
 _SYSTEM = (get_health, get_status, get_ca)
 _DOMAINS = (list_domains, get_domain, put_domain, patch_domain, delete_domain, get_domain_dns, get_domain_zone)
 _USERS = (list_users, get_user, put_user, patch_user, delete_user)
+_APP_PASSWORDS = (list_app_passwords, add_app_password, delete_app_password)
 _GROUPS = (list_groups, get_group, put_group, patch_group, delete_group)
 _APPS = (list_apps, get_app, put_app, patch_app, delete_app, rotate_app_credential)
 _MAILBOXES = (list_mailboxes, get_mailbox, put_mailbox, patch_mailbox, delete_mailbox)
@@ -71,6 +73,7 @@ ROUTES = (
     *_SYSTEM,
     *_DOMAINS,
     *_USERS,
+    *_APP_PASSWORDS,
     *_GROUPS,
     *_APPS,
     *_MAILBOXES,

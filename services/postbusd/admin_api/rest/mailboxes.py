@@ -62,6 +62,15 @@ class MailboxBody(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
             extra_json_schema={"extra": {"write_only": True}},
         ),
     ] = None
+    password_hash: Annotated[
+        str,
+        msgspec.Meta(
+            description="Write-only, in place of a password: its hash by another system (bcrypt, SHA-512-crypt, SSHA, "
+            "Argon2), which the first login with it replaces.",
+            max_length=512,
+            extra_json_schema={"extra": {"write_only": True}},
+        ),
+    ] = ""
     active: Annotated[bool, msgspec.Meta(description="Off: no login, and mail to it is refused.")] = True
     quota_octets: Annotated[
         Annotated[int, msgspec.Meta(ge=0)] | None,
@@ -184,6 +193,7 @@ async def _put(request: ApiRequest, address: str, body: MailboxBody, condition: 
             address=address,
             actor=actor_of(request),
             password=body.password,
+            password_hash=body.password_hash,
             active=body.active,
             quota_octets=DOMAINS_QUOTA if body.quota_octets is None else body.quota_octets,
             pop3=body.pop3,
@@ -192,7 +202,7 @@ async def _put(request: ApiRequest, address: str, body: MailboxBody, condition: 
             condition=condition,
         )
     )
-    secrets = ["password"] if body.password is not None else []
+    secrets = ["password"] if body.password is not None or body.password_hash else []
     return answer(condition, _resource, before, reply.mailbox, created=reply.created, secrets=secrets)
 
 

@@ -45,6 +45,15 @@ class UserBody(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
             extra_json_schema={"extra": {"write_only": True}},
         ),
     ] = None
+    password_hash: Annotated[
+        str,
+        msgspec.Meta(
+            description="Write-only, in place of a password: its hash by another system (bcrypt, SHA-512-crypt, SSHA, "
+            "Argon2), which the first login with it replaces.",
+            max_length=512,
+            extra_json_schema={"extra": {"write_only": True}},
+        ),
+    ] = ""
 
 
 class UserResource(msgspec.Struct, frozen=True, kw_only=True):
@@ -147,9 +156,15 @@ async def _put(request: ApiRequest, name: str, body: UserBody, condition: Condit
         recovery_address=body.recovery_address,
     )
     reply = await backend_of(request).directory.put_user(
-        PutUserRequest(user=user, actor=actor_of(request), password=body.password, condition=condition)
+        PutUserRequest(
+            user=user,
+            actor=actor_of(request),
+            password=body.password,
+            password_hash=body.password_hash,
+            condition=condition,
+        )
     )
-    secrets = ["password"] if body.password is not None else []
+    secrets = ["password"] if body.password is not None or body.password_hash else []
     return answer(condition, _resource, before, reply.user, created=reply.created, secrets=secrets)
 
 

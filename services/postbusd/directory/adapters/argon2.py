@@ -1,4 +1,7 @@
-"""Argon2id on a few threads with a bounded queue: 19 MiB, two passes, one lane a hash (docs/adr: OWASP's minimum)."""
+"""Argon2id, and the check of other systems' hashes, on a few threads with a bounded queue.
+
+A hash takes 19 MiB, two passes, one lane (docs/adr: OWASP's minimum).
+"""
 
 import asyncio
 import base64
@@ -10,6 +13,7 @@ import argon2
 from prometheus_client import CollectorRegistry, Gauge, Histogram
 
 from postbus.core.errors import ErrorKind, MailError
+from postbusd.directory.foreign_hashes import is_foreign, verify_foreign
 
 MEMORY_KIB = 19_456
 PASSES = 2
@@ -53,6 +57,10 @@ class Argon2Hasher:
         """Whether the password belongs to the hash. Raises MailError: UNAVAILABLE, INTERNAL for a damaged hash."""
         return await self._run(lambda: self._verify(password_hash, password))
 
+    def is_outdated(self, password_hash: str) -> bool:
+        """Whether a new hash would be made otherwise."""
+        return is_foreign(password_hash) or self._hasher.check_needs_rehash(password_hash)
+
     async def verify_nothing(self, password: str) -> None:
         """Costs what `verify` costs."""
         await self.verify(_NOBODYS_HASH, password)
@@ -64,6 +72,8 @@ class Argon2Hasher:
 
     def _verify(self, password_hash: str, password: str) -> bool:
         try:
+            if is_foreign(password_hash):
+                return verify_foreign(password_hash, password)
             return self._hasher.verify(password_hash, password)
         except argon2.exceptions.VerificationError:
             return False

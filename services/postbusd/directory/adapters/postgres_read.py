@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import asyncpg
 import msgspec
 
+from postbus.contracts.app_passwords import Access
 from postbus.contracts.directory import OwnerKind, Relay, RelaySecurity
 from postbus.core.ids import MailboxId
 from postbusd.directory.adapters.postgres_session import PostgresSessions
@@ -104,21 +105,28 @@ would cost more than the query."""
 _LOAD_LOGIN = f"""
 SELECT r.revision, {_COLUMNS}, m.pop3,
     CASE WHEN m.owner_user IS NOT NULL THEN 'user' WHEN m.owner_group IS NOT NULL THEN 'group' ELSE 'app' END AS owner,
-    c.name, c.secret_hash, c.active AS owner_active
+    c.name, c.secret_hash, c.active AS owner_active, c.app_password, c.scopes, c.expires_ms
 FROM directory.revision r CROSS JOIN directory.mailbox m {_DOMAIN}
 LEFT JOIN LATERAL (
-    SELECT u.username AS name, k.secret_hash, u.active, 0 AS rank
+    SELECT u.username AS name, k.secret_hash, u.active, 0 AS rank,
+        '' AS app_password, NULL::text[] AS scopes, NULL::bigint AS expires_ms
     FROM directory.user_account u JOIN directory.credential k ON k.user_id = u.user_id AND k.kind = 'password'
     WHERE u.user_id = m.owner_user
     UNION ALL
     (SELECT u.username, k.secret_hash, u.active,
-        row_number() OVER (ORDER BY u.active DESC, k.tag IS NULL, u.username COLLATE "C")
+        row_number() OVER (ORDER BY u.active DESC, k.tag IS NULL, u.username COLLATE "C"), '', NULL, NULL
      FROM directory.group_member g JOIN directory.user_account u USING (user_id)
      JOIN directory.credential k ON k.user_id = u.user_id AND k.kind = 'password'
      WHERE g.group_id = m.owner_group AND (k.tag IS NULL OR k.tag = $3)
      ORDER BY 4 LIMIT $4)
     UNION ALL
-    SELECT a.name, k.secret_hash, a.active, 0
+    SELECT u.username, p.secret_index, u.active, 0, p.name, p.scopes,
+        floor(extract(epoch FROM p.expires) * 1000)::bigint
+    FROM directory.app_password p JOIN directory.user_account u USING (user_id)
+    WHERE p.secret_index = $5 AND (u.user_id = m.owner_user OR EXISTS (
+        SELECT FROM directory.group_member g WHERE g.group_id = m.owner_group AND g.user_id = u.user_id))
+    UNION ALL
+    SELECT a.name, k.secret_hash, a.active, 0, '', NULL, NULL
     FROM directory.app a JOIN directory.credential k ON k.app_id = a.app_id AND k.kind = 'generated'
     WHERE a.app_id = m.owner_app
 ) c ON true
@@ -127,21 +135,29 @@ ORDER BY c.rank
 """  # noqa: S608  our own text
 _LOAD_OPENINGS = """
 SELECT (SELECT revision FROM directory.revision) AS revision, m.mailbox_id,
-    nullif(coalesce(m.quota_octets, m.default_quota_octets), 0) AS quota_octets, c.secret_hash
+    nullif(coalesce(m.quota_octets, m.default_quota_octets), 0) AS quota_octets, c.digests
 FROM unnest((SELECT $1::uuid[]), (SELECT $2::text[])) WITH ORDINALITY AS w(mailbox_id, member, position)
 LEFT JOIN LATERAL (
     SELECT b.*, o.default_quota_octets FROM directory.mailbox b JOIN directory.domain o ON o.name = b.domain
     WHERE b.mailbox_id = w.mailbox_id AND b.active AND NOT o.suspended
 ) m ON true
 LEFT JOIN LATERAL (
-    SELECT k.secret_hash
-    FROM directory.user_account u JOIN directory.credential k ON k.user_id = u.user_id AND k.kind = 'password'
-    WHERE u.username = w.member AND u.active AND (u.user_id = m.owner_user OR EXISTS (
-        SELECT FROM directory.group_member g WHERE g.group_id = m.owner_group AND g.user_id = u.user_id))
-    UNION ALL
-    SELECT k.secret_hash
-    FROM directory.app a JOIN directory.credential k ON k.app_id = a.app_id AND k.kind = 'generated'
-    WHERE w.member = '' AND a.app_id = m.owner_app AND a.active
+    SELECT array_agg(d) AS digests FROM (
+        SELECT unnest(array_remove(ARRAY[encode(sha256(k.secret_hash::bytea), 'hex'), k.former_digest], NULL))
+        FROM directory.user_account u JOIN directory.credential k ON k.user_id = u.user_id AND k.kind = 'password'
+        WHERE u.username = w.member AND u.active AND (u.user_id = m.owner_user OR EXISTS (
+            SELECT FROM directory.group_member g WHERE g.group_id = m.owner_group AND g.user_id = u.user_id))
+        UNION ALL
+        SELECT encode(sha256(p.secret_index::bytea), 'hex')
+        FROM directory.user_account u JOIN directory.app_password p USING (user_id)
+        WHERE u.username = w.member AND u.active AND (p.expires IS NULL OR p.expires > now())
+            AND (u.user_id = m.owner_user OR EXISTS (
+                SELECT FROM directory.group_member g WHERE g.group_id = m.owner_group AND g.user_id = u.user_id))
+        UNION ALL
+        SELECT encode(sha256(k.secret_hash::bytea), 'hex')
+        FROM directory.app a JOIN directory.credential k ON k.app_id = a.app_id AND k.kind = 'generated'
+        WHERE w.member = '' AND a.app_id = m.owner_app AND a.active
+    ) AS s(d)
 ) c ON true
 ORDER BY w.position
 """
@@ -171,17 +187,24 @@ class PostgresReader(PostgresSessions):
             keys[position - 1]: _found(of_key) for position, of_key in by_position.items()
         }
 
-    async def load_login(self, local_part: str, domain: str, tag: int) -> Login | None:
+    async def load_login(self, local_part: str, domain: str, tag: int, index: str = "") -> Login | None:
         """A mailbox with what opens it, by its folded name."""
         async with self._connection() as session:
-            rows = await session.fetch(_LOAD_LOGIN, domain, local_part, tag, MAX_CANDIDATES)
+            rows = await session.fetch(_LOAD_LOGIN, domain, local_part, tag, MAX_CANDIDATES, index)
         if not rows:
             return None
         return Login(
             mailbox=msgspec.structs.replace(_mailbox(rows[0]), pop3=rows[0]["pop3"]),
             owner_kind=OwnerKind(rows[0]["owner"]),
             credentials=tuple(
-                Credential(name=row["name"], secret_hash=row["secret_hash"], active=row["owner_active"])
+                Credential(
+                    name=row["name"],
+                    secret_hash=row["secret_hash"],
+                    active=row["owner_active"],
+                    app_password=row["app_password"],
+                    scopes=tuple(Access(each) for each in row["scopes"]) if row["scopes"] is not None else None,
+                    expires_ms=row["expires_ms"],
+                )
                 for row in rows
                 if row["name"] is not None
             ),
@@ -194,8 +217,8 @@ class PostgresReader(PostgresSessions):
         async with self._connection() as session:
             rows = await session.fetch(_LOAD_OPENINGS, mailbox_ids, members)
         return rows[0]["revision"] if rows else 0, [
-            Opening(secret_hash=row["secret_hash"], quota_octets=row["quota_octets"])
-            if row["secret_hash"] is not None
+            Opening(digests=tuple(row["digests"]), quota_octets=row["quota_octets"])
+            if row["mailbox_id"] is not None and row["digests"]
             else None
             for row in rows
         ]

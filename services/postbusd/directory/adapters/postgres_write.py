@@ -4,9 +4,11 @@ from postbus.mailstore.outbox import publish_rows
 from postbus.mailstore.ports import Publish
 from postbusd.directory.adapters.postgres_standing import PostgresStandings
 from postbusd.directory.adapters.postgres_write_addresses import PostgresAliases, PostgresLists
+from postbusd.directory.adapters.postgres_write_app_passwords import PostgresAppPasswords
 from postbusd.directory.adapters.postgres_write_apps import PostgresApps
 from postbusd.directory.adapters.postgres_write_domains import PostgresDomains
 from postbusd.directory.adapters.postgres_write_mailboxes import PostgresMailboxes
+from postbusd.directory.adapters.postgres_write_passwords import PostgresPasswords
 from postbusd.directory.adapters.postgres_write_people import PostgresGroups, PostgresUsers
 from postbusd.directory.adapters.postgres_write_policy import PostgresPolicy
 
@@ -17,12 +19,14 @@ class PostgresWriter(
     PostgresDomains,
     PostgresMailboxes,
     PostgresUsers,
+    PostgresAppPasswords,
     PostgresGroups,
     PostgresApps,
     PostgresAliases,
     PostgresLists,
     PostgresPolicy,
     PostgresStandings,
+    PostgresPasswords,
 ):
     """The DirectoryWriter of directory."""
 

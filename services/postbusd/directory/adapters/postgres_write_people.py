@@ -19,7 +19,8 @@ from postbusd.directory.adapters.postgres_write_passwords import put_password
 from postbusd.directory.administration.ports import Domains
 from postbusd.directory.administration.refusals import MAX_NAMED, no_such, owns
 from postbusd.directory.administration.scope import check_group_change, check_user_change
-from postbusd.directory.administration.values import Act, Deleted, Page, StoredPassword, UserChange, Written
+from postbusd.directory.administration.values import Act, Deleted, Page, UserChange, Written
+from postbusd.directory.values import StoredPassword
 
 if TYPE_CHECKING:
     from postbus.runtime.database import Session

@@ -5,6 +5,7 @@ of things is decided by `rules`, in the transaction that writes.
 """
 
 from postbusd.directory.administration.aliases import Aliases
+from postbusd.directory.administration.app_passwords import AppPasswordsDesk
 from postbusd.directory.administration.apps import Apps
 from postbusd.directory.administration.desk import Tell, Tools
 from postbusd.directory.administration.domains import Domains
@@ -18,5 +19,5 @@ from postbusd.directory.administration.users import Users
 __all__ = ["Administration", "Tell", "Tools"]
 
 
-class Administration(Domains, Mailboxes, Users, Groups, Apps, Aliases, Lists, Policies, Standings):
+class Administration(Domains, Mailboxes, Users, Groups, Apps, Aliases, Lists, Policies, AppPasswordsDesk, Standings):
     """The DirectoryAdmin of directory."""

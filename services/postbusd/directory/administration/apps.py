@@ -1,8 +1,5 @@
 """Apps: programs that send mail, each with one mailbox and one generated credential that is told once."""
 
-import base64
-import secrets
-
 import msgspec
 
 from postbus.contracts.condition import Condition
@@ -22,11 +19,9 @@ from postbusd.directory.administration.desk import Desk, check_page, word
 from postbusd.directory.administration.refusals import no_such
 from postbusd.directory.administration.rules import check_free, decide_app
 from postbusd.directory.administration.scope import domain_of, forbidden, require_domain, seen_domains
+from postbusd.directory.administration.secrets import make_secret
 from postbusd.directory.administration.values import AppChange
 from postbusd.directory.names import check_app_name, check_mailbox_address, read_domain
-
-CREDENTIAL_OCTETS = 16  # architecture §6: 128 bits
-CREDENTIAL_GROUP = 5  # characters between dashes, for people who copy it
 
 
 class Apps(Desk):
@@ -36,7 +31,7 @@ class Apps(Desk):
         """Creates or changes an app, its mailbox with it; the mail store's part of the mailbox is made first."""
         standing = await self._standing(request.actor)
         name = check_app_name(request.name)
-        credential = make_credential()
+        credential = make_secret()
         change = AppChange(
             name=name,
             domain=read_domain("domain", request.domain) if request.domain else "",
@@ -100,9 +95,3 @@ class Apps(Desk):
         if not condition.plan:
             await self._tools.accounts.ensure_mailbox(mailbox_id)
         return mailbox_id
-
-
-def make_credential() -> str:
-    """A new one, of 128 bits, in a form that can be read out."""
-    text = base64.b32encode(secrets.token_bytes(CREDENTIAL_OCTETS)).decode().rstrip("=").lower()
-    return "-".join(text[at : at + CREDENTIAL_GROUP] for at in range(0, len(text), CREDENTIAL_GROUP))

@@ -16,10 +16,12 @@ from postbus.mailstore.ports import Accounts
 from postbus.runtime.sealing import Sealer
 from postbusd.directory.administration.ports import DirectoryRepository
 from postbusd.directory.administration.refusals import invalid
-from postbusd.directory.administration.values import Act, Deleted, StoredPassword, Written
+from postbusd.directory.administration.values import Act, Deleted, Written
+from postbusd.directory.foreign_hashes import read_foreign_hash
 from postbusd.directory.names import is_plain_text, read_domain
 from postbusd.directory.passwords import CredentialKeys, check_new_password
 from postbusd.directory.ports import PasswordHasher
+from postbusd.directory.values import StoredPassword
 
 MAX_PAGE = 1_000
 MAX_AFTER_CHARACTERS = 1_000
@@ -80,11 +82,17 @@ class Desk:
             await self._announce(deleted, addresses=addresses, domains=domains)
         return DeleteReply(deleted=deleted.lines)
 
-    async def _hash_if_new(self, username: str, password: str | None) -> tuple[StoredPassword | None, tuple[str, ...]]:
+    async def _hash_if_new(
+        self, username: str, password: str | None, password_hash: str = ""
+    ) -> tuple[StoredPassword | None, tuple[str, ...]]:
         """What to store, and what the event tells of it.
 
         Of a password that the user has already it is the same again, so that a repeat changes nothing.
         """
+        if password_hash and password is not None:
+            raise invalid("password_hash", "either a password or its hash")
+        if password_hash:
+            return StoredPassword(secret_hash=read_foreign_hash("password_hash", password_hash)), ("imported password",)
         if password is None:
             return None, ()
         prepared = check_new_password(password)

@@ -52,7 +52,7 @@ class Mailboxes(Desk):
         address = check_mailbox_address(request.address, of_app=True)
         require_domain(standing, "address", address.domain)
         _check_quota(request.quota_octets)
-        password, told = await self._hash_if_new(str(address), request.password)
+        password, told = await self._hash_if_new(str(address), request.password, request.password_hash)
         change = MailboxChange(
             address=address,
             new_id=None,

@@ -10,6 +10,7 @@ writes nothing and says the same. Every method raises MailError: UNAVAILABLE whe
 
 from typing import Protocol
 
+from postbus.contracts.app_passwords import AppPassword
 from postbus.contracts.directory import Alias, App, Domain, Group, Mailbox, MailingList, User
 from postbus.contracts.policy import Policy
 from postbus.contracts.standing import Standing
@@ -24,11 +25,11 @@ from postbusd.directory.administration.values import (
     MailboxChange,
     Page,
     Place,
-    StoredPassword,
     UserChange,
     Written,
 )
-from postbusd.directory.ports import DirectoryReader
+from postbusd.directory.ports import DirectoryReader, PasswordKeeper
+from postbusd.directory.values import StoredPassword
 
 Domains = tuple[str, ...] | None
 """What a list shows: only what is of these domains; None: everything."""
@@ -113,6 +114,24 @@ class UserStore(Protocol):
 
     async def delete_user(self, username: str, act: Act, *, dry_run: bool) -> Deleted:
         """With his memberships. Raises MailError: CONFLICT while he owns a mailbox."""
+        ...
+
+
+class AppPasswordStore(Protocol):
+    """App passwords. Every method raises MailError: FORBIDDEN, NOT_FOUND (username)."""
+
+    async def add_app_password(
+        self, username: str, made: AppPassword, index: str, most: int, act: Act
+    ) -> Written[AppPassword]:
+        """`index` of its secret. Raises MailError: ALREADY_EXISTS, LIMIT (there are `most` already)."""
+        ...
+
+    async def list_app_passwords(self, username: str, standing: Standing) -> tuple[AppPassword, ...]:
+        """By name."""
+        ...
+
+    async def delete_app_password(self, username: str, name: str, act: Act) -> Written[AppPassword]:
+        """The one that was there. Raises MailError: NOT_FOUND."""
         ...
 
 
@@ -229,6 +248,7 @@ class DirectoryWriter(
     DomainStore,
     MailboxStore,
     UserStore,
+    AppPasswordStore,
     GroupStore,
     AppStore,
     AliasStore,
@@ -240,7 +260,7 @@ class DirectoryWriter(
     """The port of the administrator's commands."""
 
 
-class DirectoryRepository(DirectoryReader, DirectoryWriter, Protocol):
+class DirectoryRepository(DirectoryReader, DirectoryWriter, PasswordKeeper, Protocol):
     """All of it."""
 
 

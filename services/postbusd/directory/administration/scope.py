@@ -70,6 +70,15 @@ def check_user_change(standing: Standing, before: User | None, now: User, opened
         raise forbidden(f"username: {now.username} opens mailboxes of other domains")
 
 
+def check_secrets_of(standing: Standing, username: str, user: User | None, opened: Collection[str]) -> None:
+    """Whether the actor may see and change what opens a user's mailboxes: his own, or those of who he may change.
+
+    Raises MailError: FORBIDDEN.
+    """
+    if username != standing.actor:
+        check_user_change(standing, user, user or User(username=username), opened)
+
+
 def check_group_change(standing: Standing, before: Group | None, now: Group, opened: Collection[str]) -> None:
     """`opened`: the domains of the mailboxes that the group owns. Raises MailError: FORBIDDEN."""
     if standing.superadmin:

@@ -39,7 +39,7 @@ class Users(Desk):
         if user.username == ADMINISTRATOR:
             raise invalid("username", f"{ADMINISTRATOR} is the installation's own administrator")
         require_domain(standing, "username", domain_of(user.username))
-        password, told = await self._hash_if_new(user.username, request.password)
+        password, told = await self._hash_if_new(user.username, request.password, request.password_hash)
         act = self._act(standing, request.condition, f"user {user.username} set", [*_facts(user), *told])
         written = await self._repository.put_user(UserChange(user=user, password=password), act)
         await self._announce(written)

@@ -13,6 +13,7 @@ from postbus.contracts.events import Event
 from postbus.contracts.standing import Standing
 from postbus.core.address import Address
 from postbus.core.ids import MailboxId
+from postbusd.directory.values import StoredPassword
 
 T = TypeVar("T")
 
@@ -23,15 +24,6 @@ class Act(msgspec.Struct, frozen=True, kw_only=True):
     standing: Standing
     event: Event
     condition: Condition = Condition()
-
-
-class StoredPassword(msgspec.Struct, frozen=True, kw_only=True):
-    """A user's."""
-
-    secret_hash: str
-    """Argon2id in PHC string format."""
-    tag: int | None = None
-    """`passwords.CredentialKeys.tag`; None: unknown, as of users of before there were tags."""
 
 
 class DomainChange(msgspec.Struct, frozen=True, kw_only=True):

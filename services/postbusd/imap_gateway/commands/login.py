@@ -3,7 +3,8 @@
 import asyncio
 import logging
 
-from postbus.contracts.directory import Access, AuthenticateRequest
+from postbus.contracts.app_passwords import Access
+from postbus.contracts.directory import AuthenticateRequest
 from postbus.contracts.events import EventType
 from postbus.core.errors import ErrorKind, MailError, RemoteProtocolError
 from postbus.imap.commands.login import Authenticate, Login
