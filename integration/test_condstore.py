@@ -189,7 +189,7 @@ async def test_concurrent_sessions_come_to_the_order_of_their_mod_seqs(
 async def check_against_model(mailbox_id: MailboxId, done: list[Done], everything: list[ViewRow]) -> None:
     """The same operations one by one on the fake, in the order of their mod_seqs, give the same answers and rows."""
     model = MemoryMailStore()
-    await model.ensure_mailbox(mailbox_id)
+    await model.ensure_mailboxes([mailbox_id])
     await fill(model, mailbox_id, UIDS)
     for each in sorted(done, key=lambda each: (each.mod_seq, not each.changed)):
         assert comparable(await each.run(model)) == comparable(each.answer)

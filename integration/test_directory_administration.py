@@ -14,16 +14,16 @@ from prometheus_client import CollectorRegistry
 
 import postbusd.directory
 from postbus.contracts.app_passwords import Access
+from postbus.contracts.bulk import MailboxRow
 from postbus.contracts.directory import (
     AuthenticateRequest,
     ListDomainsRequest,
     ListMailboxesRequest,
-    Owner,
-    OwnerKind,
     PageRequest,
     Relay,
     RelaySecurity,
 )
+from postbus.contracts.owners import Owner, OwnerKind
 from postbus.core.clock import SystemClock
 from postbus.core.errors import ErrorKind, MailError
 from postbus.mailstore.postgres import PostgresMailStore
@@ -32,6 +32,15 @@ from postbus.testing.directory import KEYS
 from postbus.testing.directory_office import ADMIN, SEALER, Office
 from postbus.testing.directory_office_addresses import AliasCommandsContract, ListCommandsContract
 from postbus.testing.directory_office_app_passwords import AppPasswordContract
+from postbus.testing.directory_office_bulk import (
+    ROWS,
+    BulkContract,
+    bring,
+    check_export_is_import,
+    put_owners,
+    take,
+    told,
+)
 from postbus.testing.directory_office_contract import DomainCommandsContract, MailboxCommandsContract, events_of
 from postbus.testing.directory_office_people import AppCommandsContract, GroupCommandsContract, UserCommandsContract
 from postbus.testing.directory_office_policy import PolicyCommandsContract
@@ -116,6 +125,10 @@ class TestSettings(SettingsContract):
 
 
 class TestAppPasswords(AppPasswordContract):
+    """Over Postgres."""
+
+
+class TestBulk(BulkContract):
     """Over Postgres."""
 
 
@@ -435,3 +448,31 @@ async def test_mailboxes_of_before_there_were_users_keep_their_passwords(databas
         mailbox = (await office.put_mailbox("kim@a.test", None)).mailbox
         assert (mailbox.quota_octets, mailbox.owner) == (5, Owner(kind=OwnerKind.USER, name="kim@a.test"))
     hasher.close()
+
+
+def test_drawn_imports_do_the_same_as_over_the_fake(database: Database) -> None:
+    with asyncio.Runner() as runner:
+        pool = runner.run(_opened(database))
+        try:
+
+            @given(rows=ROWS, more=ROWS)
+            @settings(max_examples=40, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+            def compare(rows: list[MailboxRow], more: list[MailboxRow]) -> None:
+                runner.run(_compare_imports(pool, rows, more))
+
+            compare()
+        finally:
+            runner.run(pool.close())
+
+
+async def _compare_imports(pool: asyncpg.Pool, rows: list[MailboxRow], more: list[MailboxRow]) -> None:
+    await empty_tables(pool)
+    real, fake = open_office(pool), Office()
+    for office in (real, fake):
+        await put_owners(office)
+    for each in (rows, more):
+        assert told(await bring(real, *each)) == told(await bring(fake, *each))
+        assert await take(real) == await take(fake)
+    assert await _everything(real) == await _everything(fake)
+    await empty_tables(pool)
+    await check_export_is_import(fake, open_office(pool))

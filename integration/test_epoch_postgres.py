@@ -64,7 +64,7 @@ class World:
         mailbox_ids = [new_mailbox_id(NOW_MS) for _ in range(count)]
         async with self.process("directory") as process:
             for mailbox_id in mailbox_ids:
-                await process.store.ensure_mailbox(mailbox_id)
+                await process.store.ensure_mailboxes([mailbox_id])
         return mailbox_ids
 
     async def promote(self) -> None:

@@ -118,7 +118,7 @@ async def world(database: Any, tmp_path: Path) -> AsyncIterator[World]:
             database.dsn, user=f"postbus_{service}", password=database.password(service), min_size=0, max_size=4
         )
     made = World(pools, tmp_path)
-    await made.directory.ensure_mailbox(made.mailbox_id)
+    await made.directory.ensure_mailboxes([made.mailbox_id])
     yield made
     for pool in pools.values():
         await pool.close()

@@ -39,7 +39,7 @@ from postbus.testing.mailstore_contract import MailStoreContract
 from postbus.testing.mailstore_random import OperationSource, outcome_of
 
 ROLES = {
-    "ensure_mailbox": "directory",
+    "ensure_mailboxes": "directory",
     "usage": "directory",
     "relay_outbox": "delivery",
     "trim_history": "delivery",
@@ -185,7 +185,7 @@ async def test_random_operations_come_to_the_same_as_on_the_fake(store: MailStor
     fake = MemoryMailStore(FixedClock())
     for seed in range(5):
         mailbox_id = await make_mailbox(store)
-        await fake.ensure_mailbox(mailbox_id)
+        await fake.ensure_mailboxes([mailbox_id])
         source = OperationSource(mailbox_id, seed)
         for step in range(80):
             operation = source.next([folder.folder_id for folder in await fake.list_folders(mailbox_id)])
@@ -314,7 +314,7 @@ async def test_a_change_whose_answer_is_lost_twice_has_an_unknown_outcome(databa
     """What may have happened is told apart from what was never sent; the key tells the truth later."""
     async with open_pool(database, "imap-gateway") as pool, open_pool(database, "directory") as owner:
         mailbox_id = new_mailbox_id(NOW_MS)
-        await PostgresMailStore(owner).ensure_mailbox(mailbox_id)
+        await PostgresMailStore(owner).ensure_mailboxes([mailbox_id])
         lossy = _LossyPool(pool, losses=2)
         store = PostgresMailStore(lossy)  # type: ignore[arg-type]
         append = make_append(mailbox_id, "key")

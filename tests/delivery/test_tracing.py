@@ -75,7 +75,7 @@ class World:
 async def world() -> World:
     world = World()
     for mailbox in (ALICE, BOB):
-        await world.store.ensure_mailbox(mailbox)
+        await world.store.ensure_mailboxes([mailbox])
     return world
 
 

@@ -88,7 +88,7 @@ async def world(monkeypatch: pytest.MonkeyPatch) -> World:
     monkeypatch.setattr("postbusd.delivery.worker.AWAY_SECONDS", 0)
     world = World()
     for mailbox in (ALICE, BOB):
-        await world.store.ensure_mailbox(mailbox)
+        await world.store.ensure_mailboxes([mailbox])
     return world
 
 

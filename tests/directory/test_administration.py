@@ -95,11 +95,11 @@ async def test_the_same_put_twice_changes_nothing_but_heals_the_store(office: Of
 
 
 async def test_a_store_that_is_away_leaves_no_mailbox_behind(office: Office, monkeypatch: pytest.MonkeyPatch) -> None:
-    async def fail(mailbox_id: str) -> None:
+    async def fail(mailbox_ids: list[str]) -> None:
         raise MailError(ErrorKind.UNAVAILABLE, "away")
 
     with monkeypatch.context() as patch:
-        patch.setattr(office.accounts, "ensure_mailbox", fail)
+        patch.setattr(office.accounts, "ensure_mailboxes", fail)
         with pytest.raises(MailError, match=r"^unavailable"):
             await office.put_mailbox("kim@example.org")
     assert (await office.repository.list_mailboxes(None, "", 10)).objects == ()

@@ -2,12 +2,8 @@
 
 import pytest
 
-from postbus.contracts.directory import (
-    Owner,
-    OwnerKind,
-    Relay,
-    RelaySecurity,
-)
+from postbus.contracts.directory import Relay, RelaySecurity
+from postbus.contracts.owners import Owner, OwnerKind
 from postbus.core.errors import ErrorKind
 from postbus.testing.directory_office import Office, refused
 from postbus.testing.directory_office_contract import events_of

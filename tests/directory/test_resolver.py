@@ -3,7 +3,8 @@
 import pytest
 from prometheus_client import CollectorRegistry
 
-from postbus.contracts.directory import Outcome, Owner, OwnerKind, Resolution, ResolveRequest, Via
+from postbus.contracts.directory import Outcome, Resolution, ResolveRequest, Via
+from postbus.contracts.owners import Owner, OwnerKind
 from postbus.core.errors import ErrorKind
 from postbus.testing.directory import ManualClock, MemoryAccounts
 from postbus.testing.directory_sites import Site

@@ -218,7 +218,7 @@ async def make_gateway() -> AsyncIterator[MakeGateway]:
     async def make(**changes: object) -> Gateway:
         settings = msgspec.structs.replace(ImapGatewaySettings(failed_login_seconds=0.0), **changes)
         gateway = Gateway(settings)
-        await gateway.store.ensure_mailbox(ANN)
+        await gateway.store.ensure_mailboxes([ANN])
         tasks.append(asyncio.create_task(gateway.server.run()))
         return gateway
 

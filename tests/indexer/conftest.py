@@ -72,7 +72,7 @@ class World:
     async def deliver(
         self, content: bytes, mailbox: MailboxId = ALICE, prefix: bytes = b"", traceparent: str = ""
     ) -> EmailId:
-        await self.store.ensure_mailbox(mailbox)
+        await self.store.ensure_mailboxes([mailbox])
         email_id = new_email_id(self.clock.now_ms())
         message = prepare_message(
             email_id=email_id,

@@ -6,8 +6,10 @@ from typing import Protocol
 import msgspec
 
 from postbus.contracts.app_passwords import Access, AppPasswordAdmin
+from postbus.contracts.bulk import MailboxImporter
 from postbus.contracts.condition import Condition
 from postbus.contracts.logins import LoginConfirmer
+from postbus.contracts.owners import Owner
 from postbus.contracts.policy import PolicyAdmin, PolicyFinder
 from postbus.contracts.standing import StandingFinder
 from postbus.core.errors import ErrorKind
@@ -211,21 +213,6 @@ class ListDomainsReply(msgspec.Struct, frozen=True, kw_only=True):
 
     domains: tuple[Domain, ...]
     next_after: str = ""
-
-
-class OwnerKind(enum.StrEnum):
-    """Whose passwords open a mailbox."""
-
-    USER = "user"
-    GROUP = "group"
-    APP = "app"
-
-
-class Owner(msgspec.Struct, frozen=True, kw_only=True):
-    """The owner of a mailbox: a user's, group's or app's name."""
-
-    kind: OwnerKind
-    name: str
 
 
 class Mailbox(msgspec.Struct, frozen=True, kw_only=True):
@@ -683,6 +670,7 @@ class ListAdmin(Protocol):
 class DirectoryAdmin(
     DomainAdmin,
     MailboxAdmin,
+    MailboxImporter,
     UserAdmin,
     GroupAdmin,
     AppAdmin,

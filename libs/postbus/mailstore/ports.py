@@ -41,8 +41,8 @@ class MessageAppender(Protocol):
 class Accounts(Protocol):
     """The port of directory."""
 
-    async def ensure_mailbox(self, mailbox_id: MailboxId) -> None:
-        """Makes the mailbox's row and its special-use folders; idempotent."""
+    async def ensure_mailboxes(self, mailbox_ids: Sequence[MailboxId]) -> None:
+        """Makes the rows of mailboxes and their special-use folders, all or none; idempotent."""
         ...
 
     async def usage(self, mailbox_ids: Sequence[MailboxId]) -> dict[MailboxId, int]:

@@ -23,11 +23,11 @@ class PostgresFolders:
         """On the service's pool."""
         self._session = session
 
-    async def ensure_mailbox(self, mailbox_id: MailboxId) -> None:
-        """Makes the mailbox with its special-use folders, once."""
+    async def ensure_mailboxes(self, mailbox_ids: Sequence[MailboxId]) -> None:
+        """Makes mailboxes with their special-use folders, once."""
         await self._session.fetch(
-            "SELECT mailstore.ensure_mailbox_v1($1, $2, $3, $4)",
-            mailbox_id,
+            "SELECT mailstore.ensure_mailboxes_v1($1, $2, $3, $4)",
+            list(mailbox_ids),
             [use.value for use, _ in SPECIAL_FOLDERS],
             [name for _, name in SPECIAL_FOLDERS],
             self._session.clock.now_ms(),

@@ -10,6 +10,7 @@ from google.protobuf.message import Message
 from google.protobuf.message_factory import GetMessageClass
 
 from postbus.contracts.admin_api import AdminApi
+from postbus.contracts.bulk import IMPORT_SECONDS
 from postbus.contracts.delivery import Delivery
 from postbus.contracts.directory import Directory
 from postbus.contracts.dns_provisioner import DnsProvisioner
@@ -40,6 +41,8 @@ CONTRACTS: dict[str, tuple[type, ServiceDescriptor]] = {
 }
 """Service name → port and gRPC service."""
 
+_SECONDS = {("directory", "import_mailboxes"): IMPORT_SECONDS}
+
 
 class Method(msgspec.Struct, frozen=True, kw_only=True):
     """One method: `name` as the port spells it, `path` as gRPC does."""
@@ -50,6 +53,8 @@ class Method(msgspec.Struct, frozen=True, kw_only=True):
     reply: type[msgspec.Struct]
     request_message: type[Message]
     reply_message: type[Message]
+    seconds: float | None
+    """Its own deadline; None: the usual one."""
 
 
 @functools.cache
@@ -67,5 +72,6 @@ def methods(service: str) -> dict[str, Method]:
             reply=hints["return"],
             request_message=GetMessageClass(method.input_type),
             reply_message=GetMessageClass(method.output_type),
+            seconds=_SECONDS.get((service, name)),
         )
     return found

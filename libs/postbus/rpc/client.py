@@ -40,10 +40,9 @@ class GrpcClient:
             trace = current_trace()
             metadata = ((HEADER, trace.format()),) if trace else ()
             send: grpc.aio.UnaryUnaryMultiCallable[bytes, bytes] = self._channel.unary_unary(method.path)
+            seconds = method.seconds or self._deadline_seconds
             try:
-                data = await send(
-                    encode(request, method.request_message), timeout=self._deadline_seconds, metadata=metadata
-                )
+                data = await send(encode(request, method.request_message), timeout=seconds, metadata=metadata)
             except grpc.aio.AioRpcError as error:
                 raise unpack_error(error, self._service) from error
             return decode(data, method.reply_message, method.reply)

@@ -15,17 +15,16 @@ class LocalClient:
     def __init__(self, service: str, find: Callable[[], object | None], deadline_seconds: float) -> None:
         self._service = service
         self._find = find
-        self._deadline_seconds = deadline_seconds
-        for name in methods(service):
-            setattr(self, name, self._bind(name))
+        for name, method in methods(service).items():
+            setattr(self, name, self._bind(name, method.seconds or deadline_seconds))
 
-    def _bind(self, name: str) -> object:
+    def _bind(self, name: str, deadline_seconds: float) -> object:
         async def call(request: Any) -> Any:
             implementation = self._find()
             if implementation is None:
                 raise MailError(ErrorKind.UNAVAILABLE, f"{self._service} is starting")
             try:
-                async with asyncio.timeout(self._deadline_seconds):
+                async with asyncio.timeout(deadline_seconds):
                     return await invoke(self._service, name, implementation, request)
             except TimeoutError as error:
                 raise MailError(ErrorKind.UNAVAILABLE, f"{self._service} {NO_ANSWER}") from error

@@ -165,8 +165,7 @@ async def opened_world(
     async with asyncpg.create_pool(
         database.dsn, user="postbus_directory", password=database.password("directory"), min_size=0, max_size=1
     ) as pool:
-        for mailbox in (alice, bob):
-            await PostgresMailStore(pool).ensure_mailbox(mailbox)
+        await PostgresMailStore(pool).ensure_mailboxes([alice, bob])
     superuser = await asyncpg.connect(database.dsn, user="postgres", password=database.password("superuser"))
     bus = await nats_client.connect(nats.url, user="admin", password=nats.password("admin"))
     blobs = LocalBlobStore(folder / "blobs", 0)

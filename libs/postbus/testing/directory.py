@@ -40,9 +40,9 @@ class MemoryAccounts:
         self.ensured: list[MailboxId] = []
         self.used: dict[MailboxId, int] = {}
 
-    async def ensure_mailbox(self, mailbox_id: MailboxId) -> None:
-        """Notes the mailbox."""
-        self.ensured.append(mailbox_id)
+    async def ensure_mailboxes(self, mailbox_ids: Sequence[MailboxId]) -> None:
+        """Notes the mailboxes."""
+        self.ensured.extend(mailbox_ids)
 
     async def usage(self, mailbox_ids: Sequence[MailboxId]) -> dict[MailboxId, int]:
         """What `used` says."""

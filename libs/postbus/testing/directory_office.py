@@ -13,7 +13,6 @@ from postbus.contracts.directory import (
     Group,
     MailingList,
     ObjectRequest,
-    Owner,
     PutAliasReply,
     PutAliasRequest,
     PutAppReply,
@@ -31,6 +30,7 @@ from postbus.contracts.directory import (
     User,
 )
 from postbus.contracts.events import DirectoryChanged
+from postbus.contracts.owners import Owner
 from postbus.core.errors import ErrorKind, MailError
 from postbus.runtime.sealing import Sealer
 from postbus.testing.directory import KEYS, ManualClock, MemoryAccounts, MemoryDirectory, PlainHasher

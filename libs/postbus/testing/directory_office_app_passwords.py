@@ -11,16 +11,9 @@ from postbus.contracts.app_passwords import (
     DeleteAppPasswordRequest,
     ListAppPasswordsRequest,
 )
-from postbus.contracts.directory import (
-    AuthenticateReply,
-    AuthenticateRequest,
-    Owner,
-    OwnerKind,
-    PutMailboxRequest,
-    PutUserRequest,
-    User,
-)
+from postbus.contracts.directory import AuthenticateReply, AuthenticateRequest, PutMailboxRequest, PutUserRequest, User
 from postbus.contracts.logins import ConfirmLoginsRequest, ShownLogin
+from postbus.contracts.owners import Owner, OwnerKind
 from postbus.core.errors import ErrorKind, MailError
 from postbus.testing.directory import KEYS, ManualClock
 from postbus.testing.directory_office import ADMIN, PASSWORD, Office, refused

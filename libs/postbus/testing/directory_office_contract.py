@@ -10,14 +10,13 @@ from postbus.contracts.directory import (
     ListDomainsRequest,
     ListMailboxesRequest,
     Mailbox,
-    Owner,
-    OwnerKind,
     PutMailboxRequest,
     Relay,
     RelaySecurity,
     User,
 )
 from postbus.contracts.events import Event
+from postbus.contracts.owners import Owner, OwnerKind
 from postbus.core.errors import ErrorKind
 from postbus.testing.directory_office import ADMIN, SEALER, Office, refused
 from postbusd.directory.routes import relay_owner

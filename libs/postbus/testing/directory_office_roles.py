@@ -19,8 +19,6 @@ from postbus.contracts.directory import (
     ListMailboxesRequest,
     MailingList,
     ObjectRequest,
-    Owner,
-    OwnerKind,
     PageRequest,
     PutAliasRequest,
     PutAppRequest,
@@ -31,6 +29,7 @@ from postbus.contracts.directory import (
     PutUserRequest,
     User,
 )
+from postbus.contracts.owners import Owner, OwnerKind
 from postbus.contracts.policy import PutPolicyRequest
 from postbus.contracts.standing import Standing, StandingRequest
 from postbus.core.errors import ErrorKind

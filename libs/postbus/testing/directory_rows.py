@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import asyncpg
 
-from postbus.contracts.directory import Mailbox, OwnerKind
+from postbus.contracts.directory import Mailbox
+from postbus.contracts.owners import OwnerKind
 from postbus.core.address import parse_local_part
 from postbus.testing.directory_tables import DirectoryTables
 

@@ -5,17 +5,8 @@ from typing import Any, TypeVar
 import msgspec
 from hypothesis import strategies as st
 
-from postbus.contracts.directory import (
-    Alias,
-    App,
-    Domain,
-    Group,
-    Mailbox,
-    MailingList,
-    Owner,
-    OwnerKind,
-    User,
-)
+from postbus.contracts.directory import Alias, App, Domain, Group, Mailbox, MailingList, User
+from postbus.contracts.owners import Owner, OwnerKind
 from postbus.core.ids import MailboxId
 from postbus.testing.directory import KEYS, MemoryDirectory
 from postbus.testing.directory_tables import StoredPassword

@@ -7,7 +7,8 @@ from typing import TypeVar
 
 import msgspec
 
-from postbus.contracts.directory import Alias, App, Group, Mailbox, MailingList, Owner, OwnerKind
+from postbus.contracts.directory import Alias, App, Group, Mailbox, MailingList
+from postbus.contracts.owners import Owner, OwnerKind
 from postbus.contracts.policy import Policy
 from postbus.contracts.standing import ADMINISTRATOR, MAX_OPENED, Standing
 from postbus.core.address import Address
@@ -27,10 +28,11 @@ _TABLES = (dict, list, int, Policy)
 class MemoryWrites(DirectoryTables):
     """The base of the writing parts."""
 
-    def close(self, value: T, *, changed: bool, created: bool = False) -> Written[T]:
+    def close(self, value: T, *, changed: bool, created: bool = False, detail: str = "") -> Written[T]:
         """The end of a write; a plan is taken back."""
         act, before = self._under_way
-        revision = self.close_write(act.event, changed)
+        event = msgspec.structs.replace(act.event, detail=detail) if detail else act.event
+        revision = self.close_write(event, changed)
         if act.condition.plan:
             vars(self).update(before)
         return Written(object=value, changed=changed, created=created, revision=revision, planned=act.condition.plan)

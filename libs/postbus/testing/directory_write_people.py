@@ -3,7 +3,8 @@
 import msgspec
 
 from postbus.contracts.app_passwords import AppPassword
-from postbus.contracts.directory import App, Group, Mailbox, Owner, OwnerKind, User
+from postbus.contracts.directory import App, Group, Mailbox, User
+from postbus.contracts.owners import Owner, OwnerKind
 from postbus.contracts.standing import Standing
 from postbus.core.address import Address, parse_address
 from postbus.core.errors import ErrorKind, MailError

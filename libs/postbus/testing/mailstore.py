@@ -120,13 +120,14 @@ class MemoryMailStore:
 
     # Accounts
 
-    async def ensure_mailbox(self, mailbox_id: MailboxId) -> None:
-        """Makes the mailbox with its special-use folders, once."""
+    async def ensure_mailboxes(self, mailbox_ids: Sequence[MailboxId]) -> None:
+        """Makes mailboxes with their special-use folders, once."""
         self._check()
-        if mailbox_id not in self._mailboxes:
-            box = self._mailboxes[mailbox_id] = MailboxRow(mailbox_id=mailbox_id)
-            for use, name in SPECIAL_FOLDERS:
-                box.add_folder(name, self._clock.now_ms(), use)
+        for mailbox_id in mailbox_ids:
+            if mailbox_id not in self._mailboxes:
+                box = self._mailboxes[mailbox_id] = MailboxRow(mailbox_id=mailbox_id)
+                for use, name in SPECIAL_FOLDERS:
+                    box.add_folder(name, self._clock.now_ms(), use)
 
     async def usage(self, mailbox_ids: Sequence[MailboxId]) -> dict[MailboxId, int]:
         """Octets used."""

@@ -77,7 +77,7 @@ def make_append(mailbox_id: MailboxId, operation_key: str, message: NewMessage |
 async def make_mailbox(store: MailStore) -> MailboxId:
     """A new mailbox."""
     mailbox_id = new_mailbox_id(NOW_MS)
-    await store.ensure_mailbox(mailbox_id)
+    await store.ensure_mailboxes([mailbox_id])
     return mailbox_id
 
 

@@ -30,9 +30,13 @@ class AppendContract:
     """MessageAppender and Accounts."""
 
     async def test_a_mailbox_has_its_special_folders_once(self, store: MailStore) -> None:
-        """ensure_mailbox."""
-        mailbox_id = await make_mailbox(store)
-        await store.ensure_mailbox(mailbox_id)
+        """ensure_mailboxes: some are there, some are new, one is named twice."""
+        mailbox_id, other = await make_mailbox(store), new_mailbox_id(NOW_MS)
+        await store.ensure_mailboxes([mailbox_id, other, other])
+        assert len(await store.list_folders(other)) == 6
+        first = await store.create_folder(other, "Seventh")
+        assert (first.folder_id, first.uid_next) == (7, 1)
+        assert first.uid_validity > max(each.uid_validity for each in await store.list_folders(other) if each != first)
         folders = await store.list_folders(mailbox_id)
         assert [(folder.name, folder.special_use) for folder in folders] == [
             ("INBOX", SpecialUse.INBOX),

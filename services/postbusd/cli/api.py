@@ -95,6 +95,10 @@ class ApiClient:
         """The answer of a GET that is plain text."""
         return self._request("GET", path, None).decode("utf-8", "replace")
 
+    def get_octets(self, path: str, query: dict[str, str]) -> bytes:
+        """The answer of a GET as it came."""
+        return self._request("GET", _with_query(path, query), None)
+
     def put(self, path: str, body: dict[str, object]) -> Any:  # Any: JSON, read by the caller
         """The answer of a PUT."""
         return _decode(self._request("PUT", path, msgspec.json.encode(body)))
@@ -107,14 +111,18 @@ class ApiClient:
         """The answer of a POST."""
         return _decode(self._request("POST", path, None if body is None else msgspec.json.encode(body)))
 
+    def post_octets(self, path: str, media_type: str, octets: bytes) -> Any:  # Any: JSON, read by the caller
+        """The answer of a POST of something that is no JSON object."""
+        return _decode(self._request("POST", path, octets, media_type))
+
     def delete(self, path: str, query: dict[str, str] | None = None) -> Any:  # Any: JSON, read by the caller
         """The answer of a DELETE."""
         return _decode(self._request("DELETE", _with_query(path, query), None))
 
-    def _request(self, method: str, path: str, body: bytes | None) -> bytes:
+    def _request(self, method: str, path: str, body: bytes | None, media_type: str = "application/json") -> bytes:
         headers = {"Authorization": f"Bearer {self._token}", "Accept": "application/json"}
         if body is not None:
-            headers["Content-Type"] = "application/json"
+            headers["Content-Type"] = media_type
         status, answer = self._wire.exchange(method, path, headers, body)
         if status >= 300:
             raise ApiError(status, answer)

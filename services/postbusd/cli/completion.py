@@ -42,12 +42,12 @@ def add_parser(subparsers: Subparsers) -> None:
 
 def run_completion(args: argparse.Namespace) -> int:
     """Prints the script."""
-    from postbusd.cli.main import COMMANDS
+    from postbusd.cli.main import COMMANDS, module_of
 
     parser = argparse.ArgumentParser()
     subparsers = parser.add_subparsers()
     for name in COMMANDS:
-        importlib.import_module(f"postbusd.cli.{name.replace('-', '_')}").add_parser(subparsers)
+        importlib.import_module(f"postbusd.cli.{module_of(name)}").add_parser(subparsers)
     table = [f"    [{_quote(path)}]={_quote(' '.join(words))}" for path, words in sorted(list_words(parser).items())]
     head = ["autoload -U +X bashcompinit && bashcompinit"] if args.shell == "zsh" else []
     print("\n".join([*head, "declare -gA _postbus_words=(", *table, ")", _FUNCTION.strip()]))

@@ -6,6 +6,7 @@ returns the exit code. Nothing here may import a service, gRPC or a database cli
 
 import argparse
 import importlib
+import keyword
 import os
 import sys
 from collections.abc import Sequence
@@ -23,6 +24,8 @@ COMMANDS = {
     "group": "users who share mailboxes",
     "app": "programs that send mail",
     "mailbox": "accounts that store mail",
+    "import": "many mailboxes from a file",
+    "export": "all mailboxes, or the whole site, to a file",
     "alias": "further names of mailboxes",
     "list": "addresses that many receive",
     "policy": "what holds for all mail",
@@ -52,7 +55,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--version", action="version", version=f"postbus {__version__}")
     subparsers = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
     if words and words[0] in COMMANDS:
-        importlib.import_module(f"postbusd.cli.{words[0].replace('-', '_')}").add_parser(subparsers)
+        importlib.import_module(f"postbusd.cli.{module_of(words[0])}").add_parser(subparsers)
     else:
         for name, summary in COMMANDS.items():
             subparsers.add_parser(name, help=summary)
@@ -67,6 +70,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 141
+
+
+def module_of(command: str) -> str:
+    """The name of a command's module; one that Python keeps for itself gets an underscore (PEP 8)."""
+    return f"{command}_" if keyword.iskeyword(command) else command.replace("-", "_")
 
 
 if __name__ == "__main__":

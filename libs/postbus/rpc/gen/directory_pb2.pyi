@@ -160,6 +160,28 @@ DMARC_REJECT_REJECT: DmarcReject.ValueType  # 1
 DMARC_REJECT_QUARANTINE: DmarcReject.ValueType  # 2
 Global___DmarcReject: _TypeAlias = DmarcReject  # noqa: Y015
 
+class _RowAction:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _RowActionEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_RowAction.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    ROW_ACTION_UNSPECIFIED: _RowAction.ValueType  # 0
+    ROW_ACTION_CREATED: _RowAction.ValueType  # 1
+    ROW_ACTION_CHANGED: _RowAction.ValueType  # 2
+    ROW_ACTION_UNCHANGED: _RowAction.ValueType  # 3
+    ROW_ACTION_REFUSED: _RowAction.ValueType  # 4
+
+class RowAction(_RowAction, metaclass=_RowActionEnumTypeWrapper):
+    """What became of a row."""
+
+ROW_ACTION_UNSPECIFIED: RowAction.ValueType  # 0
+ROW_ACTION_CREATED: RowAction.ValueType  # 1
+ROW_ACTION_CHANGED: RowAction.ValueType  # 2
+ROW_ACTION_UNCHANGED: RowAction.ValueType  # 3
+ROW_ACTION_REFUSED: RowAction.ValueType  # 4
+Global___RowAction: _TypeAlias = RowAction  # noqa: Y015
+
 @_typing.final
 class MailboxTarget(_message.Message):
     """One mailbox that an address leads to."""
@@ -2024,3 +2046,175 @@ class AppPasswordReply(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___AppPasswordReply: _TypeAlias = AppPasswordReply  # noqa: Y015
+
+@_typing.final
+class MailboxRow(_message.Message):
+    """A mailbox as a table has it: all its aliases in octet order."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ADDRESS_FIELD_NUMBER: _builtins.int
+    OWNER_FIELD_NUMBER: _builtins.int
+    ALIASES_FIELD_NUMBER: _builtins.int
+    ACTIVE_FIELD_NUMBER: _builtins.int
+    address: _builtins.str
+    active: _builtins.bool
+    @_builtins.property
+    def owner(self) -> Global___Owner: ...
+    @_builtins.property
+    def aliases(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
+    def __init__(
+        self,
+        *,
+        address: _builtins.str = ...,
+        owner: Global___Owner | None = ...,
+        aliases: _abc.Iterable[_builtins.str] | None = ...,
+        active: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["owner", b"owner"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["active", b"active", "address", b"address", "aliases", b"aliases", "owner", b"owner"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___MailboxRow: _TypeAlias = MailboxRow  # noqa: Y015
+
+@_typing.final
+class RowResult(_message.Message):
+    """Of one row; why it was refused."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ACTION_FIELD_NUMBER: _builtins.int
+    KIND_FIELD_NUMBER: _builtins.int
+    DETAIL_FIELD_NUMBER: _builtins.int
+    action: Global___RowAction.ValueType
+    kind: _common_pb2.ErrorKind.ValueType
+    detail: _builtins.str
+    def __init__(
+        self,
+        *,
+        action: Global___RowAction.ValueType = ...,
+        kind: _common_pb2.ErrorKind.ValueType | None = ...,
+        detail: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_kind", b"_kind", "kind", b"kind"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_kind", b"_kind", "action", b"action", "detail", b"detail", "kind", b"kind"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__kind: _TypeAlias = _typing.Literal["kind"]  # noqa: Y015
+    _WhichOneofArgType__kind: _TypeAlias = _typing.Literal["_kind", b"_kind"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__kind) -> _WhichOneofReturnType__kind | None: ...
+
+Global___RowResult: _TypeAlias = RowResult  # noqa: Y015
+
+@_typing.final
+class ImportMailboxesRequest(_message.Message):
+    """Brings each mailbox to what its row says. Idempotent."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ROWS_FIELD_NUMBER: _builtins.int
+    ACTOR_FIELD_NUMBER: _builtins.int
+    ATOMIC_FIELD_NUMBER: _builtins.int
+    PLAN_FIELD_NUMBER: _builtins.int
+    actor: _builtins.str
+    atomic: _builtins.bool
+    plan: _builtins.bool
+    @_builtins.property
+    def rows(self) -> _containers.RepeatedCompositeFieldContainer[Global___MailboxRow]: ...
+    def __init__(
+        self,
+        *,
+        rows: _abc.Iterable[Global___MailboxRow] | None = ...,
+        actor: _builtins.str = ...,
+        atomic: _builtins.bool = ...,
+        plan: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["actor", b"actor", "atomic", b"atomic", "plan", b"plan", "rows", b"rows"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ImportMailboxesRequest: _TypeAlias = ImportMailboxesRequest  # noqa: Y015
+
+@_typing.final
+class ImportMailboxesReply(_message.Message):
+    """In the order of the rows; not written: a plan, or rows were refused and the import is atomic."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RESULTS_FIELD_NUMBER: _builtins.int
+    WRITTEN_FIELD_NUMBER: _builtins.int
+    written: _builtins.bool
+    @_builtins.property
+    def results(self) -> _containers.RepeatedCompositeFieldContainer[Global___RowResult]: ...
+    def __init__(
+        self,
+        *,
+        results: _abc.Iterable[Global___RowResult] | None = ...,
+        written: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["results", b"results", "written", b"written"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ImportMailboxesReply: _TypeAlias = ImportMailboxesReply  # noqa: Y015
+
+@_typing.final
+class ExportMailboxesRequest(_message.Message):
+    """One page of mailboxes as rows; an empty domain: of all that the actor administers."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ACTOR_FIELD_NUMBER: _builtins.int
+    DOMAIN_FIELD_NUMBER: _builtins.int
+    AFTER_FIELD_NUMBER: _builtins.int
+    LIMIT_FIELD_NUMBER: _builtins.int
+    actor: _builtins.str
+    domain: _builtins.str
+    after: _builtins.str
+    limit: _builtins.int
+    def __init__(
+        self,
+        *,
+        actor: _builtins.str = ...,
+        domain: _builtins.str = ...,
+        after: _builtins.str = ...,
+        limit: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["actor", b"actor", "after", b"after", "domain", b"domain", "limit", b"limit"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ExportMailboxesRequest: _TypeAlias = ExportMailboxesRequest  # noqa: Y015
+
+@_typing.final
+class ExportMailboxesReply(_message.Message):
+    """In the order of their addresses; an empty next_after: the last page."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ROWS_FIELD_NUMBER: _builtins.int
+    NEXT_AFTER_FIELD_NUMBER: _builtins.int
+    next_after: _builtins.str
+    @_builtins.property
+    def rows(self) -> _containers.RepeatedCompositeFieldContainer[Global___MailboxRow]: ...
+    def __init__(
+        self,
+        *,
+        rows: _abc.Iterable[Global___MailboxRow] | None = ...,
+        next_after: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["next_after", b"next_after", "rows", b"rows"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ExportMailboxesReply: _TypeAlias = ExportMailboxesReply  # noqa: Y015

@@ -25,6 +25,7 @@ from postbusd.admin_api.rest.groups import delete_group, get_group, list_groups,
 from postbusd.admin_api.rest.held import change_held, list_held
 from postbusd.admin_api.rest.ledger import get_ledger, settle_ledger
 from postbusd.admin_api.rest.lists import delete_list, get_list, list_lists, patch_list, put_list
+from postbusd.admin_api.rest.mailbox_tables import export_mailboxes, import_mailboxes
 from postbusd.admin_api.rest.mailboxes import delete_mailbox, get_mailbox, list_mailboxes, patch_mailbox, put_mailbox
 from postbusd.admin_api.rest.messages import get_message, list_messages
 from postbusd.admin_api.rest.policy import get_policy, patch_policy, put_policy
@@ -52,6 +53,7 @@ _APP_PASSWORDS = (list_app_passwords, add_app_password, delete_app_password)
 _GROUPS = (list_groups, get_group, put_group, patch_group, delete_group)
 _APPS = (list_apps, get_app, put_app, patch_app, delete_app, rotate_app_credential)
 _MAILBOXES = (list_mailboxes, get_mailbox, put_mailbox, patch_mailbox, delete_mailbox)
+_TABLES = (export_mailboxes, import_mailboxes)
 _ALIASES = (list_aliases, get_alias, put_alias, patch_alias, delete_alias)
 _LISTS = (list_lists, get_list, put_list, patch_list, delete_list)
 _MAIL = (list_queue, change_queue, list_messages, get_message, list_events)
@@ -77,6 +79,7 @@ ROUTES = (
     *_GROUPS,
     *_APPS,
     *_MAILBOXES,
+    *_TABLES,
     *_ALIASES,
     *_LISTS,
     *_MAIL,

@@ -15,10 +15,9 @@ from postbus.contracts.directory import (
     ListMailboxesRequest,
     Mailbox,
     ObjectRequest,
-    Owner,
-    OwnerKind,
     PutMailboxRequest,
 )
+from postbus.contracts.owners import Owner, OwnerKind
 from postbusd.admin_api.rest.backend import DEFAULT_PAGE, ApiRequest, actor_of, backend_of
 from postbusd.admin_api.rest.changes import (
     IfMatch,

@@ -7,6 +7,7 @@ from postbusd.directory.adapters.postgres_write_addresses import PostgresAliases
 from postbusd.directory.adapters.postgres_write_app_passwords import PostgresAppPasswords
 from postbusd.directory.adapters.postgres_write_apps import PostgresApps
 from postbusd.directory.adapters.postgres_write_domains import PostgresDomains
+from postbusd.directory.adapters.postgres_write_imports import PostgresImports
 from postbusd.directory.adapters.postgres_write_mailboxes import PostgresMailboxes
 from postbusd.directory.adapters.postgres_write_passwords import PostgresPasswords
 from postbusd.directory.adapters.postgres_write_people import PostgresGroups, PostgresUsers
@@ -18,6 +19,7 @@ _CLAIM_OUTBOX = "SELECT outbox_id, event FROM directory.outbox ORDER BY outbox_i
 class PostgresWriter(
     PostgresDomains,
     PostgresMailboxes,
+    PostgresImports,
     PostgresUsers,
     PostgresAppPasswords,
     PostgresGroups,

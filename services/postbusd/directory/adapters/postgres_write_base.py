@@ -12,8 +12,9 @@ import asyncpg
 import msgspec
 
 from postbus.contracts.condition import Condition
-from postbus.contracts.directory import Mailbox, Owner, OwnerKind
+from postbus.contracts.directory import Mailbox
 from postbus.contracts.events import Event
+from postbus.contracts.owners import Owner, OwnerKind
 from postbus.contracts.standing import ADMINISTRATOR, Standing
 from postbus.core.address import Address
 from postbus.core.errors import ErrorKind, MailError
@@ -50,7 +51,7 @@ _CLAIMED = """
 SELECT local_part, kind FROM directory.address_claim WHERE domain = $1 AND local_part = ANY($2)
 ORDER BY length(local_part) LIMIT 1
 """
-_GRANTED = """
+GRANTED = """
 SELECT d.quota_octets, count(*) FILTER (WHERE q.octets = 0) AS unlimited, coalesce(sum(q.octets), 0)::bigint AS granted
 FROM directory.domain d LEFT JOIN LATERAL (
     SELECT coalesce(m.quota_octets, d.default_quota_octets, 0) AS octets
@@ -84,9 +85,11 @@ class WriteSession:
         """Raises MailError: CHANGED when the object is not what the act's condition says."""
         check_condition(self._act.condition, before)
 
-    async def close(self, value: T, *, changed: bool, created: bool = False) -> Written[T]:
-        """The last statements of a write: the event, then the revision."""
-        revision = await self._close(self._act.event) if changed else self._revision
+    async def close(self, value: T, *, changed: bool, created: bool = False, detail: str = "") -> Written[T]:
+        """The last statements of a write: the event, then the revision. `detail`: of the event, where it says none."""
+        event = self._act.event
+        event = msgspec.structs.replace(event, detail=detail) if detail else event
+        revision = await self._close(event) if changed else self._revision
         planned = self._act.condition.plan
         return Written(object=value, changed=changed, created=created, revision=revision, planned=planned)
 
@@ -114,7 +117,7 @@ class WriteSession:
 
     async def require_quota(self, domain: str) -> None:
         """After the quotas of a domain or its mailboxes were written. Raises MailError: CONFLICT."""
-        row = await self.session.fetchrow(_GRANTED, domain)
+        row = await self.session.fetchrow(GRANTED, domain)
         if row is not None:
             check_granted(domain, row["quota_octets"], row["granted"], row["unlimited"])
 

@@ -4,7 +4,8 @@ import uuid
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from postbus.contracts.directory import Mailbox, Owner, OwnerKind, User
+from postbus.contracts.directory import Mailbox, User
+from postbus.contracts.owners import Owner, OwnerKind
 from postbus.core.address import Address
 from postbus.core.ids import MailboxId
 from postbusd.directory.adapters.postgres_standing import find_user, opened_domains

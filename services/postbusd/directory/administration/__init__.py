@@ -10,6 +10,7 @@ from postbusd.directory.administration.apps import Apps
 from postbusd.directory.administration.desk import Tell, Tools
 from postbusd.directory.administration.domains import Domains
 from postbusd.directory.administration.groups import Groups
+from postbusd.directory.administration.imports import Imports
 from postbusd.directory.administration.lists import Lists
 from postbusd.directory.administration.mailboxes import Mailboxes
 from postbusd.directory.administration.policies import Policies
@@ -19,5 +20,7 @@ from postbusd.directory.administration.users import Users
 __all__ = ["Administration", "Tell", "Tools"]
 
 
-class Administration(Domains, Mailboxes, Users, Groups, Apps, Aliases, Lists, Policies, AppPasswordsDesk, Standings):
+class Administration(
+    Domains, Mailboxes, Imports, Users, Groups, Apps, Aliases, Lists, Policies, AppPasswordsDesk, Standings
+):
     """The DirectoryAdmin of directory."""

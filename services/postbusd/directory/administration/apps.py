@@ -93,5 +93,5 @@ class Apps(Desk):
     async def _make_mailbox(self, condition: Condition) -> MailboxId:
         mailbox_id = new_mailbox_id(self._tools.clock.now_ms())
         if not condition.plan:
-            await self._tools.accounts.ensure_mailbox(mailbox_id)
+            await self._tools.accounts.ensure_mailboxes([mailbox_id])
         return mailbox_id

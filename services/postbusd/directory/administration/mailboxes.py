@@ -19,11 +19,10 @@ from postbus.contracts.directory import (
     ListMailboxesRequest,
     Mailbox,
     ObjectRequest,
-    Owner,
-    OwnerKind,
     PutMailboxReply,
     PutMailboxRequest,
 )
+from postbus.contracts.owners import Owner, OwnerKind
 from postbus.contracts.standing import Standing
 from postbus.core.address import Address
 from postbus.core.ids import new_mailbox_id
@@ -69,7 +68,7 @@ class Mailboxes(Desk):
         if place.mailbox is None:
             change = msgspec.structs.replace(change, new_id=new_mailbox_id(self._tools.clock.now_ms()))
         if not request.condition.plan:
-            await self._tools.accounts.ensure_mailbox(change.new_id or decided.mailbox_id)
+            await self._tools.accounts.ensure_mailboxes([change.new_id or decided.mailbox_id])
         act = self._mailbox_act(change, standing, request.condition, told)
         written = await self._repository.put_mailbox(change, act)
         await self._announce(written, addresses=[str(address)])

@@ -8,14 +8,18 @@ writer checks that the actor's standing is still the act's (CONFLICT) and that t
 writes nothing and says the same. Every method raises MailError: UNAVAILABLE when the database is away.
 """
 
+from collections.abc import Sequence
 from typing import Protocol
 
 from postbus.contracts.app_passwords import AppPassword
+from postbus.contracts.bulk import MailboxRow, RowResult
 from postbus.contracts.directory import Alias, App, Domain, Group, Mailbox, MailingList, User
 from postbus.contracts.policy import Policy
 from postbus.contracts.standing import Standing
 from postbus.core.address import Address
+from postbus.core.ids import MailboxId
 from postbus.mailstore.ports import Publish
+from postbusd.directory.administration.import_rules import Decided, RowChange
 from postbusd.directory.administration.values import (
     Act,
     AppChange,
@@ -86,6 +90,25 @@ class MailboxStore(Protocol):
     async def delete_mailbox(self, address: Address, act: Act, *, dry_run: bool) -> Deleted:
         """With its aliases, catch-all entries, and its own user who has nothing else. Raises MailError: CONFLICT (an
         app's)."""
+        ...
+
+
+class ImportStore(Protocol):
+    """Many mailboxes at once."""
+
+    async def import_mailboxes(
+        self,
+        rows: Sequence[RowChange | RowResult],
+        made: frozenset[MailboxId] | None,
+        act: Act,
+        *,
+        atomic: bool = False,
+    ) -> Written[Decided]:
+        """Decides by `import_rules.decide_import` and writes what is not refused; `atomic`: nothing when a row is."""
+        ...
+
+    async def export_mailboxes(self, domains: Domains, after: str, limit: int) -> Page[MailboxRow]:
+        """Mailboxes with an address above `after`; `domains` None: of all."""
         ...
 
 
@@ -247,6 +270,7 @@ class DirectoryWriter(
     StandingStore,
     DomainStore,
     MailboxStore,
+    ImportStore,
     UserStore,
     AppPasswordStore,
     GroupStore,

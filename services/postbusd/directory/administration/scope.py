@@ -7,7 +7,8 @@ that writes, and so is whether the standing is still the one that was looked up.
 
 from collections.abc import Collection
 
-from postbus.contracts.directory import Group, Owner, OwnerKind, User
+from postbus.contracts.directory import Group, User
+from postbus.contracts.owners import Owner, OwnerKind
 from postbus.contracts.standing import Standing
 from postbus.core.errors import ErrorKind, MailError
 
