@@ -34,7 +34,7 @@ bench:
 	./postbus test --help >/dev/null
 	@for command in "road.py --json $(BENCH_JSON)/road.json" "imap.py --json $(BENCH_JSON)/imap.json" \
 		"outbound.py --messages 200" "startup.py --rounds 1 --idle-seconds 15" "resolve.py" \
-		"api.py --json $(BENCH_JSON)/api.json" "mailstore.py --messages 20000 --appends 2000" "mime.py"; \
+		"api.py --json $(BENCH_JSON)/api.json" "import_mailboxes.py" "mailstore.py --messages 20000 --appends 2000" "mime.py"; \
 		do echo "== $$command"; $(BENCH)/$$command || exit; done
 
 # Memory of every process over 20,000 messages, about six minutes.

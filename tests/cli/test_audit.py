@@ -36,7 +36,7 @@ def run(http: TestClient[Litestar], monkeypatch: pytest.MonkeyPatch, capsys: pyt
     """Exit code and output of `postbus audit`, after a few writes."""
     client = RestClient(FakeInstallation(), http)
     session = Session(api=ApiClient(client, TOKEN), connection=CONNECTION)
-    monkeypatch.setattr(objects, "open_session", lambda args: session)
+    monkeypatch.setattr(objects, "open_session", lambda args, seconds: session)
     client.ask("PUT", "/api/v1/domains/a.example", json={})
     client.ask("PUT", "/api/v1/domains/a.example", json={"incoming": True})
     client.ask("PUT", "/api/v1/mailboxes/kim@a.example", json={"password": "secret"})

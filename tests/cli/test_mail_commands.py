@@ -53,7 +53,7 @@ def session(http: TestClient[Litestar], monkeypatch: pytest.MonkeyPatch) -> Sess
         host="", ports={}, metrics={}, tls=Tls(ca_file=""), admin=Admin(url="", token=TOKEN), mailboxes=()
     )
     session = Session(api=ApiClient(RestClient(installation, http), TOKEN), connection=connection)
-    monkeypatch.setattr(objects, "open_session", lambda args: session)
+    monkeypatch.setattr(objects, "open_session", lambda args, seconds: session)
     monkeypatch.setattr("sys.stdin", io.StringIO())
     return session
 

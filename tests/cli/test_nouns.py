@@ -83,7 +83,7 @@ def http() -> Iterator[TestClient[Litestar]]:
 def desk(http: TestClient[Litestar], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Desk:
     installation = FakeInstallation()
     session = Session(api=ApiClient(RestClient(installation, http), TOKEN), connection=CONNECTION)
-    monkeypatch.setattr(objects, "open_session", lambda args: session)
+    monkeypatch.setattr(objects, "open_session", lambda args, seconds: session)
     monkeypatch.setattr("sys.stdin", io.StringIO())
     return Desk(installation, capsys)
 

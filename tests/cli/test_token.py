@@ -39,7 +39,7 @@ def http() -> Iterator[TestClient[Litestar]]:
 def run(http: TestClient[Litestar], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
     """Exit code, output, error."""
     session = Session(api=ApiClient(RestClient(FakeInstallation(), http), TOKEN), connection=CONNECTION)
-    monkeypatch.setattr(objects, "open_session", lambda args: session)
+    monkeypatch.setattr(objects, "open_session", lambda args, seconds: session)
 
     def run(*words: str) -> tuple[int, str, str]:
         return (main(words), *capsys.readouterr())

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml  # type: ignore[import-untyped]
+import yaml
 
 from postbus.runtime.compose import NATS_CONFIGURATION, compose_secrets
 from postbus.runtime.roster import SERVICES

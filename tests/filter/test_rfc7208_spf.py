@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml  # type: ignore[import-untyped]
+import yaml
 
 from postbus.core.clock import SystemClock
 from postbus.runtime.dns import RecordType, TxtRecord

@@ -7,13 +7,12 @@ from typing import Any
 
 from postbus.runtime.layout import StartError
 from postbusd.cli.api import path_of
-from postbusd.cli.common import add_data_dir, clean, fail, format_table
-from postbusd.cli.objects import Session, Subparsers, open_session, print_json
+from postbusd.cli.common import add_data_dir, clean, format_table
+from postbusd.cli.objects import Session, Subparsers, print_json, run_action
 
 MEDIA_TYPES = {"csv": "text/csv", "json": "application/json"}
 IMPORT_SECONDS = 180.0
 STDIN = "-"
-_COMMAND = "import"
 
 
 def add_parser(subparsers: Subparsers) -> None:
@@ -30,14 +29,7 @@ def add_parser(subparsers: Subparsers) -> None:
     parser.add_argument("--plan", action="store_true", help="only say what would be done")
     add_data_dir(parser)
     parser.add_argument("--json", action="store_true", help="as JSON")
-    parser.set_defaults(handler=_run)
-
-
-def _run(args: argparse.Namespace) -> int:
-    try:
-        return run_import(open_session(args, IMPORT_SECONDS), args)
-    except StartError as error:
-        return fail(_COMMAND, error)
+    parser.set_defaults(handler=lambda args: run_action("import", run_import, args, IMPORT_SECONDS))
 
 
 def run_import(session: Session, args: argparse.Namespace) -> int:

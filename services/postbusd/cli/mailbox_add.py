@@ -109,8 +109,9 @@ def _try(make: Callable[[str], Made], address: str) -> Made | StartError:
 class Progress:
     """A line on a terminal that counts; silent elsewhere."""
 
-    def __init__(self, total: int) -> None:
+    def __init__(self, total: int, what: str = "mailboxes") -> None:
         self._total = total
+        self._what = what
         self._done = 0
         self._shown = total > 1 and sys.stderr.isatty()
 
@@ -118,7 +119,7 @@ class Progress:
         """One more is done."""
         self._done += 1
         if self._shown:
-            print(f"\r{self._done} of {self._total} mailboxes", end="", file=sys.stderr, flush=True)
+            print(f"\r{self._done} of {self._total} {self._what}", end="", file=sys.stderr, flush=True)
 
     def clear(self) -> None:
         """Takes the line away."""

@@ -26,6 +26,7 @@ COMMANDS = {
     "mailbox": "accounts that store mail",
     "import": "many mailboxes from a file",
     "export": "all mailboxes, or the whole site, to a file",
+    "apply": "bring the site to what a document says",
     "alias": "further names of mailboxes",
     "list": "addresses that many receive",
     "policy": "what holds for all mail",

@@ -62,10 +62,10 @@ class Noun:
         return USAGE
 
 
-def run_action(command: str, action: Action, args: argparse.Namespace) -> int:
-    """Runs a verb; its exit code."""
+def run_action(command: str, action: Action, args: argparse.Namespace, seconds: float = TIMEOUT_SECONDS) -> int:
+    """Runs a verb; its exit code. Each answer is waited for so long."""
     try:
-        return action(open_session(args), args)
+        return action(open_session(args, seconds), args)
     except StartError as error:
         return fail(command, error)
     except UsageError as error:

@@ -1,5 +1,10 @@
-"""Many mailboxes at once in schema `directory`: a few statements, however many rows there are."""
+"""Many mailboxes at once in schema `directory`: a few statements, however many rows there are.
 
+What takes long is done in a thread: others are answered meanwhile. The rows' order is that of creation: "the oldest" is
+the first.
+"""
+
+import asyncio
 import uuid
 from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING
@@ -114,7 +119,7 @@ class PostgresImports(PostgresWrites):
         """Decides and writes."""
         async with self._writing(act) as write:
             ground, owner_ids = await _load_ground(write.session, rows)
-            decided = decide_import(rows, ground, write.standing, made)
+            decided = await asyncio.to_thread(decide_import, rows, ground, write.standing, made)
             changed = decided.changes and not (atomic and decided.refused)
             if changed and not act.condition.plan:
                 await _write(write, decided, owner_ids)

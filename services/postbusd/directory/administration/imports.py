@@ -5,6 +5,7 @@ decided again in the transaction that writes. A crash in between leaves empty ma
 leads to; the same import, repeated, makes whole ones.
 """
 
+import asyncio
 from collections.abc import Sequence
 
 from postbus.contracts.bulk import (
@@ -38,7 +39,7 @@ class Imports(Desk):
         seen_domains(standing)
         if len(request.rows) > MAX_ROWS:
             raise MailError(ErrorKind.LIMIT, f"rows: at most {MAX_ROWS} in one import")
-        rows = [self._read(row) for row in request.rows]
+        rows = await asyncio.to_thread(lambda: [self._read(row) for row in request.rows])
         plan = await self._repository.import_mailboxes(rows, None, self._import_act(standing, plan=True))
         stopped = request.atomic and plan.object.refused
         if request.plan or stopped or not plan.changed:
