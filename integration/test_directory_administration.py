@@ -15,15 +15,9 @@ from prometheus_client import CollectorRegistry
 import postbusd.directory
 from postbus.contracts.app_passwords import Access
 from postbus.contracts.bulk import MailboxRow
-from postbus.contracts.directory import (
-    AuthenticateRequest,
-    ListDomainsRequest,
-    ListMailboxesRequest,
-    PageRequest,
-    Relay,
-    RelaySecurity,
-)
+from postbus.contracts.directory import AuthenticateRequest, ListDomainsRequest, ListMailboxesRequest, PageRequest
 from postbus.contracts.owners import Owner, OwnerKind
+from postbus.contracts.relays import Relay, RelaySecurity
 from postbus.core.clock import SystemClock
 from postbus.core.errors import ErrorKind, MailError
 from postbus.mailstore.postgres import PostgresMailStore

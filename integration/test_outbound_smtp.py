@@ -14,9 +14,12 @@ import pytest
 import uvloop
 from prometheus_client import CollectorRegistry
 
-from postbus.contracts.directory import Relay, RelaySecurity
+from postbus.contracts.directory import Domain, FindRouteRequest, Route
+from postbus.contracts.relay_test import RelayTestRequest
+from postbus.contracts.relays import Relay, RelaySecurity
 from postbus.core.clock import SystemClock
 from postbus.core.ids import QueueId
+from postbus.testing.admin_directory import MemoryDirectoryAdmin
 from postbus.testing.dns import FakeResolver
 from postbus.testing.installation import short_folder
 from postbus.testing.postfix import (
@@ -27,6 +30,7 @@ from postbus.testing.postfix import (
     running_postfix,
     running_sink,
 )
+from postbusd.delivery.outbound.relay_testing import SINGLE_ADDRESS, RelayTrials
 from postbusd.delivery.outbound.transmit import SmtpTransmitter
 from postbusd.delivery.outbound.values import (
     NextHop,
@@ -347,3 +351,50 @@ def test_postfix_as_a_smart_host_within_tls(folder: Path, tls: Tls, loop: str) -
         )
         assert told([result]) == ["sent 2.0.0"]
         assert result.tls.startswith("TLSv1.3")
+
+
+@needs_postfix
+def test_postfix_as_a_smart_host_is_tested(folder: Path, tls: Tls) -> None:
+    restrictions = "check_sender_access inline:{ {postmaster@demo.example = REJECT not verified} }"
+    with running_relay(folder, tls, smtpd_sender_restrictions=restrictions) as postfix:
+        stored = via(postfix).relay
+        assert stored is not None
+
+        async def test(ca_file: str, relay: Relay | None = None) -> list[tuple[str, bool, str]]:
+            settings = DeliverySettings(egress_allow=("127.0.0.0/8",), relay_ca_file=ca_file)
+            transmitter = SmtpTransmitter(
+                resolver=FakeResolver().add_address(RELAY_HOST, "127.0.0.1"),
+                settings=settings,
+                clock=SystemClock(),
+                mail_host="mail.demo.example",
+                registry=CollectorRegistry(),
+            )
+            trials = RelayTrials(
+                directory=MemoryRoutes(stored),
+                router=transmitter.router,
+                opener=transmitter.opener,
+                clock=SystemClock(),
+                egress_allow=settings.egress_networks(),
+            )
+            reply = await trials.test_relay(RelayTestRequest(domain="demo.example", actor="admin", relay=relay))
+            return [(step.stage.value, step.ok, step.advice) for step in reply.steps]
+
+        good = [(stage, True, "") for stage in ("address", "connect", "greeting", "tls", "login", "any_sender")]
+        assert asyncio.run(test(tls.ca_file)) == [*good, ("postmaster", False, SINGLE_ADDRESS)]
+        *passed, last = asyncio.run(test(tls.ca_file, msgspec.structs.replace(stored, password="wrong")))
+        assert (passed, last[:2]) == (good[:4], ("login", False))
+        *passed, last = asyncio.run(test(""))
+        assert (passed, last[:2]) == (good[:3], ("tls", False))
+        assert "POSTBUS_DELIVERY_RELAY_CA_FILE" in last[2]
+
+
+class MemoryRoutes(MemoryDirectoryAdmin):
+    """A directory whose one domain has this relay."""
+
+    def __init__(self, relay: Relay) -> None:
+        super().__init__()
+        self.rows.domains["demo.example"] = Domain(name="demo.example")
+        self._relay = relay
+
+    async def find_route(self, request: FindRouteRequest) -> Route:
+        return Route(relay=self._relay, signing_domain=request.domain)

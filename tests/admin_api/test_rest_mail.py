@@ -9,6 +9,8 @@ from litestar.testing import TestClient
 
 from postbus.contracts.delivery import Accounted, Placement, QueueAction, QueueState
 from postbus.contracts.events import EventType
+from postbus.contracts.relay_test import RelayStage, RelayStep, RelayTestReply, RelayTestRequest
+from postbus.contracts.relays import Relay
 from postbus.core.errors import ErrorKind, MailError
 from postbus.core.ids import MailboxId, QueueId
 from postbus.testing.admin_api import make_event
@@ -44,7 +46,7 @@ def test_the_queue_is_listed_with_reasons_and_totals(client: RestClient) -> None
     page = client.ask("GET", "/api/v1/queue")[1]
     assert (page["waiting"], page["held"], page["next_after"]) == (3, 1, "")
     first = page["entries"][0]
-    assert first == msgspec.to_builtins(make_entry(ONE, "a@far.example"))
+    assert first == {**msgspec.to_builtins(make_entry(ONE, "a@far.example")), "advice": ""}
     assert [each["recipient"][0] for each in page["entries"]] == ["a", "b", "c", "d"]
 
 
@@ -62,6 +64,13 @@ def test_the_queue_is_narrowed(client: RestClient, query: str, recipients: str) 
     page = client.ask("GET", f"/api/v1/queue?{query}")[1]
     assert "".join(each["recipient"][0] for each in page["entries"]) == recipients
     assert (page["waiting"], page["held"]) == (3, 1)
+
+
+def test_a_refusal_that_is_known_comes_with_advice(client: RestClient) -> None:
+    reply = "554 Message rejected: Email address is not verified."
+    client.installation.queue.entries = [make_entry(ONE, "a@far.example", last_reply=reply)]
+    (copy,) = client.ask("GET", "/api/v1/queue")[1]["entries"]
+    assert copy["advice"].startswith("SES does not know the sender")
 
 
 def test_pages_of_the_queue(client: RestClient) -> None:
@@ -162,3 +171,39 @@ async def test_messages_are_found_page_by_page(client: RestClient) -> None:
         ({"address": "a@b", "after": "x"}, "queue_id"),
     ):
         assert client.refusal("GET", "/api/v1/messages", params=query) == (400, "invalid", field)
+
+
+def test_presets_and_the_test_of_a_relay(client: RestClient) -> None:
+    status, found = client.ask("GET", "/api/v1/relay-presets")
+    assert status == 200
+    assert {each["name"] for each in found["relay_presets"]} >= {"ses", "sendgrid", "postmark", "mailgun", "office365"}
+    client.ask("PUT", "/api/v1/domains/demo.example", json={})
+    step = RelayStep(stage=RelayStage.LOGIN, ok=False, reply="535 no", advice="try again", milliseconds=7)
+    client.installation.relays.reply = RelayTestReply(host="smtp.example.net", port=587, steps=(step,))
+    path = "/api/v1/domains/demo.example/relay/test"
+    status, report = client.ask("POST", path, json={})
+    assert (status, report) == (
+        200,
+        {
+            "ok": False,
+            "host": "smtp.example.net",
+            "port": 587,
+            "sent": 0,
+            "steps": [
+                {"stage": "login", "ok": False, "reply": "535 no", "advice": "try again", "milliseconds": 7},
+            ],
+        },
+    )
+    relay = {"host": "smtp.example.org", "username": "me", "password": "x"}
+    assert client.ask("POST", path, json={"relay": relay, "recipient": "friend@example.org"})[0] == 200
+    assert client.installation.relays.requests == [
+        RelayTestRequest(domain="demo.example", actor="admin"),
+        RelayTestRequest(
+            domain="demo.example",
+            actor="admin",
+            relay=Relay(host="smtp.example.org", username="me", password="x"),
+            recipient="friend@example.org",
+        ),
+    ]
+    assert client.refusal("POST", "/api/v1/domains/none.example/relay/test", json={})[0] == 404
+    assert client.refusal("POST", path, json={"relay": {"host": ""}})[:2] == (400, "invalid")

@@ -29,8 +29,8 @@ BODIES: dict[str, dict[str, Any]] = {
     "aliases": {"mailbox": "kim@{0}.example"},
     "mailboxes": {"password": "secret"},
 }
-OWN = {"add_token", "list_tokens", "get_token", "rotate_token", "delete_token"}
-"""Operations that every actor has, on what is the actor's own: test_tokens_are_the_own_ones."""
+OWN = {"add_token", "list_tokens", "get_token", "rotate_token", "delete_token", "list_relay_presets"}
+"""Operations that every actor has, on what is the actor's own or nobody's: test_tokens_are_the_own_ones."""
 PRIVATE = [each for each in ROUTES if not each.opt.get("public") and each.handler_name not in OWN]
 
 

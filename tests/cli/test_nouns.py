@@ -10,6 +10,7 @@ import pytest
 from litestar import Litestar
 from litestar.testing import TestClient
 
+from postbus.contracts.relay_test import RelayStage, RelayStep, RelayTestReply
 from postbus.runtime.layout import StartError
 from postbus.runtime.supervisor_connection import Admin, Connection, Tls
 from postbus.testing.admin_rest import TOKEN, FakeInstallation, RestClient, make_http
@@ -463,3 +464,59 @@ def test_the_policy_is_shown_and_changed(desk: Desk) -> None:
     assert desk.run("policy", "set", "--remove-welcome", "nobody@x.example") == 2
     assert "max_message_octets" in desk.fails("policy", "set", "--max-message", "1K")
     assert "everybody" in desk.fails("policy", "set", "--add-blocked", "*@*")
+
+
+def test_a_preset_fills_in_the_relay(demo: Desk, say: Say) -> None:
+    assert {"ses", "mailgun"} <= {line.partition(" ")[0] for line in demo.ok("domain", "relay-presets").splitlines()}
+    shown = demo.ok("domain", "relay-presets", "ses")
+    assert "ses:SendRawEmail" in shown
+    say("hush hush\n")
+    words = ("--relay-username", "AKIA", "--relay-password-stdin")
+    out = demo.ok("domain", "set", "demo.example", "--relay-preset", "ses", "--relay-region", "eu-west-1", *words)
+    assert "by email-smtp.eu-west-1.amazonaws.com:587 (starttls) as AKIA" in out
+    say("SG.key\n")
+    out = demo.ok("domain", "set", "demo.example", "--relay-preset", "sendgrid", "--relay-password-stdin")
+    assert "by smtp.sendgrid.net:587 (starttls) as apikey" in out
+    assert demo.installation.directory.relay_passwords == {"demo.example": "SG.key"}
+    out = demo.ok("domain", "set", "demo.example", "--relay-preset", "office365")
+    assert "by demo-example.mail.protection.outlook.com:25 (starttls)\n" in out
+    for wrong in (
+        ("--relay-preset", "nobody"),
+        ("--relay-preset", "mailgun"),
+        ("--relay-preset", "office365", "--relay-region", "eu"),
+        ("--relay-region", "eu-west-1"),
+        ("--relay-preset", "ses", "--relay", "a.example"),
+    ):
+        assert demo.run("domain", "set", "demo.example", *wrong) == 2, wrong
+    assert demo.run("domain", "relay-presets", "nobody") == 2
+
+
+def test_a_relay_in_plain_text_comes_with_a_warning(demo: Desk) -> None:
+    demo.ok("domain", "set", "demo.example", "--relay", "smart.example", "--relay-security", "none")
+    assert "plain text" in demo.err
+    demo.ok("domain", "set", "demo.example", "--relay", "smart.example", "--relay-security", "tls")
+    assert demo.err == ""
+
+
+def test_a_relay_is_tested_with_a_line_a_stage(demo: Desk) -> None:
+    steps = [
+        RelayStep(stage=RelayStage.CONNECT, ok=True, milliseconds=12),
+        RelayStep(stage=RelayStage.ANY_SENDER, ok=False, reply="550 no\x1b", advice="verify it", milliseconds=3),
+        RelayStep(stage=RelayStage.POSTMASTER, ok=False, reply="550 no", advice="verify it", milliseconds=3),
+    ]
+    demo.installation.relays.reply = RelayTestReply(host="smart.example", port=587, steps=tuple(steps))
+    assert demo.run("domain", "relay-test", "demo.example", "--recipient", "a@b.example") == 3
+    assert [line.split()[0] for line in demo.out.splitlines()] == [
+        "STAGE",
+        "connect",
+        "any",
+        "postmaster",
+        "verify",
+        "not",
+    ]
+    assert demo.out.count("verify it") == 1
+    assert "\x1b" not in demo.out
+    assert demo.installation.relays.requests[0].recipient == "a@b.example"
+    demo.installation.relays.reply = RelayTestReply(host="smart.example", port=587, steps=tuple(steps[:1]))
+    assert "all is well" in demo.ok("domain", "relay-test", "demo.example")
+    assert "none.example" in demo.fails("domain", "relay-test", "none.example")

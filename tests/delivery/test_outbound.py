@@ -9,10 +9,11 @@ import msgspec
 import pytest
 
 from postbus.contracts.delivery import ChangeQueueRequest, QueueAction, QueueState
-from postbus.contracts.directory import MailboxTarget, Relay, Resolution
+from postbus.contracts.directory import MailboxTarget, Resolution
 from postbus.contracts.directory import Outcome as Resolved
 from postbus.contracts.events import Envelope, EventType, ForwardPath, MailAccepted, Origin
 from postbus.contracts.filter import Verdict
+from postbus.contracts.relays import Relay
 from postbus.core.errors import ErrorKind, MailError
 from postbus.core.ids import BlobId, MailboxId
 from postbus.testing.mail import PLAIN, accepted_mail, forward_path

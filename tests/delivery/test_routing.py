@@ -5,7 +5,7 @@ from ipaddress import ip_network
 
 import pytest
 
-from postbus.contracts.directory import Relay
+from postbus.contracts.relays import Relay
 from postbus.core.egress import is_allowed
 from postbus.runtime.dns import RecordType
 from postbus.testing.dns import FakeResolver

@@ -7,7 +7,7 @@ import msgspec
 import pytest
 from prometheus_client import CollectorRegistry
 
-from postbus.contracts.directory import Relay, RelaySecurity
+from postbus.contracts.relays import Relay, RelaySecurity
 from postbus.core.clock import SystemClock
 from postbus.core.errors import ErrorKind, MailError
 from postbus.core.ids import QueueId

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 import pytest
 from prometheus_client import CollectorRegistry
 
-from postbus.contracts.directory import Relay, RelaySecurity
+from postbus.contracts.relays import Relay, RelaySecurity
 from postbus.core.clock import SystemClock
 from postbus.core.ids import QueueId
 from postbus.smtp.commands import Verb

@@ -2,8 +2,8 @@
 
 import pytest
 
-from postbus.contracts.directory import Relay, RelaySecurity
 from postbus.contracts.owners import Owner, OwnerKind
+from postbus.contracts.relays import Relay, RelaySecurity
 from postbus.core.errors import ErrorKind
 from postbus.testing.directory_office import Office, refused
 from postbus.testing.directory_office_contract import events_of

@@ -2,7 +2,8 @@
 
 import pytest
 
-from postbus.contracts.directory import FindRouteRequest, Relay, RelaySecurity, Route
+from postbus.contracts.directory import FindRouteRequest, Route
+from postbus.contracts.relays import Relay, RelaySecurity
 from postbus.core.errors import ErrorKind, MailError
 from postbus.runtime.sealing import Sealer
 from postbus.testing.directory import ManualClock

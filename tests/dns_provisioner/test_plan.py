@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from postbus.contracts.directory import Domain, ObjectRequest, Relay
+from postbus.contracts.directory import Domain, ObjectRequest
 from postbus.contracts.dns_provisioner import (
     DkimAlgorithm,
     PlanDomainReply,
@@ -17,6 +17,7 @@ from postbus.contracts.dns_provisioner import (
     RecordState,
     WantedRecord,
 )
+from postbus.contracts.relays import Relay
 from postbus.core.errors import ErrorKind, MailError
 from postbus.testing.dns import FakeResolver
 from postbusd.dns_provisioner.plan import plan_records

@@ -6,6 +6,7 @@ from typing import Protocol
 import msgspec
 
 from postbus.contracts.filter import Recipient, Verdict
+from postbus.contracts.relay_test import RelayTester
 from postbus.core.ids import MailboxId, QueueId
 
 
@@ -361,5 +362,5 @@ class Bookkeeper(Protocol):
         ...
 
 
-class Delivery(Prechecker, MessageTracker, QueueControl, Bookkeeper, Protocol):
+class Delivery(Prechecker, MessageTracker, QueueControl, Bookkeeper, RelayTester, Protocol):
     """All that delivery serves."""

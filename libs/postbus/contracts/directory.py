@@ -11,6 +11,7 @@ from postbus.contracts.condition import Condition
 from postbus.contracts.logins import LoginConfirmer
 from postbus.contracts.owners import Owner
 from postbus.contracts.policy import PolicyAdmin, PolicyFinder
+from postbus.contracts.relays import Relay
 from postbus.contracts.standing import StandingFinder
 from postbus.core.errors import ErrorKind
 from postbus.core.ids import MailboxId
@@ -125,30 +126,6 @@ class AuthenticateReply(msgspec.Struct, frozen=True, kw_only=True):
     """Whose password it was: the user's name, of a group mailbox the member's; empty: an app's."""
     proof: str = ""
     """Of the secret that opened the mailbox, for `confirm_logins`; says nothing to anybody but directory."""
-
-
-class RelaySecurity(enum.StrEnum):
-    """How a smart host is spoken to."""
-
-    STARTTLS = "starttls"
-    """Required, with a valid certificate (RFC 3207)."""
-    TLS = "tls"
-    """Implicit, with a valid certificate (RFC 8314 §3.3)."""
-    NONE = "none"
-    """Plain text; never with a password."""
-
-
-class Relay(msgspec.Struct, frozen=True, kw_only=True):
-    """A smart host that takes a domain's outgoing mail."""
-
-    host: str
-    port: int = 587
-    security: RelaySecurity = RelaySecurity.STARTTLS
-    username: str = ""
-    """Empty: no login."""
-    password: str = ""
-    """Only in a Route, and in a request that sets it: administrators never read it back. Setting a relay with a
-    username and an empty password keeps the password of the same host and username."""
 
 
 class Route(msgspec.Struct, frozen=True, kw_only=True):

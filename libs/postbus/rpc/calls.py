@@ -17,6 +17,7 @@ from postbus.contracts.dns_provisioner import DnsProvisioner
 from postbus.contracts.filter import Filter
 from postbus.contracts.imap_gateway import ImapGateway
 from postbus.contracts.indexer import Indexer
+from postbus.contracts.relay_test import RELAY_TEST_SECONDS
 from postbus.contracts.smtp_edge import SmtpEdge
 from postbus.rpc.gen import (
     admin_api_pb2,
@@ -41,7 +42,10 @@ CONTRACTS: dict[str, tuple[type, ServiceDescriptor]] = {
 }
 """Service name → port and gRPC service."""
 
-_SECONDS = {("directory", "import_mailboxes"): IMPORT_SECONDS}
+_SECONDS = {
+    ("directory", "import_mailboxes"): IMPORT_SECONDS,
+    ("delivery", "test_relay"): RELAY_TEST_SECONDS + 10.0,
+}
 
 
 class Method(msgspec.Struct, frozen=True, kw_only=True):

@@ -13,7 +13,7 @@ from postbus.runtime.sealing import Sealer
 from postbus.testing.admin_api import MemoryAdminStore
 from postbus.testing.admin_directory import MemoryDirectoryAdmin
 from postbus.testing.admin_ledger import MemoryBooks, MemoryEdge
-from postbus.testing.admin_services import MemoryDns, MemoryQueue
+from postbus.testing.admin_services import MemoryDns, MemoryQueue, MemoryRelays
 from postbus.testing.webhooks import MemoryPoster, MemoryWebhookStore
 from postbusd.admin_api.audit import Auditor
 from postbusd.admin_api.ports import Token
@@ -42,6 +42,7 @@ class FakeInstallation:
         self.directory = MemoryDirectoryAdmin()
         self.queue = MemoryQueue()
         self.books = MemoryBooks()
+        self.relays = MemoryRelays(self.directory)
         self.edge = MemoryEdge(self.books.calls)
         self.dns = MemoryDns(self.directory)
         self.registry = CollectorRegistry()
@@ -54,6 +55,7 @@ class FakeInstallation:
             directory=self.directory,
             messages=self.queue,
             queue=self.queue,
+            relays=self.relays,
             books=self.books,
             edge=self.edge,
             dns=self.dns,

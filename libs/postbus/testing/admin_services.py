@@ -23,6 +23,7 @@ from postbus.contracts.dns_provisioner import (
     RecordState,
     WantedRecord,
 )
+from postbus.contracts.relay_test import RelayTestReply, RelayTestRequest
 from postbus.core.errors import ErrorKind, MailError
 from postbus.core.ids import QueueId
 
@@ -159,3 +160,18 @@ def _matches(entry: QueueEntry, request: ChangeQueueRequest) -> bool:
         and request.recipient in ("", entry.recipient)
         and (not request.domain or entry.recipient.endswith(f"@{request.domain}"))
     )
+
+
+class MemoryRelays:
+    """RelayTester; `requests` were made, `reply` is the answer to each."""
+
+    def __init__(self, domains: DomainAdmin) -> None:
+        self.requests: list[RelayTestRequest] = []
+        self.reply = RelayTestReply(host="smtp.example.net", port=587, steps=())
+        self._domains = domains
+
+    async def test_relay(self, request: RelayTestRequest) -> RelayTestReply:
+        """Checks the actor as delivery does."""
+        await self._domains.get_domain(ObjectRequest(name=request.domain, actor=request.actor))
+        self.requests.append(request)
+        return self.reply

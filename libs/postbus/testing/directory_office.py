@@ -26,11 +26,11 @@ from postbus.contracts.directory import (
     PutMailboxRequest,
     PutUserReply,
     PutUserRequest,
-    Relay,
     User,
 )
 from postbus.contracts.events import DirectoryChanged
 from postbus.contracts.owners import Owner
+from postbus.contracts.relays import Relay
 from postbus.core.errors import ErrorKind, MailError
 from postbus.runtime.sealing import Sealer
 from postbus.testing.directory import KEYS, ManualClock, MemoryAccounts, MemoryDirectory, PlainHasher

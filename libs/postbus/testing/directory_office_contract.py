@@ -11,12 +11,11 @@ from postbus.contracts.directory import (
     ListMailboxesRequest,
     Mailbox,
     PutMailboxRequest,
-    Relay,
-    RelaySecurity,
     User,
 )
 from postbus.contracts.events import Event
 from postbus.contracts.owners import Owner, OwnerKind
+from postbus.contracts.relays import Relay, RelaySecurity
 from postbus.core.errors import ErrorKind
 from postbus.testing.directory_office import ADMIN, SEALER, Office, refused
 from postbusd.directory.routes import relay_owner

@@ -5,8 +5,8 @@ A subclass gives a fixture `reader` that holds what `example_site` holds.
 
 import pytest
 
-from postbus.contracts.directory import Relay, RelaySecurity
 from postbus.contracts.owners import Owner, OwnerKind
+from postbus.contracts.relays import Relay, RelaySecurity
 from postbus.core.ids import MailboxId
 from postbus.testing.directory import KEYS
 from postbus.testing.directory_sites import Site

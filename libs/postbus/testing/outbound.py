@@ -7,7 +7,8 @@ from collections.abc import Callable, Sequence
 
 from prometheus_client import CollectorRegistry
 
-from postbus.contracts.directory import FindRouteRequest, Relay, Route
+from postbus.contracts.directory import FindRouteRequest, Route
+from postbus.contracts.relays import Relay
 from postbus.core.errors import MailError
 from postbus.testing.blobs import MemoryBlobStore
 from postbus.testing.directory import ManualClock

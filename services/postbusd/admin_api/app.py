@@ -125,6 +125,7 @@ async def build(context: Context, settings: AdminApiSettings) -> RunningAdminApi
         directory=context.rpc.directory,
         messages=context.rpc.delivery,
         queue=context.rpc.delivery,
+        relays=context.rpc.delivery,
         books=books,
         edge=context.rpc.smtp_edge,
         dns=context.rpc.dns_provisioner,

@@ -9,7 +9,14 @@ from postbusd.cli.api import ApiClient, path_of
 from postbusd.cli.common import clean, format_amount, format_facts, format_table, on_off, parse_amount
 from postbusd.cli.deleting import add_delete
 from postbusd.cli.domain_dns import format_plan, run_dns
-from postbusd.cli.domain_relay import add_relay_options, format_relay, relay_change
+from postbusd.cli.domain_relay import (
+    PLAIN_WARNING,
+    add_relay_options,
+    add_relay_verbs,
+    format_relay,
+    relay_change,
+    use_preset,
+)
 from postbusd.cli.objects import Noun, Session, Subparsers, change, list_all, show
 
 PLURAL = "domains"
@@ -63,6 +70,7 @@ def add_parser(subparsers: Subparsers) -> None:
     how = dns.add_mutually_exclusive_group()
     how.add_argument("--check", action="store_true", help="ask DNS what is there")
     how.add_argument("--zone", action="store_true", help="as a zone file")
+    add_relay_verbs(noun)
     add_delete(noun, "domain", PLURAL, "Only one that nothing lives in.")
 
 
@@ -92,8 +100,11 @@ def run_set(session: Session, args: argparse.Namespace) -> int:
         if getattr(args, option) is not None:
             changes[field] = getattr(args, option) or None
     changes |= _alias_of(args)
+    use_preset(session.api, args)
     changes |= relay_change(args, session.api.get(path)["relay"])
     domain = session.api.patch(path, changes)
+    if changes.get("relay") and domain["relay"]["security"] == "none":
+        print(PLAIN_WARNING, file=sys.stderr)
     return show(args, domain, format_domain(domain))
 
 

@@ -47,14 +47,16 @@ class Noun:
         self._parser.set_defaults(handler=self._print_help)
         self._verbs = self._parser.add_subparsers(title="commands", metavar="COMMAND")
 
-    def verb(self, name: str, action: Action, summary: str, more: str = "") -> argparse.ArgumentParser:
+    def verb(
+        self, name: str, action: Action, summary: str, more: str = "", *, seconds: float = TIMEOUT_SECONDS
+    ) -> argparse.ArgumentParser:
         """Adds a verb; `action` gets the session and the arguments and returns the exit code."""
         parser = self._verbs.add_parser(
             name, help=summary, description=f"{summary[0].upper()}{summary[1:]}. {more}".strip()
         )
         add_data_dir(parser)
         parser.add_argument("--json", action="store_true", help="as JSON")
-        parser.set_defaults(handler=lambda args: run_action(f"{self._name} {name}", action, args))
+        parser.set_defaults(handler=lambda args: run_action(f"{self._name} {name}", action, args, seconds))
         return parser
 
     def _print_help(self, args: argparse.Namespace) -> int:

@@ -62,6 +62,7 @@ def format_entry(entry: Any, now_ms: int) -> str:
         ("size", format_amount(entry["size_octets"])),
         ("state", entry["state"]),
         ("why", explain(entry, now_ms)),
+        *([("advice", entry["advice"])] if entry.get("advice") else []),
         ("taken", format_time(entry["accepted_ms"])),
         ("tried", f"{entry['attempts']} times" if entry["attempts"] != 1 else "once"),
         (

@@ -31,6 +31,7 @@ from postbusd.delivery.outbound.control import Control
 from postbusd.delivery.outbound.entering import Lifetime
 from postbusd.delivery.outbound.handing import Handover, Parts, QueueMetrics
 from postbusd.delivery.outbound.queue import Counts
+from postbusd.delivery.outbound.relay_testing import RelayTrials
 from postbusd.delivery.outbound.reporting import Reporter
 from postbusd.delivery.outbound.scheduler import Scheduler
 from postbusd.delivery.outbound.signing import DkimSigner
@@ -78,7 +79,14 @@ class DeliveryService:
         self._resolver = DnsResolver(context.runtime.resolver, timeout_seconds=DNS_SECONDS, clock=context.clock)
         self._counts = Counts()
         reporter = Reporter(context.blobs, context.clock, context.runtime.mail_host)
-        self._handover = Handover(self._parts(reporter))
+        transmitter = SmtpTransmitter(
+            resolver=self._resolver,
+            settings=settings,
+            clock=context.clock,
+            mail_host=context.runtime.mail_host,
+            registry=context.registry,
+        )
+        self._handover = Handover(self._parts(reporter, transmitter))
         self._scheduler = Scheduler(
             owner=self._owner, queue=queue, handover=self._handover, clock=context.clock, settings=settings
         )
@@ -102,6 +110,13 @@ class DeliveryService:
             control=control,
             prechecker=PrecheckService(context.rpc.directory),
             bookkeeper=Bookkeeping(auditor, tables.books, tables.letters, HeldMail(tables.letters, road)),
+            relay_tester=RelayTrials(
+                directory=context.rpc.directory,
+                router=transmitter.router,
+                opener=transmitter.opener,
+                clock=context.clock,
+                egress_allow=settings.egress_networks(),
+            ),
         )
         self._worker = Worker(
             bus=context.bus,
@@ -174,18 +189,12 @@ class DeliveryService:
         await asyncio.gather(self._worker.drain(), self._scheduler.drain())
         await self._resolver.close()
 
-    def _parts(self, reporter: Reporter) -> Parts:
+    def _parts(self, reporter: Reporter, transmitter: SmtpTransmitter) -> Parts:
         context, settings = self._context, self._settings
         return Parts(
             queue=self._queue,
             directory=context.rpc.directory,
-            transmitter=SmtpTransmitter(
-                resolver=self._resolver,
-                settings=settings,
-                clock=context.clock,
-                mail_host=context.runtime.mail_host,
-                registry=context.registry,
-            ),
+            transmitter=transmitter,
             signer=DkimSigner(context.rpc.dns_provisioner, context.clock),
             reporter=reporter,
             blobs=context.blobs,

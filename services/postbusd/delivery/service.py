@@ -23,6 +23,7 @@ from postbus.contracts.delivery import (
     SettleLedgerReply,
     SettleLedgerRequest,
 )
+from postbus.contracts.relay_test import RelayTester, RelayTestReply, RelayTestRequest
 from postbus.core.errors import ErrorKind, MailError
 from postbusd.delivery.outbound.control import Control
 from postbusd.delivery.outbound.queue import QueueBooks
@@ -37,6 +38,7 @@ class DeliveryPort(msgspec.Struct, frozen=True, kw_only=True):
     control: Control
     prechecker: Prechecker
     bookkeeper: Bookkeeper
+    relay_tester: RelayTester
 
     async def precheck(self, request: PrecheckRequest) -> PrecheckReply:
         """Which recipients would refuse this message."""
@@ -82,3 +84,7 @@ class DeliveryPort(msgspec.Struct, frozen=True, kw_only=True):
     async def change_held(self, request: ChangeHeldRequest) -> ChangeHeldReply:
         """Retries or discards dead letters."""
         return await self.bookkeeper.change_held(request)
+
+    async def test_relay(self, request: RelayTestRequest) -> RelayTestReply:
+        """Tries the smart host of a domain."""
+        return await self.relay_tester.test_relay(request)

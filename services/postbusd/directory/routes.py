@@ -8,7 +8,8 @@ import logging
 
 import msgspec
 
-from postbus.contracts.directory import FindRouteRequest, Relay, Route
+from postbus.contracts.directory import FindRouteRequest, Route
+from postbus.contracts.relays import Relay
 from postbus.core.address import parse_domain
 from postbus.core.clock import Clock
 from postbus.core.errors import ErrorKind, MailError

@@ -8,8 +8,8 @@ import enum
 import msgspec
 
 from postbus.contracts.app_passwords import Access
-from postbus.contracts.directory import Relay
 from postbus.contracts.owners import OwnerKind
+from postbus.contracts.relays import Relay
 from postbus.core.ids import MailboxId
 
 

@@ -8,6 +8,7 @@ from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
 from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
+from postbus.rpc.gen import directory_pb2 as _directory_pb2
 from postbus.rpc.gen import filter_pb2 as _filter_pb2
 import builtins as _builtins
 import sys
@@ -109,6 +110,34 @@ HELD_ACTION_UNSPECIFIED: HeldAction.ValueType  # 0
 HELD_ACTION_RETRY: HeldAction.ValueType  # 1
 HELD_ACTION_DISCARD: HeldAction.ValueType  # 2
 Global___HeldAction: _TypeAlias = HeldAction  # noqa: Y015
+
+class _RelayStage:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _RelayStageEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_RelayStage.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    RELAY_STAGE_UNSPECIFIED: _RelayStage.ValueType  # 0
+    RELAY_STAGE_ADDRESS: _RelayStage.ValueType  # 1
+    RELAY_STAGE_CONNECT: _RelayStage.ValueType  # 2
+    RELAY_STAGE_GREETING: _RelayStage.ValueType  # 3
+    RELAY_STAGE_TLS: _RelayStage.ValueType  # 4
+    RELAY_STAGE_LOGIN: _RelayStage.ValueType  # 5
+    RELAY_STAGE_ANY_SENDER: _RelayStage.ValueType  # 6
+    RELAY_STAGE_POSTMASTER: _RelayStage.ValueType  # 7
+
+class RelayStage(_RelayStage, metaclass=_RelayStageEnumTypeWrapper):
+    """What is tried of a smart host, in order."""
+
+RELAY_STAGE_UNSPECIFIED: RelayStage.ValueType  # 0
+RELAY_STAGE_ADDRESS: RelayStage.ValueType  # 1
+RELAY_STAGE_CONNECT: RelayStage.ValueType  # 2
+RELAY_STAGE_GREETING: RelayStage.ValueType  # 3
+RELAY_STAGE_TLS: RelayStage.ValueType  # 4
+RELAY_STAGE_LOGIN: RelayStage.ValueType  # 5
+RELAY_STAGE_ANY_SENDER: RelayStage.ValueType  # 6
+RELAY_STAGE_POSTMASTER: RelayStage.ValueType  # 7
+Global___RelayStage: _TypeAlias = RelayStage  # noqa: Y015
 
 @_typing.final
 class PrecheckRequest(_message.Message):
@@ -859,3 +888,98 @@ class ChangeHeldReply(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ChangeHeldReply: _TypeAlias = ChangeHeldReply  # noqa: Y015
+
+@_typing.final
+class RelayStep(_message.Message):
+    """How one stage went."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    STAGE_FIELD_NUMBER: _builtins.int
+    OK_FIELD_NUMBER: _builtins.int
+    REPLY_FIELD_NUMBER: _builtins.int
+    ADVICE_FIELD_NUMBER: _builtins.int
+    MILLISECONDS_FIELD_NUMBER: _builtins.int
+    stage: Global___RelayStage.ValueType
+    ok: _builtins.bool
+    reply: _builtins.str
+    advice: _builtins.str
+    milliseconds: _builtins.int
+    def __init__(
+        self,
+        *,
+        stage: Global___RelayStage.ValueType = ...,
+        ok: _builtins.bool = ...,
+        reply: _builtins.str = ...,
+        advice: _builtins.str = ...,
+        milliseconds: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["advice", b"advice", "milliseconds", b"milliseconds", "ok", b"ok", "reply", b"reply", "stage", b"stage"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RelayStep: _TypeAlias = RelayStep  # noqa: Y015
+
+@_typing.final
+class RelayTestRequest(_message.Message):
+    """Tries the relay that the domain has, or one before it is saved; without a recipient no mail is sent."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DOMAIN_FIELD_NUMBER: _builtins.int
+    ACTOR_FIELD_NUMBER: _builtins.int
+    RELAY_FIELD_NUMBER: _builtins.int
+    RECIPIENT_FIELD_NUMBER: _builtins.int
+    domain: _builtins.str
+    actor: _builtins.str
+    recipient: _builtins.str
+    @_builtins.property
+    def relay(self) -> _directory_pb2.Relay: ...
+    def __init__(
+        self,
+        *,
+        domain: _builtins.str = ...,
+        actor: _builtins.str = ...,
+        relay: _directory_pb2.Relay | None = ...,
+        recipient: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["relay", b"relay"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["actor", b"actor", "domain", b"domain", "recipient", b"recipient", "relay", b"relay"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RelayTestRequest: _TypeAlias = RelayTestRequest  # noqa: Y015
+
+@_typing.final
+class RelayTestReply(_message.Message):
+    """What was tried."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    HOST_FIELD_NUMBER: _builtins.int
+    PORT_FIELD_NUMBER: _builtins.int
+    STEPS_FIELD_NUMBER: _builtins.int
+    SENT_FIELD_NUMBER: _builtins.int
+    host: _builtins.str
+    port: _builtins.int
+    sent: _builtins.int
+    @_builtins.property
+    def steps(self) -> _containers.RepeatedCompositeFieldContainer[Global___RelayStep]: ...
+    def __init__(
+        self,
+        *,
+        host: _builtins.str = ...,
+        port: _builtins.int = ...,
+        steps: _abc.Iterable[Global___RelayStep] | None = ...,
+        sent: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["host", b"host", "port", b"port", "sent", b"sent", "steps", b"steps"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RelayTestReply: _TypeAlias = RelayTestReply  # noqa: Y015

@@ -31,6 +31,7 @@ from postbusd.admin_api.rest.messages import get_message, list_messages
 from postbusd.admin_api.rest.policy import get_policy, patch_policy, put_policy
 from postbusd.admin_api.rest.problems import handle_http_error, handle_mail_error, handle_unknown_error
 from postbusd.admin_api.rest.queue import change_queue, list_queue
+from postbusd.admin_api.rest.relays import list_relay_presets, test_relay
 from postbusd.admin_api.rest.system import get_ca, get_health, get_status
 from postbusd.admin_api.rest.tokens import add_token, delete_token, get_token, list_tokens, rotate_token
 from postbusd.admin_api.rest.users import delete_user, get_user, list_users, patch_user, put_user
@@ -48,6 +49,7 @@ from postbusd.admin_api.rest.webhooks import (
 ROOT = "/api/v1"
 _SYSTEM = (get_health, get_status, get_ca)
 _DOMAINS = (list_domains, get_domain, put_domain, patch_domain, delete_domain, get_domain_dns, get_domain_zone)
+_RELAYS = (list_relay_presets, test_relay)
 _USERS = (list_users, get_user, put_user, patch_user, delete_user)
 _APP_PASSWORDS = (list_app_passwords, add_app_password, delete_app_password)
 _GROUPS = (list_groups, get_group, put_group, patch_group, delete_group)
@@ -74,6 +76,7 @@ _DOCUMENTS = (get_openapi, get_docs, get_docs_script, get_docs_style)
 ROUTES = (
     *_SYSTEM,
     *_DOMAINS,
+    *_RELAYS,
     *_USERS,
     *_APP_PASSWORDS,
     *_GROUPS,

@@ -16,6 +16,7 @@ from litestar.params import QueryParameter
 from postbus.contracts.delivery import Bookkeeper, MessageTracker, QueueControl
 from postbus.contracts.directory import DirectoryAdmin
 from postbus.contracts.dns_provisioner import CertificateSource, DnsPlanner
+from postbus.contracts.relay_test import RelayTester
 from postbus.contracts.smtp_edge import SmtpEdge
 from postbus.contracts.standing import ADMINISTRATOR, Standing, StandingRequest
 from postbus.core.clock import Clock
@@ -45,6 +46,7 @@ class Backend(msgspec.Struct, frozen=True, kw_only=True):
     directory: DirectoryAdmin
     messages: MessageTracker
     queue: QueueControl
+    relays: RelayTester
     books: Bookkeeper
     edge: SmtpEdge
     dns: DnsPlanner

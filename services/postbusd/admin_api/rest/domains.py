@@ -8,15 +8,8 @@ from litestar.openapi import ResponseSpec
 from litestar.params import JSONBody
 
 from postbus.contracts.condition import Condition
-from postbus.contracts.directory import (
-    DeleteRequest,
-    Domain,
-    ListDomainsRequest,
-    ObjectRequest,
-    PutDomainRequest,
-    Relay,
-    RelaySecurity,
-)
+from postbus.contracts.directory import DeleteRequest, Domain, ListDomainsRequest, ObjectRequest, PutDomainRequest
+from postbus.contracts.relays import Relay, RelaySecurity
 from postbus.core.errors import ErrorKind, MailError
 from postbusd.admin_api.rest.backend import DEFAULT_PAGE, ApiRequest, actor_of, backend_of
 from postbusd.admin_api.rest.changes import (
@@ -192,7 +185,8 @@ async def delete_domain(
     )
 
 
-def _relay(body: RelayBody | None) -> Relay | None:
+def relay_of(body: RelayBody | None) -> Relay | None:
+    """As the contract has it."""
     return None if body is None else msgspec.convert(body, Relay, from_attributes=True)
 
 
@@ -201,7 +195,7 @@ async def _put(request: ApiRequest, name: str, body: DomainBody, condition: Cond
         name=name,
         incoming=body.incoming,
         catch_all=body.catch_all,
-        relay=_relay(body.relay),
+        relay=relay_of(body.relay),
         masquerading=body.masquerading,
         alias_of=body.alias_of,
         suspended=body.suspended,

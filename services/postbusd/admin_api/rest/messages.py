@@ -15,7 +15,7 @@ from postbusd.admin_api.rest.backend import DEFAULT_PAGE, MAX_PAGE, ApiRequest, 
 from postbusd.admin_api.rest.events import EventResource, event_resource
 from postbusd.admin_api.rest.parameters import Limit, NextAfter, QueueIdPath, read_time
 from postbusd.admin_api.rest.problems import REFUSALS
-from postbusd.admin_api.rest.queue import QueueCopy
+from postbusd.admin_api.rest.queue import QueueCopy, show_copy
 from postbusd.admin_api.rest.queue_ids import check_queue_id
 
 MAX_STORY_EVENTS = MAX_PAGE
@@ -137,9 +137,7 @@ def _message(queue_id: QueueId, reply: GetMessageReply | None, events: tuple[Eve
             msgspec.convert(each, PlacementResource, from_attributes=True)
             for each in (reply.placements if reply else ())
         ),
-        outgoing=tuple(
-            msgspec.convert(each, QueueCopy, from_attributes=True) for each in (reply.outgoing if reply else ())
-        ),
+        outgoing=tuple(map(show_copy, reply.outgoing if reply else ())),
         traceparent=reply.traceparent if reply else "",
         story=tuple(event_resource(each) for each in sorted(events, key=lambda event: event.at_ms)),
         story_cut=len(events) >= MAX_STORY_EVENTS,

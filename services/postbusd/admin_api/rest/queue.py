@@ -6,8 +6,9 @@ import msgspec
 from litestar import get, post
 from litestar.params import JSONBody, QueryParameter
 
-from postbus.contracts.delivery import ChangeQueueRequest, ListQueueRequest, QueueAction, QueueState
+from postbus.contracts.delivery import ChangeQueueRequest, ListQueueRequest, QueueAction, QueueEntry, QueueState
 from postbus.core.errors import ErrorKind, MailError
+from postbus.smtp.relay_presets import advise
 from postbusd.admin_api.rest.backend import DEFAULT_PAGE, ApiRequest, actor_of, backend_of
 from postbusd.admin_api.rest.parameters import Limit, NextAfter, check_domain
 from postbusd.admin_api.rest.problems import BODY_REFUSALS, REFUSALS
@@ -27,6 +28,7 @@ class QueueCopy(msgspec.Struct, frozen=True, kw_only=True):
     attempts: Annotated[int, msgspec.Meta(description="How often it was tried.")]
     next_hop: Annotated[str, msgspec.Meta(description="The recipient's domain or the smart host.")]
     last_reply: Annotated[str, msgspec.Meta(description="What was said last, or what kept us from asking.")]
+    advice: Annotated[str, msgspec.Meta(description="What to do about that, where it is known; else empty.")]
     remote_host: Annotated[str, msgspec.Meta(description="Who said it.")]
     tls: Annotated[str, msgspec.Meta(description="Protocol and cipher of the last attempt; empty: plain text.")]
     size_octets: Annotated[int, msgspec.Meta(description="Of the message.")]
@@ -86,7 +88,18 @@ async def list_queue(
             limit=limit,
         )
     )
-    return msgspec.convert(reply, QueueList, from_attributes=True)
+    return QueueList(
+        entries=tuple(map(show_copy, reply.entries)),
+        next_after=reply.next_after,
+        waiting=reply.waiting,
+        held=reply.held,
+    )
+
+
+def show_copy(entry: QueueEntry) -> QueueCopy:
+    """With advice where it is not through."""
+    advice = advise(entry.last_reply) if entry.state is not QueueState.SENT else ""
+    return QueueCopy(advice=advice, **msgspec.structs.asdict(entry))
 
 
 @post(

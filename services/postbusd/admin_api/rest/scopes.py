@@ -21,6 +21,7 @@ AREAS = {
     "messages": "events",
     "policy": "policy",
     "queue": "queue",
+    "relay-presets": "domains",
     "status": "status",
     "tokens": "tokens",
     "users": "users",

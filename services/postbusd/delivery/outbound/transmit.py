@@ -42,14 +42,14 @@ class SmtpTransmitter:
     ) -> None:
         """Opens nothing; without `connector` it is the network. Raises MailError: INVALID for `relay_ca_file`."""
         chance = random.Random()  # noqa: S311  # spreads load over MXs, keeps no secret
-        self._router = Router(
+        self.router = Router(
             resolver=resolver,
             mail_host=mail_host,
             mx_port=settings.mx_port,
             egress_allow=settings.egress_networks(),
             random=chance,
         )
-        self._opener = Opener(connector or SmtpConnector(settings.relay_ca_file), mail_host)
+        self.opener = Opener(connector or SmtpConnector(settings.relay_ca_file), mail_host)
         self._clock = clock
         self._metrics = SessionMetrics(registry)
 
@@ -57,8 +57,8 @@ class SmtpTransmitter:
         self, next_hop: NextHop, messages: Sequence[OutgoingMessage], load: Load, report: Report
     ) -> None:
         """See `Transmitter.transmit`."""
-        road = await self._router.find(next_hop)
-        batch = Batch(self._opener, self._clock, self._metrics, next_hop, road)
+        road = await self.router.find(next_hop)
+        batch = Batch(self.opener, self._clock, self._metrics, next_hop, road)
         begun = self._clock.monotonic()
         try:
             for message in messages:

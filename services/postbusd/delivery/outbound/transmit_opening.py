@@ -8,7 +8,8 @@ travels without it. What goes wrong here says nothing about a message: every ref
 import asyncio
 from collections.abc import Awaitable, Callable
 
-from postbus.contracts.directory import Relay, RelaySecurity
+from postbus.contracts.relay_test import RelayStage
+from postbus.contracts.relays import Relay, RelaySecurity
 from postbus.core.errors import ProtocolError
 from postbus.smtp.client_sasl import ClientSasl, choose_mechanism
 from postbus.smtp.commands import Hello, Simple, Verb
@@ -24,6 +25,9 @@ from postbusd.delivery.outbound.transmit_dialogue import (
 )
 from postbusd.delivery.outbound.transmit_ports import Connector, StreamError, Trust
 
+Tell = Callable[[RelayStage], None]
+"""Called when a stage has gone well."""
+
 
 class LoopError(SessionError):
     """The peer is this installation; `answer` is final."""
@@ -37,8 +41,8 @@ class Opener:
         self._connector = connector
         self._mail_host = mail_host
 
-    async def open(self, endpoint: Endpoint, relay: Relay | None) -> Dialogue:
-        """A session that is ready for MAIL. Raises SessionError; nothing stays open then."""
+    async def open(self, endpoint: Endpoint, relay: Relay | None, tell: Tell = lambda stage: None) -> Dialogue:
+        """A session that is ready for MAIL. Raises SessionError; nothing stays open then. `tell`: of a smart host."""
         if relay is None:
             try:
                 return await self._connect(endpoint, self._begin_mx)
@@ -47,7 +51,7 @@ class Opener:
         try:
             if relay.username and relay.security is RelaySecurity.NONE:
                 raise SessionError(deferred("4.7.4", f"{relay.host} would get a password without TLS: not tried"))
-            return await self._connect(endpoint, lambda dialogue: self._begin_relay(dialogue, relay))
+            return await self._connect(endpoint, lambda dialogue: self._begin_relay(dialogue, relay, tell))
         except SessionError as error:
             error.answer = blame_relay(error.answer)
             raise
@@ -98,18 +102,23 @@ class Opener:
             # With TLS 1.3 a peer that dislikes the handshake says so after it.
             raise error if error.answer.is_reply else NoTlsError(error.answer) from error
 
-    async def _begin_relay(self, dialogue: Dialogue, relay: Relay) -> None:
+    async def _begin_relay(self, dialogue: Dialogue, relay: Relay, tell: Tell) -> None:
+        tell(RelayStage.CONNECT)
         if relay.security is RelaySecurity.TLS:
             await dialogue.start_tls(Trust.VERIFIED)
+            tell(RelayStage.TLS)
         await self._greet(dialogue)
+        tell(RelayStage.GREETING)
         if relay.security is RelaySecurity.STARTTLS:
             if not dialogue.engine.capabilities.starttls:
                 raise SessionError(deferred("4.7.4", f"{dialogue.where} offers no STARTTLS"))
             _check(await dialogue.ask(Simple(verb=Verb.STARTTLS), Verb.STARTTLS))
             await dialogue.start_tls(Trust.VERIFIED)
             await self._greet_again(dialogue)
+            tell(RelayStage.TLS)
         if relay.username:
             await _login(dialogue, Credentials(username=relay.username, password=relay.password))
+            tell(RelayStage.LOGIN)
 
     async def _greet_again(self, dialogue: Dialogue) -> None:
         """What was offered in plain text counts no more (RFC 3207 §4.2)."""

@@ -4,7 +4,7 @@ import enum
 
 import msgspec
 
-from postbus.contracts.directory import Relay
+from postbus.contracts.relays import Relay
 from postbus.core.ids import QueueId
 
 

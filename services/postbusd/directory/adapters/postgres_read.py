@@ -9,8 +9,8 @@ import asyncpg
 import msgspec
 
 from postbus.contracts.app_passwords import Access
-from postbus.contracts.directory import Relay, RelaySecurity
 from postbus.contracts.owners import OwnerKind
+from postbus.contracts.relays import Relay, RelaySecurity
 from postbus.core.ids import MailboxId
 from postbusd.directory.adapters.postgres_session import PostgresSessions
 from postbusd.directory.ports import MAX_CANDIDATES

@@ -4,7 +4,8 @@ from typing import TYPE_CHECKING
 
 import asyncpg
 
-from postbus.contracts.directory import Domain, Relay, RelaySecurity
+from postbus.contracts.directory import Domain
+from postbus.contracts.relays import Relay, RelaySecurity
 from postbusd.directory.adapters.postgres_write_base import PostgresWrites, WriteSession, page_of
 from postbusd.directory.administration.ports import Domains
 from postbusd.directory.administration.refusals import conflict, lived_in, no_such

@@ -13,9 +13,8 @@ from postbus.contracts.directory import (
     ListDomainsRequest,
     ObjectRequest,
     PutDomainRequest,
-    Relay,
-    RelaySecurity,
 )
+from postbus.contracts.relays import Relay, RelaySecurity
 from postbus.core.errors import MailError
 from postbusd.directory.administration.desk import Desk, check_page, word
 from postbusd.directory.administration.refusals import invalid

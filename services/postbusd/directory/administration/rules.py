@@ -4,8 +4,9 @@ from collections.abc import Collection
 
 import msgspec
 
-from postbus.contracts.directory import DOMAINS_QUOTA, App, Domain, Mailbox, Relay
+from postbus.contracts.directory import DOMAINS_QUOTA, App, Domain, Mailbox
 from postbus.contracts.owners import Owner, OwnerKind
+from postbus.contracts.relays import Relay
 from postbus.contracts.standing import Standing
 from postbus.core.address import Address
 from postbus.core.ids import MailboxId
