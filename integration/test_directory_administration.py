@@ -26,6 +26,7 @@ from postbus.testing.directory import KEYS
 from postbus.testing.directory_office import ADMIN, SEALER, Office
 from postbus.testing.directory_office_addresses import AliasCommandsContract, ListCommandsContract
 from postbus.testing.directory_office_app_passwords import AppPasswordContract
+from postbus.testing.directory_office_archive import ArchiveContract
 from postbus.testing.directory_office_bulk import (
     ROWS,
     BulkContract,
@@ -119,6 +120,10 @@ class TestSettings(SettingsContract):
 
 
 class TestAppPasswords(AppPasswordContract):
+    """Over Postgres."""
+
+
+class TestArchive(ArchiveContract):
     """Over Postgres."""
 
 

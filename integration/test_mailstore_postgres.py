@@ -41,6 +41,8 @@ from postbus.testing.mailstore_random import OperationSource, outcome_of
 ROLES = {
     "ensure_mailboxes": "directory",
     "usage": "directory",
+    "totals": "directory",
+    "purge": "directory",
     "relay_outbox": "delivery",
     "trim_history": "delivery",
     "pending": "indexer",

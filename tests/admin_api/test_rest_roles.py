@@ -112,6 +112,7 @@ def body_for(route: Any) -> dict[str, Any]:
         "settle_ledger": {"reason": "x"},
         "change_held": {"action": "retry", "queue_ids": ["01a0c4506c00795aac6528a09f633366"]},
         "add_app_password": {"name": "x", "scopes": ["imap"]},
+        "rename_mailbox": {"address": "new@b.example"},
         "put_webhook": {"url": "https://hooks.example/x"},
         "change_webhook_deliveries": {"action": "retry"},
     }

@@ -520,3 +520,30 @@ def test_a_relay_is_tested_with_a_line_a_stage(demo: Desk) -> None:
     demo.installation.relays.reply = RelayTestReply(host="smart.example", port=587, steps=tuple(steps[:1]))
     assert "all is well" in demo.ok("domain", "relay-test", "demo.example")
     assert "none.example" in demo.fails("domain", "relay-test", "none.example")
+
+
+def test_the_life_of_a_mailbox(demo: Desk) -> None:
+    assert demo.ok("mailbox", "rename", "kim@demo.example", "chief@demo.example", "--keep-alias") == (
+        "kim@demo.example is chief@demo.example now; kim@demo.example is an alias of it\n"
+    )
+    assert demo.ok("mailbox", "usage", "chief@demo.example").splitlines()[-2:] == [
+        "together         0               0",
+        "quota: unlimited",
+    ]
+    demo.ok("mailbox", "delete", "chief@demo.example", "--yes")
+    assert "chief@demo.example" in demo.ok("mailbox", "archived", "--domain", "demo.example")
+    assert demo.ok("mailbox", "restore", "chief@demo.example") == "chief@demo.example is back with 0 of mail\n"
+    assert "no archived mailbox" in demo.fails("mailbox", "restore", "chief@demo.example")
+    assert "would delete: mailbox" in demo.ok("mailbox", "delete", "chief@demo.example", "--purge", "--dry-run")
+    demo.ok("mailbox", "delete", "chief@demo.example", "--yes")
+    demo.ok("user", "add", "chief")
+    demo.ok("mailbox", "add", "chief@demo.example", "--owner", "user:chief")
+    demo.ok("mailbox", "delete", "chief@demo.example", "--yes")
+    assert "2 archived mailboxes were chief@demo.example: say which by id" in demo.fails(
+        "mailbox", "purge", "chief@demo.example"
+    )
+    for each in demo.json("mailbox", "archived"):  # type: ignore[attr-defined]
+        assert demo.ok("mailbox", "purge", each["mailbox_id"], "--dry-run").startswith("would delete: mail of deleted")
+        assert demo.ok("mailbox", "purge", each["mailbox_id"], "--yes").startswith("deleted: mail of deleted mailbox")
+    assert "purging now" in demo.ok("mailbox", "archived")
+    assert "30 days" in demo.ok("policy", "set", "--archive-days", "30")

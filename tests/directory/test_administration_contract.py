@@ -5,6 +5,7 @@ import pytest
 from postbus.testing.directory_office import Office
 from postbus.testing.directory_office_addresses import AliasCommandsContract, ListCommandsContract
 from postbus.testing.directory_office_app_passwords import AppPasswordContract
+from postbus.testing.directory_office_archive import ArchiveContract
 from postbus.testing.directory_office_contract import DomainCommandsContract, MailboxCommandsContract
 from postbus.testing.directory_office_people import AppCommandsContract, GroupCommandsContract, UserCommandsContract
 from postbus.testing.directory_office_policy import PolicyCommandsContract
@@ -62,4 +63,8 @@ class TestAppPasswords(AppPasswordContract):
 
 
 class TestPolicy(PolicyCommandsContract):
+    """Over the fake."""
+
+
+class TestArchive(ArchiveContract):
     """Over the fake."""

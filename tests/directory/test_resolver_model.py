@@ -6,7 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from prometheus_client import CollectorRegistry
 
-from postbus.contracts.directory import Domain, Mailbox, MailingList, Outcome, ResolveRequest, Via
+from postbus.contracts.directory import Domain, MailingList, Outcome, ResolveRequest, Via
+from postbus.contracts.mailboxes import Mailbox
 from postbus.contracts.owners import Owner, OwnerKind
 from postbus.core.errors import ErrorKind
 from postbus.testing.directory import ManualClock, MemoryAccounts

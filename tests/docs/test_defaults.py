@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from postbus.contracts.directory import App, Domain, Mailbox, MailingList, User
+from postbus.contracts.directory import App, Domain, MailingList, User
+from postbus.contracts.mailboxes import Mailbox
 from postbus.contracts.policy import Policy
 from postbus.core.ids import MailboxId
 from postbusd.admin_api.settings import AdminApiSettings
@@ -53,6 +54,9 @@ def code_says() -> dict[str, str]:
         "messages of a mailbox": f"{POLICY.messages_per_hour} an hour",
         "recipients of a mailbox": f"{POLICY.recipients_per_day} a day",
         "blocked and welcome senders, blocked networks": " ".join(listed) or "none",
+        "mail of deleted mailboxes": f"{POLICY.archive_days} days"
+        if POLICY.archive_days
+        else "kept until it is purged",
         "event log": f"{SETTINGS.event_days} days",
         "audit log": f"{SETTINGS.audit_days} days",
     }

@@ -9,6 +9,8 @@ from postbus.contracts.app_passwords import Access, AppPasswordAdmin
 from postbus.contracts.bulk import MailboxImporter
 from postbus.contracts.condition import Condition
 from postbus.contracts.logins import LoginConfirmer
+from postbus.contracts.mailbox_life import MailboxLife
+from postbus.contracts.mailboxes import Mailbox
 from postbus.contracts.owners import Owner
 from postbus.contracts.policy import PolicyAdmin, PolicyFinder
 from postbus.contracts.relays import Relay
@@ -192,33 +194,14 @@ class ListDomainsReply(msgspec.Struct, frozen=True, kw_only=True):
     next_after: str = ""
 
 
-class Mailbox(msgspec.Struct, frozen=True, kw_only=True):
-    """An account that stores mail."""
-
-    mailbox_id: MailboxId
-    address: str
-    active: bool = True
-    quota_octets: int | None = None
-    """None: the default of its domain; 0: unlimited."""
-    owner: Owner | None = None
-    """None never comes from this version (promise 9)."""
-    used_octets: int = 0
-    pop3: bool = False
-    """Whether it may be read by POP3."""
-    send_as: tuple[str, ...] = ()
-    """Addresses of ours that it may send as, besides its own."""
-    effective_quota_octets: int | None = None
-    """What holds; None: unlimited."""
-
-
-DOMAINS_QUOTA = -1
-"""In place of a quota: the default of the mailbox's domain."""
-
-
 class Addresses(msgspec.Struct, frozen=True, kw_only=True):
     """Of a request that may leave them as they are."""
 
     addresses: tuple[str, ...] = ()
+
+
+DOMAINS_QUOTA = -1
+"""In place of a quota: the default of the mailbox's domain."""
 
 
 class PutMailboxRequest(msgspec.Struct, frozen=True, kw_only=True):
@@ -280,6 +263,8 @@ class DeleteRequest(msgspec.Struct, frozen=True, kw_only=True):
     dry_run: bool = False
     """Only says what would be deleted, or the same error."""
     condition: Condition = Condition()
+    purge: bool = False
+    """Of a mailbox: its mail goes for good, at once."""
 
 
 class DeleteReply(msgspec.Struct, frozen=True, kw_only=True):
@@ -648,6 +633,7 @@ class DirectoryAdmin(
     DomainAdmin,
     MailboxAdmin,
     MailboxImporter,
+    MailboxLife,
     UserAdmin,
     GroupAdmin,
     AppAdmin,

@@ -34,6 +34,8 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True):
     """The same: such mail is not."""
     blocked_networks: tuple[str, ...] = ()
     """Whose mail is refused at connect, as 192.0.2.0/24."""
+    archive_days: int = 0
+    """How long the mail of deleted mailboxes is kept; 0: until an administrator purges it."""
 
 
 class PolicyReply(msgspec.Struct, frozen=True, kw_only=True):

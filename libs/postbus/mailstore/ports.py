@@ -23,6 +23,7 @@ from postbus.mailstore.values import (
     StoredMessage,
     StoreRequest,
     StoreResult,
+    Totals,
 )
 
 
@@ -47,6 +48,21 @@ class Accounts(Protocol):
 
     async def usage(self, mailbox_ids: Sequence[MailboxId]) -> dict[MailboxId, int]:
         """Octets used; mailboxes without a row are absent."""
+        ...
+
+    async def totals(self, mailbox_ids: Sequence[MailboxId]) -> dict[MailboxId, Totals]:
+        """What mailboxes hold; those without a row are absent."""
+        ...
+
+    async def list_folders(self, mailbox_id: MailboxId) -> list[Folder]:
+        """As the FolderCatalog does."""
+        ...
+
+    async def purge(self, mailbox_id: MailboxId, limit: int) -> bool:
+        """Takes away up to `limit` entries, or other rows, of a mailbox that nobody may open; True: nothing is left.
+
+        The index learns of each message. Repeated until it is done; may be broken off anywhere.
+        """
         ...
 
 

@@ -13,7 +13,7 @@ from postbus.mailstore.names import (
     normalize_folder_name,
 )
 from postbus.mailstore.session import Session
-from postbus.mailstore.values import Folder, SpecialUse
+from postbus.mailstore.values import Folder, SpecialUse, Totals
 
 
 class PostgresFolders:
@@ -37,6 +37,21 @@ class PostgresFolders:
         """Octets used."""
         rows = await self._session.fetch("SELECT * FROM mailstore.usage_v1($1)", list(mailbox_ids))
         return {MailboxId(str(row["r_mailbox_id"])): row["r_octets"] for row in rows}
+
+    async def totals(self, mailbox_ids: Sequence[MailboxId]) -> dict[MailboxId, Totals]:
+        """What mailboxes hold."""
+        rows = await self._session.fetch("SELECT * FROM mailstore.totals_v1($1)", list(mailbox_ids))
+        return {
+            MailboxId(str(row["r_mailbox_id"])): Totals(octets=row["r_octets"], messages=row["r_messages"])
+            for row in rows
+        }
+
+    async def purge(self, mailbox_id: MailboxId, limit: int) -> bool:
+        """Takes away a piece of a mailbox."""
+        rows = await self._session.fetch(
+            "SELECT mailstore.purge_mailbox_v1($1, $2, $3) AS done", mailbox_id, limit, self._session.clock.now_ms()
+        )
+        return bool(rows[0]["done"])
 
     async def list_folders(self, mailbox_id: MailboxId) -> list[Folder]:
         """All folders, INBOX first."""

@@ -48,6 +48,13 @@ class Folder(msgspec.Struct, frozen=True, kw_only=True):
     octets: int
 
 
+class Totals(msgspec.Struct, frozen=True, kw_only=True):
+    """What a mailbox holds, in all folders."""
+
+    octets: int
+    messages: int
+
+
 class NewMessage(msgspec.Struct, frozen=True, kw_only=True):
     """A message ready to be stored; made by `postbus.mailstore.prepare.prepare_message`."""
 

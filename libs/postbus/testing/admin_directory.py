@@ -2,8 +2,9 @@
 
 from collections.abc import Mapping
 
-from postbus.contracts.directory import Domain, Mailbox
+from postbus.contracts.directory import Domain
 from postbus.contracts.events import DirectoryChanged
+from postbus.contracts.mailboxes import Mailbox
 from postbus.contracts.standing import Standing
 from postbus.runtime.sealing import Sealer
 from postbus.testing.directory import KEYS, ManualClock, MemoryAccounts, MemoryDirectory, PlainHasher

@@ -2,7 +2,8 @@
 
 from collections.abc import Sequence
 
-from postbus.core.ids import MailboxId
+from postbus.core.ids import FolderId, MailboxId, ModSeq, Uid
+from postbus.mailstore.values import Folder, Totals
 from postbus.testing.directory_read import MemoryReader
 from postbus.testing.directory_write import MemoryWriter
 from postbusd.directory.foreign_hashes import is_foreign, verify_foreign
@@ -43,6 +44,37 @@ class MemoryAccounts:
     async def ensure_mailboxes(self, mailbox_ids: Sequence[MailboxId]) -> None:
         """Notes the mailboxes."""
         self.ensured.extend(mailbox_ids)
+
+    async def totals(self, mailbox_ids: Sequence[MailboxId]) -> dict[MailboxId, Totals]:
+        """What `used` says, and a message for each thousand octets."""
+        used = await self.usage(mailbox_ids)
+        return {name: Totals(octets=octets, messages=octets // 1000) for name, octets in used.items()}
+
+    async def list_folders(self, mailbox_id: MailboxId) -> list[Folder]:
+        """INBOX has everything."""
+        octets = self.used.get(mailbox_id, 0)
+        inbox = Folder(
+            mailbox_id=mailbox_id,
+            folder_id=FolderId(1),
+            name="INBOX",
+            uid_validity=1,
+            uid_next=Uid(1),
+            highest_mod_seq=ModSeq(1),
+            special_use=None,
+            subscribed=True,
+            messages=octets // 1000,
+            unseen=0,
+            deleted=0,
+            octets=octets,
+        )
+        return [inbox]
+
+    async def purge(self, mailbox_id: MailboxId, limit: int) -> bool:
+        """A thousand octets at a time."""
+        left = self.used.pop(mailbox_id, 0) - 1000
+        if left > 0:
+            self.used[mailbox_id] = left
+        return left <= 0
 
     async def usage(self, mailbox_ids: Sequence[MailboxId]) -> dict[MailboxId, int]:
         """What `used` says."""

@@ -7,8 +7,9 @@ from collections.abc import Sequence
 
 import pytest
 
-from postbus.contracts.directory import Domain, Mailbox
+from postbus.contracts.directory import Domain
 from postbus.contracts.events import Event, EventType
+from postbus.contracts.mailboxes import Mailbox
 from postbus.contracts.standing import ADMINISTRATOR, Standing
 from postbus.core.address import parse_address
 from postbus.core.errors import ErrorKind, MailError

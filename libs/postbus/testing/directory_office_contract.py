@@ -5,15 +5,9 @@ in `directory_office_people` and `directory_office_addresses`.
 
 from collections.abc import Sequence
 
-from postbus.contracts.directory import (
-    Domain,
-    ListDomainsRequest,
-    ListMailboxesRequest,
-    Mailbox,
-    PutMailboxRequest,
-    User,
-)
+from postbus.contracts.directory import Domain, ListDomainsRequest, ListMailboxesRequest, PutMailboxRequest, User
 from postbus.contracts.events import Event
+from postbus.contracts.mailboxes import Mailbox
 from postbus.contracts.owners import Owner, OwnerKind
 from postbus.contracts.relays import Relay, RelaySecurity
 from postbus.core.errors import ErrorKind

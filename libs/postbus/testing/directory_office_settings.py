@@ -4,15 +4,8 @@ from typing import Any
 
 import pytest
 
-from postbus.contracts.directory import (
-    DOMAINS_QUOTA,
-    Addresses,
-    Domain,
-    Mailbox,
-    PutDomainRequest,
-    PutMailboxRequest,
-    User,
-)
+from postbus.contracts.directory import DOMAINS_QUOTA, Addresses, Domain, PutDomainRequest, PutMailboxRequest, User
+from postbus.contracts.mailboxes import Mailbox
 from postbus.core.errors import ErrorKind
 from postbus.testing.directory_office import ADMIN, Office, refused
 from postbus.testing.directory_office_roles import ANN, put_user

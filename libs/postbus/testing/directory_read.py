@@ -3,7 +3,7 @@
 import re
 from collections.abc import Sequence
 
-from postbus.contracts.directory import Mailbox
+from postbus.contracts.mailboxes import Mailbox
 from postbus.contracts.owners import Owner, OwnerKind
 from postbus.core.address import parse_local_part
 from postbus.core.ids import MailboxId

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import asyncpg
 
-from postbus.contracts.directory import Mailbox
+from postbus.contracts.mailboxes import Mailbox
 from postbus.contracts.owners import OwnerKind
 from postbus.core.address import parse_local_part
 from postbus.testing.directory_tables import DirectoryTables
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 _TABLES = (
     "policy",
+    "deleted_mailbox",
     "outbox",
     "catch_all",
     "alias",

@@ -4,8 +4,10 @@ Every dict is in the order of creation; values are the contract's own.
 """
 
 from postbus.contracts.app_passwords import AppPassword
-from postbus.contracts.directory import Alias, App, Domain, Group, Mailbox, MailingList, User
+from postbus.contracts.directory import Alias, App, Domain, Group, MailingList, User
 from postbus.contracts.events import Event
+from postbus.contracts.mailbox_life import ArchivedMailbox
+from postbus.contracts.mailboxes import Mailbox
 from postbus.contracts.policy import Policy
 from postbus.core.errors import ErrorKind, MailError
 from postbus.core.ids import MailboxId
@@ -21,6 +23,8 @@ class DirectoryTables:
     def __init__(self) -> None:
         self.away = False
         self.reads = 0
+        self.clock_ms = 1_790_000_000_000
+        """The database's time."""
         self.number = 1
         """The revision."""
         self.domains: dict[str, Domain] = {}
@@ -29,8 +33,8 @@ class DirectoryTables:
         """Sealed, by domain."""
         self.mailboxes: dict[str, Mailbox] = {}
         """By address, with their owners."""
-        self.deleted_mailboxes: dict[MailboxId, str] = {}
-        """Addresses of those whose mail is still in the store."""
+        self.deleted_mailboxes: dict[MailboxId, tuple[ArchivedMailbox, Mailbox]] = {}
+        """Those whose mail is still in the store, and what they were."""
         self.users: dict[str, User] = {}
         self.passwords: dict[str, StoredPassword] = {}
         """By username."""

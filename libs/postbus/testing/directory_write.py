@@ -3,9 +3,10 @@
 from postbus.contracts.policy import Policy
 from postbus.mailstore.ports import Publish
 from postbus.testing.directory_write_addresses import MemoryAliases, MemoryDomains, MemoryLists
+from postbus.testing.directory_write_archive import MemoryArchive
 from postbus.testing.directory_write_base import MemoryWrites
 from postbus.testing.directory_write_imports import MemoryImports
-from postbus.testing.directory_write_people import MemoryAppPasswords, MemoryApps, MemoryGroups, MemoryUsers
+from postbus.testing.directory_write_people import MemoryAppPasswords, MemoryGroups, MemoryUsers
 from postbusd.directory.administration.values import Act, Written
 
 
@@ -28,7 +29,7 @@ class MemoryPolicy(MemoryWrites):
 
 class MemoryWriter(
     MemoryDomains,
-    MemoryApps,
+    MemoryArchive,
     MemoryImports,
     MemoryUsers,
     MemoryAppPasswords,

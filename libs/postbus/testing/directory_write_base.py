@@ -7,7 +7,8 @@ from typing import TypeVar
 
 import msgspec
 
-from postbus.contracts.directory import Alias, App, Group, Mailbox, MailingList
+from postbus.contracts.directory import Alias, App, Group, MailingList
+from postbus.contracts.mailboxes import Mailbox
 from postbus.contracts.owners import Owner, OwnerKind
 from postbus.contracts.policy import Policy
 from postbus.contracts.standing import ADMINISTRATOR, MAX_OPENED, Standing

@@ -3,7 +3,9 @@
 import msgspec
 
 from postbus.contracts.app_passwords import AppPassword
-from postbus.contracts.directory import App, Group, Mailbox, User
+from postbus.contracts.directory import App, Group, User
+from postbus.contracts.mailbox_life import ArchivedMailbox
+from postbus.contracts.mailboxes import Mailbox
 from postbus.contracts.owners import Owner, OwnerKind
 from postbus.contracts.standing import Standing
 from postbus.core.address import Address, parse_address
@@ -88,7 +90,7 @@ class MemoryMailboxes(MemoryWrites):
         page = page_of(self.mailboxes, after, limit, is_in(domains))
         return Page(objects=tuple(self.shown(each.address) for each in page.objects), more=page.more)
 
-    async def delete_mailbox(self, address: Address, act: Act, *, dry_run: bool) -> Deleted:
+    async def delete_mailbox(self, address: Address, act: Act, *, dry_run: bool, purge: bool = False) -> Deleted:
         """Ends a mailbox, and its own user who has nothing else."""
         mailbox = await self.get_mailbox(address)
         self.begin(act, mailbox)
@@ -98,7 +100,7 @@ class MemoryMailboxes(MemoryWrites):
         own = mailbox.owner == own_user(address) and self._has_nothing_else(mailbox)
         lines += [f"user {address}"] if own else []
         if not dry_run:
-            self._end_mailbox(mailbox)
+            self._end_mailbox(mailbox, purge=purge)
         if own and not dry_run:
             del self.users[mailbox.address]
             self.passwords.pop(mailbox.address, None)
@@ -126,9 +128,16 @@ class MemoryMailboxes(MemoryWrites):
             return False
         return len(owned) == 1 and not any(mailbox.address in group.members for group in self.groups.values())
 
-    def _end_mailbox(self, mailbox: Mailbox) -> None:
+    def _end_mailbox(self, mailbox: Mailbox, *, purge: bool = False) -> None:
         del self.mailboxes[mailbox.address]
-        self.deleted_mailboxes[mailbox.mailbox_id] = mailbox.address
+        archived = ArchivedMailbox(
+            mailbox_id=mailbox.mailbox_id,
+            address=mailbox.address,
+            deleted_ms=self.clock_ms,
+            owner=mailbox.owner,
+            purging=purge,
+        )
+        self.deleted_mailboxes[mailbox.mailbox_id] = (archived, mailbox)
         for each in [each for each in self.aliases.values() if each.mailbox == mailbox.address]:
             del self.aliases[each.address]
         self._rename_in_catch_all(mailbox.address, None)

@@ -37,6 +37,7 @@ from postbus.mailstore.values import (
     StoreMode,
     StoreRequest,
     StoreResult,
+    Totals,
 )
 from postbus.testing.mailstore_state import (
     EntryRow,
@@ -133,6 +134,28 @@ class MemoryMailStore:
         """Octets used."""
         self._check()
         return {name: self._mailboxes[name].octets for name in mailbox_ids if name in self._mailboxes}
+
+    async def totals(self, mailbox_ids: Sequence[MailboxId]) -> dict[MailboxId, Totals]:
+        """What mailboxes hold."""
+        self._check()
+        found = {name: self._mailboxes[name] for name in mailbox_ids if name in self._mailboxes}
+        return {
+            name: Totals(octets=box.octets, messages=sum(len(folder.entries) for folder in box.folders.values()))
+            for name, box in found.items()
+        }
+
+    async def purge(self, mailbox_id: MailboxId, limit: int) -> bool:
+        """Takes away a piece of a mailbox."""
+        self._check()
+        box = self._mailboxes.get(mailbox_id)
+        if box is None:
+            return True
+        entries = [(folder, uid) for folder in box.folders.values() for uid in folder.entries][:limit]
+        for folder, uid in entries:
+            self._remove(box, folder, [uid])
+        if not entries:
+            del self._mailboxes[mailbox_id]
+        return not entries
 
     # FolderCatalog
 
@@ -380,7 +403,7 @@ class MemoryMailStore:
                 email_id=key[1],
                 enqueued_ms=self._pending[key].enqueued_ms,
                 attempt=self._pending[key].attempt,
-                message=self._mailboxes[key[0]].show_message(key[1]),
+                message=self._mailboxes[key[0]].show_message(key[1]) if key[0] in self._mailboxes else None,
                 enqueue=self._pending[key].enqueue,
                 traceparent=self._pending[key].traceparent,
             )

@@ -18,6 +18,7 @@ from postbus.testing.mailstore_builders import (
     folder_of,
     load,
     make_append,
+    make_copy,
     make_event,
     make_mailbox,
     make_message,
@@ -48,6 +49,36 @@ class AppendContract:
         ]
         assert all(folder.subscribed and folder.uid_next == 1 for folder in folders)
         assert len({folder.uid_validity for folder in folders}) == 6
+
+    async def test_a_purged_mailbox_leaves_nothing_and_the_index_learns_of_it(self, store: MailStore) -> None:
+        """purge, totals: piece by piece; messages of two folders, and another mailbox beside it."""
+        mailbox_id, other = await make_mailbox(store), await make_mailbox(store)
+        await fill(store, other, 2)
+        await fill(store, mailbox_id, 7)
+        archive = await folder_of(store, mailbox_id, "Archive")
+        await store.copy(make_copy(mailbox_id, archive.folder_id, (1, 2, 3)))
+        totals = await store.totals([mailbox_id, other, new_mailbox_id(NOW_MS)])
+        assert {name: found.messages for name, found in totals.items()} == {mailbox_id: 10, other: 2}
+        assert totals[mailbox_id].octets == (await store.usage([mailbox_id]))[mailbox_id]
+        await store.indexed(await store.pending_of([mailbox_id], 100))
+        pieces = 0
+        while not await store.purge(mailbox_id, 4):
+            pieces += 1
+            left = await store.totals([mailbox_id])
+            assert left[mailbox_id].messages == max(10 - 4 * pieces, 0)
+            assert pieces < 20
+        assert pieces >= 3
+        assert await store.purge(mailbox_id, 4)
+        assert await store.totals([mailbox_id]) == {}
+        gone = await store.pending_of([mailbox_id], 100)
+        assert len(gone) == 7
+        assert all(each.message is None for each in gone)
+        with pytest.raises(MailError) as refused:
+            await store.list_folders(mailbox_id)
+        assert refused.value.kind is ErrorKind.NOT_FOUND
+        (late,) = await store.append([make_append(mailbox_id, "late", None)])
+        assert late.outcome is AppendOutcome.NO_MAILBOX
+        assert (await store.totals([other]))[other].messages == 2
 
     async def test_an_append_tells_where_the_message_is(self, store: MailStore) -> None:
         """STORED."""

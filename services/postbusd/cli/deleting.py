@@ -4,23 +4,31 @@ import argparse
 import sys
 from typing import Any
 
+import msgspec
+
 from postbus.runtime.layout import StartError
 from postbusd.cli.api import ApiError, path_of
 from postbusd.cli.braces import expand_all
 from postbusd.cli.common import clean, fail
 from postbusd.cli.objects import Noun, Session, print_json
 
+Flag = tuple[str, dict[str, str], str]
+"""A further option: name, what it adds to the query, help."""
 
-def add_delete(noun: Noun, name: str, plural: str, more: str = "") -> None:
+
+def add_delete(noun: Noun, name: str, plural: str, more: str = "", flag: Flag | None = None) -> None:
     """Adds the verb."""
 
     def run(session: Session, args: argparse.Namespace) -> int:
-        return delete(session, args, f"{name} delete", plural)
+        query = flag[1] if flag is not None and getattr(args, flag[0]) else {}
+        return delete(session, args, f"{name} delete", plural, query)
 
     article = "an" if name[0] in "ae" else "a"
     verb = noun.verb("delete", run, f"delete {article} {name}, or several", more)
     verb.add_argument("names", nargs="+", metavar=name.upper(), help="which")
     verb.add_argument("--dry-run", action="store_true", help="only say what would be deleted")
+    if flag is not None:
+        verb.add_argument(f"--{flag[0]}", action="store_true", help=flag[2])
     add_yes(verb)
 
 
@@ -29,11 +37,14 @@ def add_yes(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--yes", "-y", action="store_true", help="don't ask (nothing is asked without a terminal)")
 
 
-def delete(session: Session, args: argparse.Namespace, command: str, plural: str) -> int:
+def delete(
+    session: Session, args: argparse.Namespace, command: str, plural: str, query: dict[str, str] | None = None
+) -> int:
     """Deletes what `names` says; what is refused is told, the rest goes."""
-    if not args.dry_run and is_asked(args) and not _confirm(session, args, plural):
+    wanted = Wanted(command=command, plural=plural, query=query or {})
+    if not args.dry_run and is_asked(args) and not _confirm(session, args, wanted):
         return 1
-    return _delete_each(session, args, command, plural, dry_run=args.dry_run)
+    return _delete_each(session, args, wanted)
 
 
 def is_asked(args: argparse.Namespace) -> bool:
@@ -47,25 +58,33 @@ def ask(question: str) -> bool:
     return sys.stdin.readline().strip().lower() in ("y", "yes")
 
 
-def _confirm(session: Session, args: argparse.Namespace, plural: str) -> bool:
+class Wanted(msgspec.Struct, frozen=True, kw_only=True):
+    """What is deleted, and how."""
+
+    command: str
+    plural: str
+    query: dict[str, str]
+
+
+def _confirm(session: Session, args: argparse.Namespace, wanted: Wanted) -> bool:
     for name in expand_all(args.names):
-        for line in _ask_api(session, plural, name, dry_run=True)["deleted"]:
+        for line in _ask_api(session, wanted, name, dry_run=True)["deleted"]:
             print(f"  {clean(line)}", file=sys.stderr)
     return ask("Delete this?")
 
 
-def _delete_each(session: Session, args: argparse.Namespace, command: str, plural: str, *, dry_run: bool) -> int:
+def _delete_each(session: Session, args: argparse.Namespace, wanted: Wanted) -> int:
     deleted: list[str] = []
     failed = 0
     for name in expand_all(args.names):
         try:
-            deleted += _ask_api(session, plural, name, dry_run=dry_run)["deleted"]
+            deleted += _ask_api(session, wanted, name, dry_run=args.dry_run)["deleted"]
         except ApiError as error:
-            failed = fail(command, f"{name}: {error}")
+            failed = fail(wanted.command, f"{name}: {error}")
         except StartError as error:
-            failed = fail(command, error)
+            failed = fail(wanted.command, error)
             break
-    print_deletion(args, {"deleted": deleted, "dry_run": dry_run})
+    print_deletion(args, {"deleted": deleted, "dry_run": args.dry_run})
     return failed
 
 
@@ -79,5 +98,6 @@ def print_deletion(args: argparse.Namespace, result: Any) -> int:
     return 0
 
 
-def _ask_api(session: Session, plural: str, name: str, *, dry_run: bool) -> Any:  # Any: JSON of the API
-    return session.api.delete(path_of(plural, name), {"dry_run": "true"} if dry_run else None)
+def _ask_api(session: Session, wanted: Wanted, name: str, *, dry_run: bool) -> Any:  # Any: JSON of the API
+    query = {**wanted.query, **({"dry_run": "true"} if dry_run else {})}
+    return session.api.delete(path_of(wanted.plural, name), query or None)

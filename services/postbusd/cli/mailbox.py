@@ -10,6 +10,7 @@ from postbusd.cli.api import path_of
 from postbusd.cli.common import DEFAULT_LIMIT, format_amount, format_facts, format_table, on_off, parse_limit
 from postbusd.cli.deleting import add_delete
 from postbusd.cli.mailbox_add import parse_owner, run_add
+from postbusd.cli.mailbox_life import add_life_verbs
 from postbusd.cli.objects import Noun, Session, Subparsers, list_all, print_json, show
 from postbusd.cli.secrets_options import add_password_options, make_password, password_changes
 
@@ -43,7 +44,14 @@ def add_parser(subparsers: Subparsers) -> None:
     noun.verb("show", run_show, "show a mailbox").add_argument("address", help="its address")
     listed = noun.verb("list", run_list, "list the mailboxes")
     listed.add_argument("--domain", default="", metavar="D", help="only those of this domain")
-    add_delete(noun, "mailbox", PLURAL, "Its aliases end with it; its mail stays in the store, unread.")
+    add_life_verbs(noun)
+    add_delete(
+        noun,
+        "mailbox",
+        PLURAL,
+        "Its aliases end with it; its mail is archived: `mailbox archived`, `mailbox restore`.",
+        flag=("purge", {"content": "purge"}, "its mail goes for good"),
+    )
 
 
 def run_set(session: Session, args: argparse.Namespace) -> int:

@@ -24,6 +24,9 @@ def add_parser(subparsers: Subparsers) -> None:
     change.add_argument("--dmarc-reject", choices=("reject", "quarantine"), help="mail that fails DMARC's p=reject")
     change.add_argument("--messages-per-hour", type=int, metavar="N", help="of a mailbox; 0: no limit")
     change.add_argument("--recipients-per-day", type=int, metavar="N", help="of a mailbox; 0: no limit")
+    change.add_argument(
+        "--archive-days", type=int, metavar="N", help="how long the mail of deleted mailboxes is kept; 0: for ever"
+    )
     for _, option, metavar, what in _LISTS:
         for verb in ("add", "remove"):
             change.add_argument(
@@ -47,7 +50,7 @@ def run_set(session: Session, args: argparse.Namespace) -> int:
     changes: dict[str, Any] = {}
     if args.max_message is not None:
         changes["max_message_octets"] = args.max_message
-    for field in ("required_score", "dmarc_reject", "messages_per_hour", "recipients_per_day"):
+    for field in ("required_score", "dmarc_reject", "messages_per_hour", "recipients_per_day", "archive_days"):
         if getattr(args, field) is not None:
             changes[field] = getattr(args, field)
     for field, option, _, _ in _LISTS:
@@ -72,6 +75,7 @@ def format_policy(policy: Any) -> str:
         ("DMARC p=reject", policy["dmarc_reject"]),
         ("messages an hour", str(policy["messages_per_hour"] or "no limit")),
         ("recipients a day", str(policy["recipients_per_day"] or "no limit")),
+        ("deleted mail", f"{policy['archive_days']} days" if policy["archive_days"] else "kept until it is purged"),
         ("blocked senders", " ".join(policy["blocked_senders"]) or "none"),
         ("welcome senders", " ".join(policy["welcome_senders"]) or "none"),
         ("blocked networks", " ".join(policy["blocked_networks"]) or "none"),

@@ -14,6 +14,7 @@ from postbusd.directory.administration import Tools
 from postbusd.directory.confirming import LoginConfirming
 from postbusd.directory.login import PasswordAuthenticator
 from postbusd.directory.passwords import CredentialKeys
+from postbusd.directory.purging import Purging
 from postbusd.directory.resolution import CachedResolver
 from postbusd.directory.routes import CachedRoutes
 from postbusd.directory.service import DirectoryService
@@ -23,10 +24,11 @@ from postbusd.directory.settings import DirectorySettings
 class RunningDirectory:
     """What the process holds."""
 
-    def __init__(self, context: Context, service: DirectoryService, hasher: Argon2Hasher) -> None:
+    def __init__(self, context: Context, service: DirectoryService, hasher: Argon2Hasher, purging: Purging) -> None:
         self._context = context
         self._service = service
         self._hasher = hasher
+        self._purging = purging
 
     @property
     def port(self) -> DirectoryService:
@@ -38,6 +40,7 @@ class RunningDirectory:
         await self._context.bus.listen(SUBJECT_DIRECTORY_CHANGED, DirectoryChanged, self._service.note_change)
         self._context.bus.on_reconnect(self._service.forget)
         self._context.spawn("outbox", self._service.relay_events)
+        self._context.spawn("purge", self._purging.run)
 
     async def drain(self) -> None:
         """Nothing listens here; password checks that wait are still answered."""
@@ -51,19 +54,26 @@ async def build(context: Context, settings: DirectorySettings) -> RunningDirecto
     repository = PostgresDirectory(context.postgres)
     master_key = read_master_key(Path(context.runtime.secrets_dir))
     keys, sealer = CredentialKeys(master_key), Sealer(master_key)
+    purging = Purging(repository, accounts, context.clock, context.registry)
     service = DirectoryService(
         resolver=CachedResolver(repository, accounts, context.clock, context.registry),
         authenticator=PasswordAuthenticator(repository, hasher, keys, context.clock, context.registry),
         confirming=LoginConfirming(repository, keys),
         routes=CachedRoutes(repository, sealer, context.clock),
         tools=Tools(
-            repository=repository, accounts=accounts, hasher=hasher, keys=keys, sealer=sealer, clock=context.clock
+            repository=repository,
+            accounts=accounts,
+            hasher=hasher,
+            keys=keys,
+            sealer=sealer,
+            clock=context.clock,
+            wake_purging=purging.wake,
         ),
         bus=context.bus,
     )
     context.add_check("database", service.check_database)
     context.epoch.listen(RevisionEpochs(service.tell_all).begin)
-    return RunningDirectory(context, service, hasher)
+    return RunningDirectory(context, service, hasher, purging)
 
 
 SPEC = ServiceSpec(name="directory", settings=DirectorySettings, build=build)

@@ -998,9 +998,11 @@ class DeleteRequest(_message.Message):
     ACTOR_FIELD_NUMBER: _builtins.int
     DRY_RUN_FIELD_NUMBER: _builtins.int
     CONDITION_FIELD_NUMBER: _builtins.int
+    PURGE_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     actor: _builtins.str
     dry_run: _builtins.bool
+    purge: _builtins.bool
     @_builtins.property
     def condition(self) -> Global___Condition: ...
     def __init__(
@@ -1010,10 +1012,11 @@ class DeleteRequest(_message.Message):
         actor: _builtins.str = ...,
         dry_run: _builtins.bool = ...,
         condition: Global___Condition | None = ...,
+        purge: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["condition", b"condition"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["actor", b"actor", "condition", b"condition", "dry_run", b"dry_run", "name", b"name"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["actor", b"actor", "condition", b"condition", "dry_run", b"dry_run", "name", b"name", "purge", b"purge"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1649,11 +1652,13 @@ class Policy(_message.Message):
     BLOCKED_SENDERS_FIELD_NUMBER: _builtins.int
     WELCOME_SENDERS_FIELD_NUMBER: _builtins.int
     BLOCKED_NETWORKS_FIELD_NUMBER: _builtins.int
+    ARCHIVE_DAYS_FIELD_NUMBER: _builtins.int
     max_message_octets: _builtins.int
     required_score: _builtins.float
     dmarc_reject: Global___DmarcReject.ValueType
     messages_per_hour: _builtins.int
     recipients_per_day: _builtins.int
+    archive_days: _builtins.int
     @_builtins.property
     def blocked_senders(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
     @_builtins.property
@@ -1671,10 +1676,11 @@ class Policy(_message.Message):
         blocked_senders: _abc.Iterable[_builtins.str] | None = ...,
         welcome_senders: _abc.Iterable[_builtins.str] | None = ...,
         blocked_networks: _abc.Iterable[_builtins.str] | None = ...,
+        archive_days: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["blocked_networks", b"blocked_networks", "blocked_senders", b"blocked_senders", "dmarc_reject", b"dmarc_reject", "max_message_octets", b"max_message_octets", "messages_per_hour", b"messages_per_hour", "recipients_per_day", b"recipients_per_day", "required_score", b"required_score", "welcome_senders", b"welcome_senders"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["archive_days", b"archive_days", "blocked_networks", b"blocked_networks", "blocked_senders", b"blocked_senders", "dmarc_reject", b"dmarc_reject", "max_message_octets", b"max_message_octets", "messages_per_hour", b"messages_per_hour", "recipients_per_day", b"recipients_per_day", "required_score", b"required_score", "welcome_senders", b"welcome_senders"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -2218,3 +2224,358 @@ class ExportMailboxesReply(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ExportMailboxesReply: _TypeAlias = ExportMailboxesReply  # noqa: Y015
+
+@_typing.final
+class RenameMailboxRequest(_message.Message):
+    """Gives a mailbox another address; its mail, folders, aliases and owner stay."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ADDRESS_FIELD_NUMBER: _builtins.int
+    NEW_ADDRESS_FIELD_NUMBER: _builtins.int
+    ACTOR_FIELD_NUMBER: _builtins.int
+    KEEP_ALIAS_FIELD_NUMBER: _builtins.int
+    CONDITION_FIELD_NUMBER: _builtins.int
+    address: _builtins.str
+    new_address: _builtins.str
+    actor: _builtins.str
+    keep_alias: _builtins.bool
+    @_builtins.property
+    def condition(self) -> Global___Condition: ...
+    def __init__(
+        self,
+        *,
+        address: _builtins.str = ...,
+        new_address: _builtins.str = ...,
+        actor: _builtins.str = ...,
+        keep_alias: _builtins.bool = ...,
+        condition: Global___Condition | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["condition", b"condition"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["actor", b"actor", "address", b"address", "condition", b"condition", "keep_alias", b"keep_alias", "new_address", b"new_address"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RenameMailboxRequest: _TypeAlias = RenameMailboxRequest  # noqa: Y015
+
+@_typing.final
+class RenameMailboxReply(_message.Message):
+    """As it is now."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MAILBOX_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def mailbox(self) -> Global___Mailbox: ...
+    def __init__(
+        self,
+        *,
+        mailbox: Global___Mailbox | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["mailbox", b"mailbox"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["mailbox", b"mailbox"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RenameMailboxReply: _TypeAlias = RenameMailboxReply  # noqa: Y015
+
+@_typing.final
+class UsageRequest(_message.Message):
+    """Of one mailbox."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ADDRESS_FIELD_NUMBER: _builtins.int
+    ACTOR_FIELD_NUMBER: _builtins.int
+    address: _builtins.str
+    actor: _builtins.str
+    def __init__(
+        self,
+        *,
+        address: _builtins.str = ...,
+        actor: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["actor", b"actor", "address", b"address"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___UsageRequest: _TypeAlias = UsageRequest  # noqa: Y015
+
+@_typing.final
+class FolderUsage(_message.Message):
+    """What a folder holds."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    MESSAGES_FIELD_NUMBER: _builtins.int
+    UNSEEN_FIELD_NUMBER: _builtins.int
+    OCTETS_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    messages: _builtins.int
+    unseen: _builtins.int
+    octets: _builtins.int
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        messages: _builtins.int = ...,
+        unseen: _builtins.int = ...,
+        octets: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["messages", b"messages", "name", b"name", "octets", b"octets", "unseen", b"unseen"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___FolderUsage: _TypeAlias = FolderUsage  # noqa: Y015
+
+@_typing.final
+class MailboxUsage(_message.Message):
+    """What a mailbox holds; a message in two folders counts twice, as for the quota."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ADDRESS_FIELD_NUMBER: _builtins.int
+    MESSAGES_FIELD_NUMBER: _builtins.int
+    OCTETS_FIELD_NUMBER: _builtins.int
+    FOLDERS_FIELD_NUMBER: _builtins.int
+    QUOTA_OCTETS_FIELD_NUMBER: _builtins.int
+    address: _builtins.str
+    messages: _builtins.int
+    octets: _builtins.int
+    quota_octets: _builtins.int
+    @_builtins.property
+    def folders(self) -> _containers.RepeatedCompositeFieldContainer[Global___FolderUsage]: ...
+    def __init__(
+        self,
+        *,
+        address: _builtins.str = ...,
+        messages: _builtins.int = ...,
+        octets: _builtins.int = ...,
+        folders: _abc.Iterable[Global___FolderUsage] | None = ...,
+        quota_octets: _builtins.int | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_quota_octets", b"_quota_octets", "quota_octets", b"quota_octets"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_quota_octets", b"_quota_octets", "address", b"address", "folders", b"folders", "messages", b"messages", "octets", b"octets", "quota_octets", b"quota_octets"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__quota_octets: _TypeAlias = _typing.Literal["quota_octets"]  # noqa: Y015
+    _WhichOneofArgType__quota_octets: _TypeAlias = _typing.Literal["_quota_octets", b"_quota_octets"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__quota_octets) -> _WhichOneofReturnType__quota_octets | None: ...
+
+Global___MailboxUsage: _TypeAlias = MailboxUsage  # noqa: Y015
+
+@_typing.final
+class ArchivedMailbox(_message.Message):
+    """A deleted mailbox whose mail is still there."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MAILBOX_ID_FIELD_NUMBER: _builtins.int
+    ADDRESS_FIELD_NUMBER: _builtins.int
+    DELETED_MS_FIELD_NUMBER: _builtins.int
+    OWNER_FIELD_NUMBER: _builtins.int
+    PURGE_MS_FIELD_NUMBER: _builtins.int
+    PURGING_FIELD_NUMBER: _builtins.int
+    MESSAGES_FIELD_NUMBER: _builtins.int
+    OCTETS_FIELD_NUMBER: _builtins.int
+    mailbox_id: _builtins.str
+    address: _builtins.str
+    deleted_ms: _builtins.int
+    purge_ms: _builtins.int
+    purging: _builtins.bool
+    messages: _builtins.int
+    octets: _builtins.int
+    @_builtins.property
+    def owner(self) -> Global___Owner: ...
+    def __init__(
+        self,
+        *,
+        mailbox_id: _builtins.str = ...,
+        address: _builtins.str = ...,
+        deleted_ms: _builtins.int = ...,
+        owner: Global___Owner | None = ...,
+        purge_ms: _builtins.int | None = ...,
+        purging: _builtins.bool = ...,
+        messages: _builtins.int = ...,
+        octets: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_purge_ms", b"_purge_ms", "owner", b"owner", "purge_ms", b"purge_ms"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_purge_ms", b"_purge_ms", "address", b"address", "deleted_ms", b"deleted_ms", "mailbox_id", b"mailbox_id", "messages", b"messages", "octets", b"octets", "owner", b"owner", "purge_ms", b"purge_ms", "purging", b"purging"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__purge_ms: _TypeAlias = _typing.Literal["purge_ms"]  # noqa: Y015
+    _WhichOneofArgType__purge_ms: _TypeAlias = _typing.Literal["_purge_ms", b"_purge_ms"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__purge_ms) -> _WhichOneofReturnType__purge_ms | None: ...
+
+Global___ArchivedMailbox: _TypeAlias = ArchivedMailbox  # noqa: Y015
+
+@_typing.final
+class ListArchivedRequest(_message.Message):
+    """One page of archived mailboxes above `after`, a mailbox_id."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ACTOR_FIELD_NUMBER: _builtins.int
+    DOMAIN_FIELD_NUMBER: _builtins.int
+    ADDRESS_FIELD_NUMBER: _builtins.int
+    AFTER_FIELD_NUMBER: _builtins.int
+    LIMIT_FIELD_NUMBER: _builtins.int
+    actor: _builtins.str
+    domain: _builtins.str
+    address: _builtins.str
+    after: _builtins.str
+    limit: _builtins.int
+    def __init__(
+        self,
+        *,
+        actor: _builtins.str = ...,
+        domain: _builtins.str = ...,
+        address: _builtins.str = ...,
+        after: _builtins.str = ...,
+        limit: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["actor", b"actor", "address", b"address", "after", b"after", "domain", b"domain", "limit", b"limit"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListArchivedRequest: _TypeAlias = ListArchivedRequest  # noqa: Y015
+
+@_typing.final
+class ArchivedPage(_message.Message):
+    """In the order of their ids, which is that of creation; an empty next_after: the last page."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MAILBOXES_FIELD_NUMBER: _builtins.int
+    NEXT_AFTER_FIELD_NUMBER: _builtins.int
+    next_after: _builtins.str
+    @_builtins.property
+    def mailboxes(self) -> _containers.RepeatedCompositeFieldContainer[Global___ArchivedMailbox]: ...
+    def __init__(
+        self,
+        *,
+        mailboxes: _abc.Iterable[Global___ArchivedMailbox] | None = ...,
+        next_after: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["mailboxes", b"mailboxes", "next_after", b"next_after"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ArchivedPage: _TypeAlias = ArchivedPage  # noqa: Y015
+
+@_typing.final
+class RestoreMailboxRequest(_message.Message):
+    """Brings a deleted mailbox back with its mail; without address and owner: those that it had."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MAILBOX_ID_FIELD_NUMBER: _builtins.int
+    ACTOR_FIELD_NUMBER: _builtins.int
+    ADDRESS_FIELD_NUMBER: _builtins.int
+    OWNER_FIELD_NUMBER: _builtins.int
+    CONDITION_FIELD_NUMBER: _builtins.int
+    mailbox_id: _builtins.str
+    actor: _builtins.str
+    address: _builtins.str
+    @_builtins.property
+    def owner(self) -> Global___Owner: ...
+    @_builtins.property
+    def condition(self) -> Global___Condition: ...
+    def __init__(
+        self,
+        *,
+        mailbox_id: _builtins.str = ...,
+        actor: _builtins.str = ...,
+        address: _builtins.str = ...,
+        owner: Global___Owner | None = ...,
+        condition: Global___Condition | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["condition", b"condition", "owner", b"owner"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["actor", b"actor", "address", b"address", "condition", b"condition", "mailbox_id", b"mailbox_id", "owner", b"owner"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RestoreMailboxRequest: _TypeAlias = RestoreMailboxRequest  # noqa: Y015
+
+@_typing.final
+class RestoreMailboxReply(_message.Message):
+    """As it is now."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MAILBOX_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def mailbox(self) -> Global___Mailbox: ...
+    def __init__(
+        self,
+        *,
+        mailbox: Global___Mailbox | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["mailbox", b"mailbox"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["mailbox", b"mailbox"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RestoreMailboxReply: _TypeAlias = RestoreMailboxReply  # noqa: Y015
+
+@_typing.final
+class PurgeMailboxRequest(_message.Message):
+    """Begins the end of an archived mailbox's mail, now."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MAILBOX_ID_FIELD_NUMBER: _builtins.int
+    ACTOR_FIELD_NUMBER: _builtins.int
+    DRY_RUN_FIELD_NUMBER: _builtins.int
+    mailbox_id: _builtins.str
+    actor: _builtins.str
+    dry_run: _builtins.bool
+    def __init__(
+        self,
+        *,
+        mailbox_id: _builtins.str = ...,
+        actor: _builtins.str = ...,
+        dry_run: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["actor", b"actor", "dry_run", b"dry_run", "mailbox_id", b"mailbox_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PurgeMailboxRequest: _TypeAlias = PurgeMailboxRequest  # noqa: Y015
+
+@_typing.final
+class PurgeMailboxReply(_message.Message):
+    """What goes, or would go."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MAILBOX_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def mailbox(self) -> Global___ArchivedMailbox: ...
+    def __init__(
+        self,
+        *,
+        mailbox: Global___ArchivedMailbox | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["mailbox", b"mailbox"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["mailbox", b"mailbox"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PurgeMailboxReply: _TypeAlias = PurgeMailboxReply  # noqa: Y015

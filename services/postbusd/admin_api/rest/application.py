@@ -25,6 +25,13 @@ from postbusd.admin_api.rest.groups import delete_group, get_group, list_groups,
 from postbusd.admin_api.rest.held import change_held, list_held
 from postbusd.admin_api.rest.ledger import get_ledger, settle_ledger
 from postbusd.admin_api.rest.lists import delete_list, get_list, list_lists, patch_list, put_list
+from postbusd.admin_api.rest.mailbox_life import (
+    get_mailbox_usage,
+    list_archived_mailboxes,
+    purge_mailbox,
+    rename_mailbox,
+    restore_mailbox,
+)
 from postbusd.admin_api.rest.mailbox_tables import export_mailboxes, import_mailboxes
 from postbusd.admin_api.rest.mailboxes import delete_mailbox, get_mailbox, list_mailboxes, patch_mailbox, put_mailbox
 from postbusd.admin_api.rest.messages import get_message, list_messages
@@ -55,6 +62,7 @@ _APP_PASSWORDS = (list_app_passwords, add_app_password, delete_app_password)
 _GROUPS = (list_groups, get_group, put_group, patch_group, delete_group)
 _APPS = (list_apps, get_app, put_app, patch_app, delete_app, rotate_app_credential)
 _MAILBOXES = (list_mailboxes, get_mailbox, put_mailbox, patch_mailbox, delete_mailbox)
+_LIFE = (get_mailbox_usage, rename_mailbox, list_archived_mailboxes, restore_mailbox, purge_mailbox)
 _TABLES = (export_mailboxes, import_mailboxes)
 _ALIASES = (list_aliases, get_alias, put_alias, patch_alias, delete_alias)
 _LISTS = (list_lists, get_list, put_list, patch_list, delete_list)
@@ -82,6 +90,7 @@ ROUTES = (
     *_GROUPS,
     *_APPS,
     *_MAILBOXES,
+    *_LIFE,
     *_TABLES,
     *_ALIASES,
     *_LISTS,

@@ -8,7 +8,7 @@ import msgspec
 from litestar import get, post
 from litestar.exceptions import HTTPException, InternalServerException
 from litestar.openapi import ResponseSpec
-from litestar.openapi.spec import Example, OpenAPIMediaType, Operation, RequestBody, Schema
+from litestar.openapi.spec import Example, OpenAPIMediaType, OpenAPIResponse, Operation, RequestBody, Schema
 from litestar.openapi.spec.enums import OpenAPIType
 from litestar.params import QueryParameter
 from litestar.response import Stream
@@ -29,6 +29,10 @@ from postbusd.admin_api.rest.problems import BODY_REFUSALS, REFUSALS
 MAX_TABLE_OCTETS = 16 * 1024 * 1024
 _FORMS = {"text/csv": TableForm.CSV, "application/json": TableForm.JSON}
 _CSV_EXAMPLE = "name,domain,owner,owner type,aliases,active\r\nkim,example.org,kim,user,info sales@example.net,true\r\n"
+
+
+_TEXT = Schema(type=OpenAPIType.STRING)
+_ROWS = Schema(type=OpenAPIType.ARRAY, items=Schema(description="A mailbox; one that can't be read is told as such."))
 
 
 class RowReport(msgspec.Struct, frozen=True, kw_only=True):
@@ -60,17 +64,29 @@ class ImportOperation(Operation):
 
     def __post_init__(self) -> None:
         """A table in one of two forms."""
-        text = Schema(type=OpenAPIType.STRING)
-        array = Schema(type=OpenAPIType.ARRAY, items=Schema(type=OpenAPIType.OBJECT))
         self.request_body = RequestBody(
             required=True,
             description="CSV: name, domain, owner, owner type and perhaps aliases and active, with or without a "
             "header. JSON: an array of {name, domain, owner, ownerType, aliases [{name, domain}], active}.",
             content={
-                "text/csv": OpenAPIMediaType(schema=text, examples={"one": Example(value=_CSV_EXAMPLE)}),
-                "application/json": OpenAPIMediaType(schema=array),
+                "text/csv": OpenAPIMediaType(schema=_TEXT, examples={"one": Example(value=_CSV_EXAMPLE)}),
+                "application/json": OpenAPIMediaType(schema=_ROWS),
             },
         )
+
+
+@dataclass
+class ExportOperation(Operation):
+    """The document of an operation that answers in one of two forms."""
+
+    def __post_init__(self) -> None:
+        """Both."""
+        answer = (self.responses or {})["200"]
+        assert isinstance(answer, OpenAPIResponse)
+        answer.content = {
+            MEDIA_TYPES[TableForm.CSV]: OpenAPIMediaType(schema=_TEXT),
+            MEDIA_TYPES[TableForm.JSON]: OpenAPIMediaType(schema=_ROWS),
+        }
 
 
 @post(
@@ -110,6 +126,7 @@ async def import_mailboxes(
         **REFUSALS,
         200: ResponseSpec(data_container=str, description="The table.", media_type=MEDIA_TYPES[TableForm.CSV]),
     },
+    operation_class=ExportOperation,
 )
 async def export_mailboxes(
     request: ApiRequest,

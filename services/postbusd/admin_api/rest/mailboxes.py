@@ -1,11 +1,12 @@
 """/api/v1/mailboxes."""
 
+import enum
 from typing import Annotated, Any
 
 import msgspec
 from litestar import Response, delete, get, patch, put
 from litestar.openapi import ResponseSpec
-from litestar.params import JSONBody
+from litestar.params import JSONBody, QueryParameter
 
 from postbus.contracts.condition import Condition
 from postbus.contracts.directory import (
@@ -13,10 +14,10 @@ from postbus.contracts.directory import (
     Addresses,
     DeleteRequest,
     ListMailboxesRequest,
-    Mailbox,
     ObjectRequest,
     PutMailboxRequest,
 )
+from postbus.contracts.mailboxes import Mailbox
 from postbus.contracts.owners import Owner, OwnerKind
 from postbusd.admin_api.rest.backend import DEFAULT_PAGE, ApiRequest, actor_of, backend_of
 from postbusd.admin_api.rest.changes import (
@@ -41,6 +42,16 @@ from postbusd.admin_api.rest.parameters import (
     deletion,
 )
 from postbusd.admin_api.rest.problems import BODY_REFUSALS, REFUSALS
+
+
+class MailboxContent(enum.StrEnum):
+    """What becomes of the mail of a mailbox that is deleted."""
+
+    ARCHIVE = "archive"
+    PURGE = "purge"
+
+
+Content = Annotated[MailboxContent, QueryParameter(description="What becomes of its mail.")]
 
 
 class OwnerBody(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -146,7 +157,7 @@ async def patch_mailbox(
     """A JSON merge patch (RFC 7396): what it leaves out stays, null gives a field its default."""
     return await patch_object(
         lambda: _get(request, address),
-        _resource,
+        show_mailbox,
         MailboxBody,
         data,
         condition_of(if_match, plan),
@@ -162,27 +173,33 @@ async def list_mailboxes(
     reply = await backend_of(request).directory.list_mailboxes(
         ListMailboxesRequest(actor=actor_of(request), domain=of_domain, after=after, limit=limit)
     )
-    return MailboxList(mailboxes=tuple(_resource(each) for each in reply.mailboxes), next_after=reply.next_after)
+    return MailboxList(mailboxes=tuple(show_mailbox(each) for each in reply.mailboxes), next_after=reply.next_after)
 
 
 @get("/mailboxes/{address:str}", summary="Show a mailbox", tags=["mailboxes"], responses=REFUSALS)
 async def get_mailbox(request: ApiRequest, address: AddressPath) -> Response[MailboxResource]:
     """By its own address."""
     found = await _get(request, address)
-    return tagged(found, _resource(found))
+    return tagged(found, show_mailbox(found))
 
 
 @delete("/mailboxes/{address:str}", summary="End a mailbox", tags=["mailboxes"], status_code=200, responses=REFUSALS)
 async def delete_mailbox(
-    request: ApiRequest, address: AddressPath, dry_run: DryRun = False, if_match: IfMatch = ""
+    request: ApiRequest,
+    address: AddressPath,
+    dry_run: DryRun = False,
+    content: Content = MailboxContent.ARCHIVE,
+    if_match: IfMatch = "",
 ) -> Deletion:
-    """Its aliases end with it. Its mail stays in the store; nobody can read it."""
-    return deletion(
-        await backend_of(request).directory.delete_mailbox(
-            DeleteRequest(name=address, actor=actor_of(request), dry_run=dry_run, condition=condition_of(if_match))
-        ),
-        dry_run,
+    """Its aliases end with it. Its mail is kept where nobody reads it, see archived mailboxes, or goes for good."""
+    wanted = DeleteRequest(
+        name=address,
+        actor=actor_of(request),
+        dry_run=dry_run,
+        condition=condition_of(if_match),
+        purge=content is MailboxContent.PURGE,
     )
+    return deletion(await backend_of(request).directory.delete_mailbox(wanted), dry_run)
 
 
 async def _put(request: ApiRequest, address: str, body: MailboxBody, condition: Condition) -> Response[Any]:
@@ -202,12 +219,13 @@ async def _put(request: ApiRequest, address: str, body: MailboxBody, condition: 
         )
     )
     secrets = ["password"] if body.password is not None or body.password_hash else []
-    return answer(condition, _resource, before, reply.mailbox, created=reply.created, secrets=secrets)
+    return answer(condition, show_mailbox, before, reply.mailbox, created=reply.created, secrets=secrets)
 
 
 async def _get(request: ApiRequest, address: str) -> Mailbox:
     return await backend_of(request).directory.get_mailbox(ObjectRequest(name=address, actor=actor_of(request)))
 
 
-def _resource(mailbox: Mailbox) -> MailboxResource:
+def show_mailbox(mailbox: Mailbox) -> MailboxResource:
+    """For an answer."""
     return msgspec.convert(mailbox, MailboxResource, from_attributes=True)

@@ -55,6 +55,9 @@ class PolicyBody(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
         tuple[str, ...],
         msgspec.Meta(description="As 192.0.2.0/24: on port 25 refused, but for mail to postmaster."),
     ] = ()
+    archive_days: Annotated[
+        int, msgspec.Meta(description="How long the mail of deleted mailboxes is kept; 0: until it is purged by hand.")
+    ] = _DEFAULT.archive_days
 
 
 class PolicyResource(msgspec.Struct, frozen=True, kw_only=True):
@@ -70,6 +73,7 @@ class PolicyResource(msgspec.Struct, frozen=True, kw_only=True):
     blocked_senders: Annotated[tuple[str, ...], msgspec.Meta(description="Their mail is filed under Spam.")]
     welcome_senders: Annotated[tuple[str, ...], msgspec.Meta(description="Their mail is not.")]
     blocked_networks: Annotated[tuple[str, ...], msgspec.Meta(description="Refused on port 25.")]
+    archive_days: Annotated[int, msgspec.Meta(description="That the mail of deleted mailboxes is kept; 0: for ever.")]
 
 
 @get("/policy", summary="Show the policy", tags=["policy"], responses=REFUSALS)

@@ -10,6 +10,7 @@ from postbusd.admin_api.scopes import ADMIN
 AREAS = {
     "aliases": "mailboxes",
     "apps": "users",
+    "archived-mailboxes": "mailboxes",
     "audit": "audit",
     "domains": "domains",
     "events": "events",

@@ -6,6 +6,7 @@ from postbusd.directory.adapters.postgres_standing import PostgresStandings
 from postbusd.directory.adapters.postgres_write_addresses import PostgresAliases, PostgresLists
 from postbusd.directory.adapters.postgres_write_app_passwords import PostgresAppPasswords
 from postbusd.directory.adapters.postgres_write_apps import PostgresApps
+from postbusd.directory.adapters.postgres_write_archive import PostgresArchive
 from postbusd.directory.adapters.postgres_write_domains import PostgresDomains
 from postbusd.directory.adapters.postgres_write_imports import PostgresImports
 from postbusd.directory.adapters.postgres_write_mailboxes import PostgresMailboxes
@@ -19,6 +20,7 @@ _CLAIM_OUTBOX = "SELECT outbox_id, event FROM directory.outbox ORDER BY outbox_i
 class PostgresWriter(
     PostgresDomains,
     PostgresMailboxes,
+    PostgresArchive,
     PostgresImports,
     PostgresUsers,
     PostgresAppPasswords,

@@ -4,7 +4,8 @@ from typing import TYPE_CHECKING
 
 import asyncpg
 
-from postbus.contracts.directory import App, Mailbox
+from postbus.contracts.directory import App
+from postbus.contracts.mailboxes import Mailbox
 from postbus.contracts.owners import Owner, OwnerKind
 from postbus.core.address import Address
 from postbusd.directory.adapters.postgres_write_base import PostgresWrites, page_of

@@ -12,8 +12,8 @@ import asyncpg
 import msgspec
 
 from postbus.contracts.condition import Condition
-from postbus.contracts.directory import Mailbox
 from postbus.contracts.events import Event
+from postbus.contracts.mailboxes import Mailbox
 from postbus.contracts.owners import Owner, OwnerKind
 from postbus.contracts.standing import ADMINISTRATOR, Standing
 from postbus.core.address import Address
@@ -67,8 +67,11 @@ SELECT line FROM (
 ) ties ORDER BY rank, line COLLATE "C"
 """
 _END_MAILBOX = """
-WITH gone AS (DELETE FROM directory.mailbox WHERE mailbox_id = $1 RETURNING mailbox_id, local_part, domain)
-INSERT INTO directory.deleted_mailbox (mailbox_id, address) SELECT mailbox_id, local_part || '@' || domain FROM gone
+WITH gone AS (
+    DELETE FROM directory.mailbox WHERE mailbox_id = $1 RETURNING mailbox_id, local_part, domain, quota_octets, pop3
+)
+INSERT INTO directory.deleted_mailbox (mailbox_id, address, owner_kind, owner_name, quota_octets, pop3, purging)
+SELECT mailbox_id, local_part || '@' || domain, $2, $3, quota_octets, pop3, $4 FROM gone
 """
 
 
@@ -125,9 +128,11 @@ class WriteSession:
         """By its folded address."""
         return await load_mailbox(self.session, address)
 
-    async def end_mailbox(self, mailbox: Mailbox) -> None:
-        """Its aliases and catch-all entries go with it; the mail store keeps its mail."""
-        await self.session.execute(_END_MAILBOX, mailbox.mailbox_id)
+    async def end_mailbox(self, mailbox: Mailbox, *, purge: bool = False) -> None:
+        """Its aliases and catch-all entries go with it; the mail store keeps its mail, unless `purge` says so."""
+        owner = mailbox.owner
+        kind, name = (owner.kind.value, owner.name) if owner is not None else (None, None)
+        await self.session.execute(_END_MAILBOX, mailbox.mailbox_id, kind, name, purge)
 
     async def ties_of(self, mailbox: Mailbox) -> list[str]:
         """What goes with a mailbox, in words."""

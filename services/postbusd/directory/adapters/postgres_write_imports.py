@@ -10,7 +10,7 @@ from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING
 
 from postbus.contracts.bulk import MailboxRow, RowResult
-from postbus.contracts.directory import Mailbox
+from postbus.contracts.mailboxes import Mailbox
 from postbus.contracts.owners import Owner, OwnerKind
 from postbus.core.address import Address, parse_address
 from postbus.core.ids import MailboxId

@@ -4,7 +4,8 @@ import uuid
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from postbus.contracts.directory import Mailbox, User
+from postbus.contracts.directory import User
+from postbus.contracts.mailboxes import Mailbox
 from postbus.contracts.owners import Owner, OwnerKind
 from postbus.core.address import Address
 from postbus.core.ids import MailboxId
@@ -109,7 +110,7 @@ class PostgresMailboxes(PostgresWrites):
             rows = await session.fetch(_LIST_MAILBOXES, after, domains, limit + 1)
         return page_of([read_mailbox(row) for row in rows], limit)
 
-    async def delete_mailbox(self, address: Address, act: Act, *, dry_run: bool) -> Deleted:
+    async def delete_mailbox(self, address: Address, act: Act, *, dry_run: bool, purge: bool = False) -> Deleted:
         """Ends a mailbox, and its own user who has nothing else."""
         async with self._writing(act) as write:
             mailbox = await _get_mailbox(write.session, address)
@@ -122,9 +123,21 @@ class PostgresMailboxes(PostgresWrites):
                 user_id = await write.session.fetchval(_FIND_IDLE_OWNER, str(address), mailbox.mailbox_id)
             lines += [f"user {address}"] if user_id is not None else []
             if not dry_run:
-                await write.end_mailbox(mailbox)
+                await write.end_mailbox(mailbox, purge=purge)
                 await write.session.execute("DELETE FROM directory.user_account WHERE user_id = $1", user_id)
             return await write.close_deletion(lines, dry_run=dry_run)
+
+
+async def check_new_owner(write: WriteSession, owner: Owner) -> None:
+    """Whether the actor may give a mailbox to this owner. Raises MailError: FORBIDDEN."""
+    if write.standing.superadmin:
+        return
+    if owner.kind is OwnerKind.GROUP:
+        row = await write.session.fetchrow("SELECT domain FROM directory.user_group WHERE name = $1", owner.name)
+        domains = frozenset([row["domain"] or ""]) if row is not None else frozenset()
+    else:
+        domains = await opened_domains(write.session, owner.name, by_groups=False)
+    check_owner(write.standing, owner, domains | {domain_of(owner.name)})
 
 
 async def _check_scope(write: WriteSession, change: MailboxChange, place: Place, now: Mailbox) -> None:
@@ -137,12 +150,7 @@ async def _check_scope(write: WriteSession, change: MailboxChange, place: Place,
         check_user_change(write.standing, user, user or User(username=str(change.address)), opened)
     if now.owner == own_user(change.address) or (place.mailbox is not None and now.owner == place.mailbox.owner):
         return
-    if now.owner.kind is OwnerKind.GROUP:
-        row = await write.session.fetchrow("SELECT domain FROM directory.user_group WHERE name = $1", now.owner.name)
-        domains = frozenset([row["domain"] or ""]) if row is not None else frozenset()
-    else:
-        domains = await opened_domains(write.session, now.owner.name, by_groups=False)
-    check_owner(write.standing, now.owner, domains | {domain_of(now.owner.name)})
+    await check_new_owner(write, now.owner)
 
 
 async def write_mailbox(write: WriteSession, mailbox: Mailbox, address: Address) -> None:

@@ -7,6 +7,7 @@ of things is decided by `rules`, in the transaction that writes.
 from postbusd.directory.administration.aliases import Aliases
 from postbusd.directory.administration.app_passwords import AppPasswordsDesk
 from postbusd.directory.administration.apps import Apps
+from postbusd.directory.administration.archive import Archive
 from postbusd.directory.administration.desk import Tell, Tools
 from postbusd.directory.administration.domains import Domains
 from postbusd.directory.administration.groups import Groups
@@ -21,6 +22,6 @@ __all__ = ["Administration", "Tell", "Tools"]
 
 
 class Administration(
-    Domains, Mailboxes, Imports, Users, Groups, Apps, Aliases, Lists, Policies, AppPasswordsDesk, Standings
+    Domains, Mailboxes, Imports, Archive, Users, Groups, Apps, Aliases, Lists, Policies, AppPasswordsDesk, Standings
 ):
     """The DirectoryAdmin of directory."""

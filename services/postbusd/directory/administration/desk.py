@@ -40,6 +40,8 @@ class Tools(msgspec.Struct, frozen=True, kw_only=True):
     keys: CredentialKeys
     sealer: Sealer
     clock: Clock
+    wake_purging: Callable[[], None] = lambda: None
+    """Called when a mailbox's mail is to go."""
 
 
 class PageWanted(msgspec.Struct, frozen=True, kw_only=True):

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 import msgspec
 
 from postbus.contracts.bulk import MailboxRow, RowAction, RowResult
-from postbus.contracts.directory import Mailbox
+from postbus.contracts.mailboxes import Mailbox
 from postbus.contracts.owners import Owner, OwnerKind
 from postbus.contracts.standing import Standing
 from postbus.core.address import Address

@@ -17,15 +17,16 @@ from postbus.contracts.directory import (
     DeleteRequest,
     ListMailboxesReply,
     ListMailboxesRequest,
-    Mailbox,
     ObjectRequest,
     PutMailboxReply,
     PutMailboxRequest,
 )
+from postbus.contracts.mailboxes import Mailbox
 from postbus.contracts.owners import Owner, OwnerKind
 from postbus.contracts.standing import Standing
 from postbus.core.address import Address
 from postbus.core.ids import new_mailbox_id
+from postbus.mailstore.values import Totals
 from postbusd.directory.administration.desk import Desk, check_page, word
 from postbusd.directory.administration.refusals import invalid
 from postbusd.directory.administration.rules import MAX_QUOTA_OCTETS, decide_mailbox
@@ -58,7 +59,7 @@ class Mailboxes(Desk):
             password=password,
             active=request.active,
             quota_octets=request.quota_octets,
-            owner=_check_owner(request.owner) if request.owner is not None else None,
+            owner=check_owner_name(request.owner) if request.owner is not None else None,
             create_only=request.create_only,
             pop3=request.pop3,
             send_as=_check_send_as(standing, request.send_as),
@@ -99,8 +100,15 @@ class Mailboxes(Desk):
         act = self._act(
             standing, request.condition, f"mailbox {address} deleted", domain=address.domain, mailbox=str(address)
         )
-        deleted = await self._repository.delete_mailbox(address, act, dry_run=request.dry_run)
-        return await self._ended(request, deleted, addresses=[str(address)])
+        mail: tuple[str, ...] = ()
+        if request.purge:
+            mailbox_id = (await self._repository.get_mailbox(address)).mailbox_id
+            mail = describe_mail((await self._tools.accounts.totals([mailbox_id])).get(mailbox_id))
+        deleted = await self._repository.delete_mailbox(address, act, dry_run=request.dry_run, purge=request.purge)
+        ended = await self._ended(request, deleted, addresses=[str(address)])
+        if request.purge and not request.dry_run:
+            self._tools.wake_purging()
+        return DeleteReply(deleted=(*ended.deleted, *mail))
 
     async def _with_usage(self, mailboxes: Sequence[Mailbox]) -> tuple[Mailbox, ...]:
         if not mailboxes:
@@ -125,6 +133,11 @@ class Mailboxes(Desk):
         )
 
 
+def describe_mail(totals: Totals | None) -> tuple[str, ...]:
+    """What goes for good with a purge."""
+    return (f"its mail: {totals.messages} messages of {totals.octets} octets",) if totals is not None else ()
+
+
 def _check_quota(quota_octets: int | None) -> None:
     if quota_octets is not None and not DOMAINS_QUOTA <= quota_octets <= MAX_QUOTA_OCTETS:
         raise invalid("quota_octets", f"0 (unlimited) to {MAX_QUOTA_OCTETS}, or {DOMAINS_QUOTA}: the domain's default")
@@ -145,6 +158,7 @@ def _check_send_as(standing: Standing, wanted: Addresses | None) -> tuple[Addres
     return tuple(found[name] for name in sorted(found))
 
 
-def _check_owner(owner: Owner) -> Owner:
+def check_owner_name(owner: Owner) -> Owner:
+    """Folded. Raises MailError: INVALID (owner)."""
     checks = {OwnerKind.USER: check_username, OwnerKind.GROUP: check_group_name, OwnerKind.APP: check_app_name}
     return Owner(kind=owner.kind, name=checks[owner.kind](owner.name, "owner"))

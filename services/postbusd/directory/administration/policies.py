@@ -19,6 +19,7 @@ MAX_MESSAGE_OCTETS: Final = 1 << 30
 MAX_SCORE: Final = 100.0
 """Less than the weight of a block list."""
 MAX_RATE: Final = 1_000_000_000
+MAX_ARCHIVE_DAYS = 36_500
 MAX_PATTERNS: Final = 1_000
 MAX_PATTERN_CHARACTERS: Final = 320
 MAX_NETWORKS: Final = 1_000
@@ -61,6 +62,8 @@ def check_policy(policy: Policy) -> Policy:
     for field in ("messages_per_hour", "recipients_per_day"):
         if not 0 <= getattr(policy, field) <= MAX_RATE:
             raise invalid(field, f"0 (no limit) to {MAX_RATE}")
+    if not 0 <= policy.archive_days <= MAX_ARCHIVE_DAYS:
+        raise invalid("archive_days", f"0 (for ever) to {MAX_ARCHIVE_DAYS}")
     return msgspec.structs.replace(
         policy,
         blocked_senders=_check_patterns("blocked_senders", policy.blocked_senders),

@@ -13,7 +13,11 @@ from typing import Protocol
 
 from postbus.contracts.app_passwords import AppPassword
 from postbus.contracts.bulk import MailboxRow, RowResult
-from postbus.contracts.directory import Alias, App, Domain, Group, Mailbox, MailingList, User
+from postbus.contracts.directory import Alias, App, Domain, Group, MailingList, User
+from postbus.contracts.events import Event
+from postbus.contracts.mailbox_life import ArchivedMailbox
+from postbus.contracts.mailboxes import Mailbox
+from postbus.contracts.owners import Owner
 from postbus.contracts.policy import Policy
 from postbus.contracts.standing import Standing
 from postbus.core.address import Address
@@ -87,9 +91,49 @@ class MailboxStore(Protocol):
         """Mailboxes with an address above `after`; `domains` None: of all."""
         ...
 
-    async def delete_mailbox(self, address: Address, act: Act, *, dry_run: bool) -> Deleted:
-        """With its aliases, catch-all entries, and its own user who has nothing else. Raises MailError: CONFLICT (an
-        app's)."""
+    async def delete_mailbox(self, address: Address, act: Act, *, dry_run: bool, purge: bool = False) -> Deleted:
+        """With its aliases, catch-all entries, and its own user who has nothing else; `purge`: its mail is to go too.
+
+        Raises MailError: CONFLICT (an app's).
+        """
+        ...
+
+    async def rename_mailbox(self, address: Address, new: Address, act: Act, *, keep_alias: bool) -> Written[Mailbox]:
+        """Raises MailError: NOT_FOUND (the mailbox, the new domain), CONFLICT (the address is taken; an app's)."""
+        ...
+
+
+class ArchiveStore(Protocol):
+    """Deleted mailboxes whose mail is still in the store; `purge_ms`, messages and octets are not told here."""
+
+    async def get_archived(self, mailbox_id: MailboxId) -> ArchivedMailbox:
+        """Raises MailError: NOT_FOUND."""
+        ...
+
+    async def list_archived(self, domains: Domains, address: str, after: str, limit: int) -> Page[ArchivedMailbox]:
+        """Those with an id above `after`; `address` empty: of any."""
+        ...
+
+    async def restore_mailbox(
+        self, mailbox_id: MailboxId, address: Address, owner: Owner | None, act: Act
+    ) -> Written[Mailbox]:
+        """By `rules.decide_restore`.
+
+        Raises MailError: what that raises, NOT_FOUND (mailbox_id, domain, owner), CONFLICT (address taken), FORBIDDEN
+        (owner).
+        """
+        ...
+
+    async def mark_purge(self, mailbox_id: MailboxId, act: Act) -> Written[ArchivedMailbox]:
+        """It can't be restored any more. Raises MailError: NOT_FOUND."""
+        ...
+
+    async def due_purges(self, before_ms: int | None, limit: int) -> tuple[ArchivedMailbox, ...]:
+        """Those that are marked; first marks what was deleted before that time (None: nothing)."""
+        ...
+
+    async def end_archived(self, mailbox_id: MailboxId, event: Event) -> bool:
+        """Its mail is gone: forgets it, with the event. False: it was forgotten already."""
         ...
 
 
@@ -270,6 +314,7 @@ class DirectoryWriter(
     StandingStore,
     DomainStore,
     MailboxStore,
+    ArchiveStore,
     ImportStore,
     UserStore,
     AppPasswordStore,

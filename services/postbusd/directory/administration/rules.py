@@ -4,7 +4,9 @@ from collections.abc import Collection
 
 import msgspec
 
-from postbus.contracts.directory import DOMAINS_QUOTA, App, Domain, Mailbox
+from postbus.contracts.directory import DOMAINS_QUOTA, App, Domain
+from postbus.contracts.mailbox_life import ArchivedMailbox
+from postbus.contracts.mailboxes import Mailbox
 from postbus.contracts.owners import Owner, OwnerKind
 from postbus.contracts.relays import Relay
 from postbus.contracts.standing import Standing
@@ -67,6 +69,26 @@ def decide_mailbox(change: MailboxChange, place: Place) -> Mailbox:
         now = msgspec.structs.replace(now, send_as=tuple(map(str, change.send_as)))
     effective = now.quota_octets if now.quota_octets is not None else place.default_quota_octets
     return msgspec.structs.replace(now, effective_quota_octets=effective or None)
+
+
+def decide_restore(archived: ArchivedMailbox, mailbox: Mailbox, owner: Owner | None) -> Mailbox:
+    """The mailbox as it is again; `mailbox` is what was kept of it. Raises MailError: INVALID, CONFLICT (owner)."""
+    if archived.purging:
+        raise conflict("mailbox_id", "its mail is being purged")
+    now = owner or archived.owner
+    if now is None:
+        raise invalid("owner", "is not known any more: name one")
+    if now.kind is OwnerKind.APP:
+        raise conflict("owner", "an app has the mailbox that was made with it: name a user or a group")
+    return msgspec.structs.replace(mailbox, owner=now, active=True)
+
+
+def check_rename(mailbox: Mailbox, address: Address) -> None:
+    """Raises MailError: CONFLICT (an app's)."""
+    if mailbox.owner is not None and mailbox.owner.kind is OwnerKind.APP:
+        raise conflict("address", f"it is the mailbox of app {mailbox.owner.name}, whose address moves it")
+    if mailbox.address == str(address):
+        raise invalid("new_address", "is the one that it has")
 
 
 def check_alias_domain(domain: Domain) -> None:

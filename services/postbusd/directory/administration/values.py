@@ -8,8 +8,9 @@ from typing import Generic, TypeVar
 import msgspec
 
 from postbus.contracts.condition import Condition
-from postbus.contracts.directory import Domain, Mailbox, User
+from postbus.contracts.directory import Domain, User
 from postbus.contracts.events import Event
+from postbus.contracts.mailboxes import Mailbox
 from postbus.contracts.owners import Owner
 from postbus.contracts.standing import Standing
 from postbus.core.address import Address
