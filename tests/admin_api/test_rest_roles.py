@@ -1,13 +1,17 @@
 """Domain admins and users see and change what is theirs, through every route."""
 
+import asyncio
 import re
 from collections.abc import Iterator
 from typing import Any
 
+import msgspec
 import pytest
 from litestar import Litestar
 from litestar.testing import TestClient
 
+from postbus.contracts.events import Event
+from postbus.testing.admin_api import make_event
 from postbus.testing.admin_rest import FakeInstallation, RestClient, make_http
 from postbusd.admin_api.ports import Token
 from postbusd.admin_api.rest.application import ROUTES
@@ -148,3 +152,33 @@ def test_tokens_are_the_own_ones(client: RestClient) -> None:
     body = {"name": "more", "scopes": ["read"], "actor": ANN}
     assert ask_as(client, PAT, "POST", "/api/v1/tokens", json=body)[0] == 403
     assert ask_as(client, ROOT, "POST", "/api/v1/tokens", json=body)[0] == 201
+
+
+def told_event(number: int, **fields: str) -> Event:
+    return msgspec.structs.replace(make_event(number), **{"domain": "", "mailbox": "", **fields})
+
+
+def test_the_policy_opens_the_event_log(client: RestClient) -> None:
+    told = [
+        told_event(1, domain="a.example"),
+        told_event(2, domain="", mailbox="pat@b.example"),
+        told_event(3, domain="b.example"),
+        told_event(4, domain=""),
+    ]
+    asyncio.run(client.installation.store.add_events(told))
+    client.ask("PUT", f"/api/v1/users/{PAT}", json={"password": "a pass phrase"})
+    client.ask("PUT", "/api/v1/mailboxes/pat@b.example", json={"owner": {"kind": "user", "name": PAT}})
+
+    def seen(actor: str, query: str = "") -> list[str] | int:
+        status, answer = ask_as(client, actor, "GET", f"/api/v1/events{query}")
+        return [each["summary"] for each in answer["events"]] if status == 200 else status
+
+    everything = ["event 1", "event 2", "event 3", "event 4"]
+    assert (seen(ROOT), seen(ANN), seen(PAT), seen(GONE)) == (everything, 403, 403, 403)
+    client.ask("PATCH", "/api/v1/policy", json={"events_for_domain_admins": True})
+    assert (seen(ROOT), seen(ANN), seen(PAT)) == (everything, ["event 1"], 403)
+    assert seen(ANN, "?domain=b.example") == []
+    client.ask("PATCH", "/api/v1/policy", json={"events_for_domain_admins": False, "events_for_users": True})
+    assert (seen(ROOT), seen(ANN), seen(PAT)) == (everything, [], ["event 2"])
+    assert seen(PAT, "?mailbox=kim@b.example") == []
+    assert ask_as(client, PAT, "GET", "/api/v1/messages?address=kim@b.example")[0] == 403

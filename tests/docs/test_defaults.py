@@ -57,6 +57,9 @@ def code_says() -> dict[str, str]:
         "mail of deleted mailboxes": f"{POLICY.archive_days} days"
         if POLICY.archive_days
         else "kept until it is purged",
+        "readers of the event log": "more"
+        if POLICY.events_for_users or POLICY.events_for_domain_admins
+        else "superadmins",
         "event log": f"{SETTINGS.event_days} days",
         "audit log": f"{SETTINGS.audit_days} days",
     }

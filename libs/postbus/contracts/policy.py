@@ -36,6 +36,10 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True):
     """Whose mail is refused at connect, as 192.0.2.0/24."""
     archive_days: int = 0
     """How long the mail of deleted mailboxes is kept; 0: until an administrator purges it."""
+    events_for_domain_admins: bool = False
+    """Whether domain admins read the event log, as far as it is of their domains."""
+    events_for_users: bool = False
+    """Whether users read the event log, as far as it is of the mailboxes that they open."""
 
 
 class PolicyReply(msgspec.Struct, frozen=True, kw_only=True):

@@ -8,7 +8,7 @@ from postbus.contracts.events import Event, EventType
 from postbus.core.ids import new_queue_id, new_uuid7
 from postbus.testing.admin_audit import AuditContract, MemoryAudit
 from postbus.testing.admin_tokens import MemoryTokens, TokenContract
-from postbusd.admin_api.ports import Added, AdminStore, EventQuery, FoundMessage, LoggedEvents, MessageQuery
+from postbusd.admin_api.ports import Added, AdminStore, EventQuery, FoundMessage, LoggedEvents, MessageQuery, Seen
 
 
 class MemoryAdminStore(MemoryTokens, MemoryAudit):
@@ -39,6 +39,7 @@ class MemoryAdminStore(MemoryTokens, MemoryAudit):
             if sequence > (query.after or 0)
             and (not query.types or event.type in query.types)
             and query.text.lower() in f"{event.summary}\0{event.detail}".lower()
+            and (query.seen is None or _is_seen(event, query.seen))
             and query.queue_id in ("", event.queue_id)
             and query.domain in ("", event.domain)
             and query.mailbox in ("", event.mailbox)
@@ -86,6 +87,11 @@ class MemoryAdminStore(MemoryTokens, MemoryAudit):
         for key in old:
             del self._events[key]
         return len(old)
+
+
+def _is_seen(event: Event, seen: Seen) -> bool:
+    of_mailbox = event.mailbox.rpartition("@")[2] if event.mailbox else ""
+    return event.domain in seen.domains or event.mailbox in seen.mailboxes or of_mailbox in seen.domains
 
 
 def make_event(number: int, kind: EventType = EventType.RECEIVED) -> Event:
@@ -203,6 +209,28 @@ class AdminStoreContract(TokenContract, AuditContract):
             (EventQuery(after=0, limit=10, types=(EventType.RECEIVED,), domain="demo.example", until_ms=3), [0, 2]),
         ):
             assert list((await store.list_events(query)).events) == [events[number] for number in expected]
+
+    async def test_events_are_only_those_that_an_actor_sees(self, store: AdminStore) -> None:
+        """list_events: seen."""
+        events = [msgspec.structs.replace(make_event(number), domain="", mailbox="") for number in range(5)]
+        events[1] = msgspec.structs.replace(events[1], domain="a.example")
+        events[2] = msgspec.structs.replace(events[2], mailbox="kim@a.example")
+        events[3] = msgspec.structs.replace(events[3], domain="b.example", mailbox="lee@b.example")
+        await store.add_events(events)
+        for seen, expected in (
+            (Seen(), []),
+            (Seen(domains=("a.example",)), [1, 2]),
+            (Seen(domains=("a.example", "b.example")), [1, 2, 3]),
+            (Seen(mailboxes=("kim@a.example",)), [2]),
+            (Seen(domains=("b.example",), mailboxes=("kim@a.example",)), [2, 3]),
+        ):
+            found = await store.list_events(EventQuery(after=None, limit=10, seen=seen))
+            assert list(found.events) == [events[number] for number in expected], seen
+        seen = Seen(domains=("a.example",))
+        narrowed = EventQuery(after=0, limit=10, seen=seen, mailbox="kim@a.example", text="event")
+        assert list((await store.list_events(narrowed)).events) == [events[2]]
+        narrowed = EventQuery(after=0, limit=10, seen=seen, mailbox="lee@b.example")
+        assert (await store.list_events(narrowed)).events == ()
 
     async def test_old_events_are_trimmed_from_the_front(self, store: AdminStore) -> None:
         """trim_events."""

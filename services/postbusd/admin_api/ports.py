@@ -29,6 +29,13 @@ class Token(msgspec.Struct, frozen=True, kw_only=True):
     """Coarse: `TokenStore.touch_token` is called at most once an hour."""
 
 
+class Seen(msgspec.Struct, frozen=True, kw_only=True):
+    """Whose events an actor sees: those of these domains or their mailboxes, and of these mailboxes."""
+
+    domains: tuple[str, ...] = ()
+    mailboxes: tuple[str, ...] = ()
+
+
 class EventQuery(msgspec.Struct, frozen=True, kw_only=True):
     """Which events: those after a sequence, oldest first; without one the latest."""
 
@@ -45,6 +52,8 @@ class EventQuery(msgspec.Struct, frozen=True, kw_only=True):
     """Only older ones."""
     text: str = ""
     """Within summary or detail, in either case."""
+    seen: Seen | None = None
+    """None: all."""
 
 
 class MessageQuery(msgspec.Struct, frozen=True, kw_only=True):

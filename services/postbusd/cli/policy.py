@@ -27,6 +27,8 @@ def add_parser(subparsers: Subparsers) -> None:
     change.add_argument(
         "--archive-days", type=int, metavar="N", help="how long the mail of deleted mailboxes is kept; 0: for ever"
     )
+    for whom, what in (("domain-admins", "domain admins: of their domains"), ("users", "users: of their mailboxes")):
+        change.add_argument(f"--events-for-{whom}", choices=("on", "off"), help=f"event log for {what}")
     for _, option, metavar, what in _LISTS:
         for verb in ("add", "remove"):
             change.add_argument(
@@ -53,6 +55,9 @@ def run_set(session: Session, args: argparse.Namespace) -> int:
     for field in ("required_score", "dmarc_reject", "messages_per_hour", "recipients_per_day", "archive_days"):
         if getattr(args, field) is not None:
             changes[field] = getattr(args, field)
+    for field in ("events_for_domain_admins", "events_for_users"):
+        if getattr(args, field) is not None:
+            changes[field] = getattr(args, field) == "on"
     for field, option, _, _ in _LISTS:
         added, removed = getattr(args, f"add_{option}"), getattr(args, f"remove_{option}")
         gone = {each.lower() for each in removed}
@@ -67,6 +72,11 @@ def run_set(session: Session, args: argparse.Namespace) -> int:
     return show(args, policy, format_policy(policy))
 
 
+def _readers(policy: Any) -> str:
+    admins, users = policy["events_for_domain_admins"], policy["events_for_users"]
+    return ", ".join(["superadmins", *(["domain admins"] if admins else []), *(["users"] if users else [])])
+
+
 def format_policy(policy: Any) -> str:
     """For people."""
     facts = [
@@ -76,6 +86,7 @@ def format_policy(policy: Any) -> str:
         ("messages an hour", str(policy["messages_per_hour"] or "no limit")),
         ("recipients a day", str(policy["recipients_per_day"] or "no limit")),
         ("deleted mail", f"{policy['archive_days']} days" if policy["archive_days"] else "kept until it is purged"),
+        ("event log for", _readers(policy)),
         ("blocked senders", " ".join(policy["blocked_senders"]) or "none"),
         ("welcome senders", " ".join(policy["welcome_senders"]) or "none"),
         ("blocked networks", " ".join(policy["blocked_networks"]) or "none"),

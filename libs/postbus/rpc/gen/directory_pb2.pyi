@@ -1653,12 +1653,16 @@ class Policy(_message.Message):
     WELCOME_SENDERS_FIELD_NUMBER: _builtins.int
     BLOCKED_NETWORKS_FIELD_NUMBER: _builtins.int
     ARCHIVE_DAYS_FIELD_NUMBER: _builtins.int
+    EVENTS_FOR_DOMAIN_ADMINS_FIELD_NUMBER: _builtins.int
+    EVENTS_FOR_USERS_FIELD_NUMBER: _builtins.int
     max_message_octets: _builtins.int
     required_score: _builtins.float
     dmarc_reject: Global___DmarcReject.ValueType
     messages_per_hour: _builtins.int
     recipients_per_day: _builtins.int
     archive_days: _builtins.int
+    events_for_domain_admins: _builtins.bool
+    events_for_users: _builtins.bool
     @_builtins.property
     def blocked_senders(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
     @_builtins.property
@@ -1677,10 +1681,12 @@ class Policy(_message.Message):
         welcome_senders: _abc.Iterable[_builtins.str] | None = ...,
         blocked_networks: _abc.Iterable[_builtins.str] | None = ...,
         archive_days: _builtins.int = ...,
+        events_for_domain_admins: _builtins.bool = ...,
+        events_for_users: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["archive_days", b"archive_days", "blocked_networks", b"blocked_networks", "blocked_senders", b"blocked_senders", "dmarc_reject", b"dmarc_reject", "max_message_octets", b"max_message_octets", "messages_per_hour", b"messages_per_hour", "recipients_per_day", b"recipients_per_day", "required_score", b"required_score", "welcome_senders", b"welcome_senders"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["archive_days", b"archive_days", "blocked_networks", b"blocked_networks", "blocked_senders", b"blocked_senders", "dmarc_reject", b"dmarc_reject", "events_for_domain_admins", b"events_for_domain_admins", "events_for_users", b"events_for_users", "max_message_octets", b"max_message_octets", "messages_per_hour", b"messages_per_hour", "recipients_per_day", b"recipients_per_day", "required_score", b"required_score", "welcome_senders", b"welcome_senders"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

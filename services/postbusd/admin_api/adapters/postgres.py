@@ -56,6 +56,7 @@ _EVENT_FILTERS = {
     "until_ms": "at_ms < {}",
     "text": "(summary ILIKE {0} OR detail ILIKE {0})",
 }
+_SEEN = "(domain = ANY({0}) OR mailbox = ANY({1}) OR (mailbox <> '' AND split_part(mailbox, '@', 2) = ANY({0})))"
 _TRIM_EVENTS = """
 DELETE FROM admin.event WHERE sequence IN (
     SELECT sequence FROM (SELECT sequence, at_ms FROM admin.event ORDER BY sequence LIMIT $2) AS oldest
@@ -85,11 +86,12 @@ class PostgresAdminStore(PostgresTokens, PostgresMessages, PostgresAudit):
     async def list_events(self, query: EventQuery) -> LoggedEvents:
         """Up to `limit` events."""
         statement, values = _select_events(query)
+        slow = bool(query.text) or query.seen is not None
         async with self._connection() as session:
             try:
-                rows = await session.fetch(statement, *values, timeout=TEXT_SECONDS if query.text else None)
+                rows = await session.fetch(statement, *values, timeout=TEXT_SECONDS if slow else None)
             except TimeoutError as error:
-                if not query.text:
+                if not slow:
                     raise
                 raise MailError(ErrorKind.LIMIT, _TOO_LONG) from error
         last = rows[-1]["sequence"] if rows else query.after or 0
@@ -114,6 +116,8 @@ def _select_events(query: EventQuery) -> tuple[str, list[object]]:
     """The statement for the filters that are given, so that each finds its index, and its values."""
     given = {name: value for name in _EVENT_FILTERS if (value := getattr(query, name)) not in (None, "", ())}
     conditions = [_EVENT_FILTERS[name].format(f"${number}") for number, name in enumerate(given, 1)]
+    if query.seen is not None:
+        conditions.append(_SEEN.format(f"${len(given) + 1}", f"${len(given) + 2}"))
     where = f"WHERE {' AND '.join(conditions)}" if conditions else ""
     order = "DESC" if query.after is None else "ASC"
     statement = f"SELECT * FROM admin.event {where} ORDER BY sequence {order} LIMIT {query.limit:d}"  # noqa: S608 (texts from the table above)
@@ -121,7 +125,7 @@ def _select_events(query: EventQuery) -> tuple[str, list[object]]:
         statement = f"SELECT * FROM ({statement}) latest ORDER BY sequence"  # noqa: S608 (the same)
     if query.text:
         given["text"] = f"%{re.sub(_WILD, _ESCAPED, query.text)}%"
-    return statement, list(given.values())
+    return statement, [*given.values(), *([query.seen.domains, query.seen.mailboxes] if query.seen is not None else [])]
 
 
 def read_event(row: asyncpg.Record) -> Event:

@@ -8,9 +8,11 @@ from litestar import get
 from litestar.params import QueryParameter
 
 from postbus.contracts.events import Event, EventType
+from postbus.contracts.policy import GetPolicyRequest
+from postbus.contracts.standing import ADMINISTRATOR
 from postbus.core.errors import ErrorKind, MailError
-from postbusd.admin_api.ports import EventQuery
-from postbusd.admin_api.rest.backend import DEFAULT_PAGE, ApiRequest, backend_of
+from postbusd.admin_api.ports import EventQuery, Seen
+from postbusd.admin_api.rest.backend import DEFAULT_PAGE, ApiRequest, backend_of, standing_of, token_of
 from postbusd.admin_api.rest.parameters import Limit, check_domain, read_time
 from postbusd.admin_api.rest.problems import REFUSALS
 from postbusd.admin_api.rest.queue_ids import check_queue_id
@@ -44,7 +46,7 @@ class EventList(msgspec.Struct, frozen=True, kw_only=True):
     next_after: Annotated[str, msgspec.Meta(description="Pass as `after` for what comes later.")]
 
 
-@get("/events", summary="Read the event log", tags=["events"], responses=REFUSALS)
+@get("/events", summary="Read the event log", tags=["events"], responses=REFUSALS, actor_checked=True)
 async def list_events(  # noqa: PLR0913 (each is a query parameter)
     request: ApiRequest,
     after: Annotated[str, QueryParameter(description="Only later ones, oldest first; absent: the latest.")] = "",
@@ -60,7 +62,11 @@ async def list_events(  # noqa: PLR0913 (each is a query parameter)
     text: Annotated[str, QueryParameter(description="Only with this text in summary or detail.", max_length=200)] = "",
     limit: Limit = DEFAULT_PAGE,
 ) -> EventList:
-    """The latest events, or with `after` those that came later: repeat with `next_after` to follow the log."""
+    """The latest events, or with `after` those that came later: repeat with `next_after` to follow the log.
+
+    For superadmins; the policy may open it to domain admins, for their domains, and to users, for their mailboxes.
+    """
+    seen = await _find_seen(request)
     if after and not _SEQUENCE.match(after):
         raise MailError(ErrorKind.INVALID, "after: pass next_after of a former answer")
     logged = await backend_of(request).events.list_events(
@@ -74,9 +80,25 @@ async def list_events(  # noqa: PLR0913 (each is a query parameter)
             since_ms=read_time("since", since),
             until_ms=read_time("until", until),
             text=text,
+            seen=seen,
         )
     )
     return EventList(events=tuple(event_resource(each) for each in logged.events), next_after=str(logged.last))
+
+
+async def _find_seen(request: ApiRequest) -> Seen | None:
+    """None: everything. Raises MailError: FORBIDDEN."""
+    backend = backend_of(request)
+    standing = await standing_of(backend, token_of(request))
+    if standing.superadmin:
+        return None
+    policy = (await backend.directory.get_policy(GetPolicyRequest(actor=ADMINISTRATOR))).policy
+    if not (policy.events_for_users or (policy.events_for_domain_admins and standing.domains)):
+        raise MailError(ErrorKind.FORBIDDEN, "the policy opens the event log to superadmins only")
+    return Seen(
+        domains=standing.domains if policy.events_for_domain_admins else (),
+        mailboxes=standing.mailboxes if policy.events_for_users else (),
+    )
 
 
 def _read_types(text: str) -> tuple[EventType, ...]:

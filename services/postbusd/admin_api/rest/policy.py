@@ -58,6 +58,12 @@ class PolicyBody(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     archive_days: Annotated[
         int, msgspec.Meta(description="How long the mail of deleted mailboxes is kept; 0: until it is purged by hand.")
     ] = _DEFAULT.archive_days
+    events_for_domain_admins: Annotated[
+        bool, msgspec.Meta(description="Whether domain admins read the event log of their domains.")
+    ] = _DEFAULT.events_for_domain_admins
+    events_for_users: Annotated[
+        bool, msgspec.Meta(description="Whether users read the event log of their mailboxes.")
+    ] = _DEFAULT.events_for_users
 
 
 class PolicyResource(msgspec.Struct, frozen=True, kw_only=True):
@@ -74,6 +80,10 @@ class PolicyResource(msgspec.Struct, frozen=True, kw_only=True):
     welcome_senders: Annotated[tuple[str, ...], msgspec.Meta(description="Their mail is not.")]
     blocked_networks: Annotated[tuple[str, ...], msgspec.Meta(description="Refused on port 25.")]
     archive_days: Annotated[int, msgspec.Meta(description="That the mail of deleted mailboxes is kept; 0: for ever.")]
+    events_for_domain_admins: Annotated[
+        bool, msgspec.Meta(description="Whether domain admins read the event log of their domains.")
+    ]
+    events_for_users: Annotated[bool, msgspec.Meta(description="Whether users read that of their mailboxes.")]
 
 
 @get("/policy", summary="Show the policy", tags=["policy"], responses=REFUSALS)
