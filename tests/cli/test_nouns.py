@@ -547,3 +547,11 @@ def test_the_life_of_a_mailbox(demo: Desk) -> None:
         assert demo.ok("mailbox", "purge", each["mailbox_id"], "--yes").startswith("deleted: mail of deleted mailbox")
     assert "purging now" in demo.ok("mailbox", "archived")
     assert "30 days" in demo.ok("policy", "set", "--archive-days", "30")
+
+
+def test_lists_are_searched(demo: Desk) -> None:
+    demo.ok("mailbox", "add", "lee@demo.example", "--password", "secret")
+    demo.ok("domain", "add", "other.example")
+    assert [each["address"] for each in demo.json("mailbox", "list", "LEE")] == ["lee@demo.example"]  # type: ignore[attr-defined]
+    assert [each["name"] for each in demo.json("domain", "list", "oth")] == ["other.example"]  # type: ignore[attr-defined]
+    assert demo.json("user", "list", "nobody") == []

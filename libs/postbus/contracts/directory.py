@@ -185,6 +185,8 @@ class ListDomainsRequest(msgspec.Struct, frozen=True, kw_only=True):
     actor: str
     after: str = ""
     limit: int = 100
+    text: str = ""
+    """Only names with this in them, in either case; of users also display names."""
 
 
 class ListDomainsReply(msgspec.Struct, frozen=True, kw_only=True):
@@ -239,6 +241,8 @@ class ListMailboxesRequest(msgspec.Struct, frozen=True, kw_only=True):
     domain: str = ""
     after: str = ""
     limit: int = 100
+    text: str = ""
+    """Only names with this in them, in either case; of users also display names."""
 
 
 class ListMailboxesReply(msgspec.Struct, frozen=True, kw_only=True):
@@ -280,6 +284,8 @@ class PageRequest(msgspec.Struct, frozen=True, kw_only=True):
     domain: str = ""
     after: str = ""
     limit: int = 100
+    text: str = ""
+    """Only names with this in them, in either case; of users also display names."""
 
 
 class User(msgspec.Struct, frozen=True, kw_only=True):

@@ -4,7 +4,17 @@ from typing import Any
 
 import pytest
 
-from postbus.contracts.directory import DOMAINS_QUOTA, Addresses, Domain, PutDomainRequest, PutMailboxRequest, User
+from postbus.contracts.directory import (
+    DOMAINS_QUOTA,
+    Addresses,
+    Domain,
+    ListDomainsRequest,
+    ListMailboxesRequest,
+    PageRequest,
+    PutDomainRequest,
+    PutMailboxRequest,
+    User,
+)
 from postbus.contracts.mailboxes import Mailbox
 from postbus.core.errors import ErrorKind
 from postbus.testing.directory_office import ADMIN, Office, refused
@@ -136,3 +146,37 @@ class SettingsContract:
         with refused(ErrorKind.FORBIDDEN, "send_as"):
             await put_mailbox(office, "kim@a.test", ANN, send_as=Addresses(addresses=("kim@c.test",)))
         await put_mailbox(office, "kim@a.test", ANN, send_as=Addresses(addresses=("kim@a.test",)))
+
+    async def test_lists_are_narrowed_by_a_text_in_the_name(self, office: Office) -> None:
+        """All list commands."""
+        for domain in ("a.test", "b.test"):
+            await office.put_domain(domain)
+            await office.put_mailbox(f"kim@{domain}")
+            await office.put_mailbox(f"lee@{domain}")
+            await office.put_alias(f"kim.info@{domain}", f"lee@{domain}")
+            await office.put_list(f"kims@{domain}", f"lee@{domain}")
+        await office.put_user("pat", display_name="Kimberly")
+        await office.put_group("kims")
+        await office.put_app("kim-app", "a.test")
+
+        async def names(plural: str, **fields: Any) -> list[str]:
+            requests = {"domains": ListDomainsRequest, "mailboxes": ListMailboxesRequest}
+            request = requests.get(plural, PageRequest)(actor=ADMIN, **fields)
+            reply = await getattr(office.administration, f"list_{plural}")(request)
+            objects = getattr(reply, plural)
+            return [getattr(each, "name", "") or getattr(each, "username", "") or each.address for each in objects]
+
+        assert await names("domains", text="B.") == ["b.test"]
+        assert await names("mailboxes", text="KIM@") == ["kim@a.test", "kim@b.test"]
+        assert await names("mailboxes", text="kim", domain="b.test") == ["kim@b.test"]
+        assert await names("mailboxes", text="%") == []
+        assert await names("mailboxes", text="e@", limit=1) == ["lee@a.test"]
+        assert await names("mailboxes", text="e@", after="lee@a.test") == ["lee@b.test"]
+        assert await names("users", text="kim") == ["kim@a.test", "kim@b.test", "pat"]
+        assert await names("groups", text="im") == ["kims"]
+        assert await names("apps", text="-APP") == ["kim-app"]
+        assert await names("aliases", text="info") == ["kim.info@a.test", "kim.info@b.test"]
+        assert await names("lists", text="kims@b") == ["kims@b.test"]
+        for text in ("a\nb", "x" * 201):
+            with refused(ErrorKind.INVALID, "text"):
+                await names("mailboxes", text=text)

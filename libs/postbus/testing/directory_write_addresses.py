@@ -47,10 +47,10 @@ class MemoryDomains(MemoryWrites):
         self.require_domain("name", name)
         return self.domains[name]
 
-    async def list_domains(self, domains: Domains, after: str, limit: int) -> Page[Domain]:
+    async def list_domains(self, domains: Domains, after: str, limit: int, text: str = "") -> Page[Domain]:
         """Domains with a name above `after`."""
         self.touch()
-        return page_of(self.domains, after, limit, lambda each: domains is None or each.name in domains)
+        return page_of(self.domains, after, limit, lambda each: domains is None or each.name in domains, text)
 
     async def delete_domain(self, name: str, act: Act, *, dry_run: bool) -> Deleted:
         """Deletes a domain that nothing lives in."""
@@ -126,10 +126,10 @@ class MemoryAliases(MemoryWrites):
             raise no_such("name", "alias", address)
         return self.aliases[str(address)]
 
-    async def list_aliases(self, domains: Domains, after: str, limit: int) -> Page[Alias]:
+    async def list_aliases(self, domains: Domains, after: str, limit: int, text: str = "") -> Page[Alias]:
         """Aliases with an address above `after`."""
         self.touch()
-        return page_of(self.aliases, after, limit, is_in(domains))
+        return page_of(self.aliases, after, limit, is_in(domains), text)
 
     async def delete_alias(self, address: Address, act: Act, *, dry_run: bool) -> Deleted:
         """Deletes an alias."""
@@ -165,10 +165,10 @@ class MemoryLists(MemoryWrites):
             raise no_such("name", "list", address)
         return self.lists[str(address)]
 
-    async def list_lists(self, domains: Domains, after: str, limit: int) -> Page[MailingList]:
+    async def list_lists(self, domains: Domains, after: str, limit: int, text: str = "") -> Page[MailingList]:
         """Lists with an address above `after`."""
         self.touch()
-        return cut(page_of(self.lists, after, limit, is_in(domains)), lambda each: len(each.members))
+        return cut(page_of(self.lists, after, limit, is_in(domains), text), lambda each: len(each.members))
 
     async def delete_list(self, address: Address, act: Act, *, dry_run: bool) -> Deleted:
         """Deletes a list."""

@@ -141,9 +141,20 @@ class MemoryWrites(DirectoryTables):
         return owner.name in tables[owner.kind]
 
 
-def page_of(found: Mapping[str, T], after: str, limit: int, is_wanted: Callable[[T], bool] | None = None) -> Page[T]:
-    """Values with a name above `after`, in octet order."""
-    names = sorted(name for name, each in found.items() if name > after and (is_wanted is None or is_wanted(each)))
+def page_of(
+    found: Mapping[str, T],
+    after: str,
+    limit: int,
+    is_wanted: Callable[[T], bool] | None = None,
+    text: str = "",
+    told: Callable[[T], str] = lambda each: "",
+) -> Page[T]:
+    """Values with a name above `after`, in octet order; `text` is in the name or in what else is `told`."""
+    names = sorted(
+        name
+        for name, each in found.items()
+        if name > after and (is_wanted is None or is_wanted(each)) and (text in name or text in told(each).lower())
+    )
     return Page(objects=tuple(found[name] for name in names[:limit]), more=len(names) > limit)
 
 

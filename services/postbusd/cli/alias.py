@@ -6,7 +6,7 @@ from typing import Any
 from postbusd.cli.api import path_of
 from postbusd.cli.common import format_facts, format_table
 from postbusd.cli.deleting import add_delete
-from postbusd.cli.objects import Noun, Session, Subparsers, list_all, show
+from postbusd.cli.objects import Noun, Session, Subparsers, add_list, list_chosen, show
 
 PLURAL = "aliases"
 
@@ -18,8 +18,7 @@ def add_parser(subparsers: Subparsers) -> None:
     add.add_argument("alias", help="its address; quote a wildcard: 'info*@demo.example'")
     add.add_argument("mailbox", help="a mailbox of ours; for other hosts' addresses: postbus list add")
     noun.verb("show", run_show, "show an alias").add_argument("alias", help="its address")
-    listed = noun.verb("list", run_list, "list the aliases")
-    listed.add_argument("--domain", metavar="D", help="only those of this domain")
+    add_list(noun, run_list, PLURAL, of_domain=True)
     add_delete(noun, "alias", PLURAL, "The mailbox stays.")
 
 
@@ -37,7 +36,7 @@ def run_show(session: Session, args: argparse.Namespace) -> int:
 
 def run_list(session: Session, args: argparse.Namespace) -> int:
     """Lists the aliases."""
-    aliases = list_all(session.api, path_of(PLURAL), PLURAL, {"domain": args.domain} if args.domain else None)
+    aliases = list_chosen(session, args, PLURAL)
     return show(args, aliases, format_aliases(aliases))
 
 

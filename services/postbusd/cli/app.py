@@ -8,7 +8,7 @@ from postbus.runtime.supervisor_connection import Connection
 from postbusd.cli.api import path_of
 from postbusd.cli.common import format_facts, format_table
 from postbusd.cli.deleting import add_delete
-from postbusd.cli.objects import Noun, Session, Subparsers, find, list_all, print_json, show
+from postbusd.cli.objects import Noun, Session, Subparsers, add_list, find, list_chosen, print_json, show
 
 PLURAL = "apps"
 
@@ -27,7 +27,7 @@ def add_parser(subparsers: Subparsers) -> None:
     rotate = noun.verb("rotate", run_rotate, "make a new credential", "The old one ends at once.")
     rotate.add_argument("name", help="the app's name")
     noun.verb("show", run_show, "show an app").add_argument("name", help="the app's name")
-    noun.verb("list", run_list, "list the apps").add_argument("--domain", metavar="D", help="only those of this domain")
+    add_list(noun, run_list, PLURAL, of_domain=True)
     add_delete(noun, "app", PLURAL, "Its mailbox and credential end with it.")
 
 
@@ -63,7 +63,7 @@ def run_show(session: Session, args: argparse.Namespace) -> int:
 
 def run_list(session: Session, args: argparse.Namespace) -> int:
     """Lists the apps."""
-    apps = list_all(session.api, path_of(PLURAL), PLURAL, {"domain": args.domain} if args.domain else None)
+    apps = list_chosen(session, args, PLURAL)
     return show(args, apps, format_apps(apps))
 
 

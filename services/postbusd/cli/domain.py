@@ -17,7 +17,7 @@ from postbusd.cli.domain_relay import (
     relay_change,
     use_preset,
 )
-from postbusd.cli.objects import Noun, Session, Subparsers, change, list_all, show
+from postbusd.cli.objects import Noun, Session, Subparsers, add_list, change, list_chosen, show
 
 PLURAL = "domains"
 _LIMITS = {
@@ -62,7 +62,7 @@ def add_parser(subparsers: Subparsers) -> None:
         )
     add_relay_options(change_it)
     noun.verb("show", run_show, "show a domain").add_argument("name", help="the domain's name")
-    noun.verb("list", run_list, "list the domains")
+    add_list(noun, run_list, PLURAL, of_domain=False)
     dns = noun.verb(
         "dns", run_dns, "what a domain needs in DNS", "With --check exit code 3 unless everything is there."
     )
@@ -116,7 +116,7 @@ def run_show(session: Session, args: argparse.Namespace) -> int:
 
 def run_list(session: Session, args: argparse.Namespace) -> int:
     """Lists the domains."""
-    domains = list_all(session.api, path_of(PLURAL), PLURAL)
+    domains = list_chosen(session, args, PLURAL)
     return show(args, domains, format_domains(domains))
 
 

@@ -7,7 +7,7 @@ from postbusd.cli.api import path_of
 from postbusd.cli.common import format_facts, format_table
 from postbusd.cli.deleting import add_delete
 from postbusd.cli.members import add_member_options, changed_members
-from postbusd.cli.objects import Noun, Session, Subparsers, find, list_all, show
+from postbusd.cli.objects import Noun, Session, Subparsers, add_list, find, list_chosen, show
 
 PLURAL = "groups"
 
@@ -22,7 +22,7 @@ def add_parser(subparsers: Subparsers) -> None:
         verb.add_argument("--address", metavar="A", help="mail to it reaches every active member; '' for none")
         add_member_options(verb, "USER")
     noun.verb("show", run_show, "show a group").add_argument("name", help="the group's name")
-    noun.verb("list", run_list, "list the groups")
+    add_list(noun, run_list, PLURAL, of_domain=False)
     add_delete(noun, "group", PLURAL, "Only one that owns no mailbox; its members stay.")
 
 
@@ -45,7 +45,7 @@ def run_show(session: Session, args: argparse.Namespace) -> int:
 
 def run_list(session: Session, args: argparse.Namespace) -> int:
     """Lists the groups."""
-    groups = list_all(session.api, path_of(PLURAL), PLURAL)
+    groups = list_chosen(session, args, PLURAL)
     return show(args, groups, format_groups(groups))
 
 

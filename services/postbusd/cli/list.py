@@ -7,7 +7,7 @@ from postbusd.cli.api import path_of
 from postbusd.cli.common import format_facts, format_table
 from postbusd.cli.deleting import add_delete
 from postbusd.cli.members import add_member_options, changed_members
-from postbusd.cli.objects import Noun, Session, Subparsers, find, list_all, show
+from postbusd.cli.objects import Noun, Session, Subparsers, add_list, find, list_chosen, show
 
 PLURAL = "lists"
 NEW = {"members": [], "active": True, "members_only": False}
@@ -26,8 +26,7 @@ def add_parser(subparsers: Subparsers) -> None:
         who.add_argument("--anybody", action="store_false", dest="members_only", default=None, help="everybody may")
         verb.add_argument("--active", choices=("on", "off"), help="off: mail to it is refused")
     noun.verb("show", run_show, "show a list").add_argument("address", help="its address")
-    listed = noun.verb("list", run_list, "list the lists")
-    listed.add_argument("--domain", metavar="D", help="only those of this domain")
+    add_list(noun, run_list, PLURAL, of_domain=True)
     add_delete(noun, "list", PLURAL, "Its members stay.")
 
 
@@ -50,7 +49,7 @@ def run_show(session: Session, args: argparse.Namespace) -> int:
 
 def run_list(session: Session, args: argparse.Namespace) -> int:
     """Lists the lists."""
-    lists = list_all(session.api, path_of(PLURAL), PLURAL, {"domain": args.domain} if args.domain else None)
+    lists = list_chosen(session, args, PLURAL)
     return show(args, lists, format_lists(lists))
 
 

@@ -11,7 +11,7 @@ from postbusd.cli.common import DEFAULT_LIMIT, format_amount, format_facts, form
 from postbusd.cli.deleting import add_delete
 from postbusd.cli.mailbox_add import parse_owner, run_add
 from postbusd.cli.mailbox_life import add_life_verbs
-from postbusd.cli.objects import Noun, Session, Subparsers, list_all, print_json, show
+from postbusd.cli.objects import Noun, Session, Subparsers, add_list, list_chosen, print_json, show
 from postbusd.cli.secrets_options import add_password_options, make_password, password_changes
 
 PLURAL = "mailboxes"
@@ -42,8 +42,7 @@ def add_parser(subparsers: Subparsers) -> None:
         verb.add_argument("--owner", type=parse_owner, metavar="KIND:NAME", help="user:NAME, group:NAME or app:NAME")
         verb.add_argument("--quota", type=parse_limit, metavar="AMOUNT", help=QUOTA_HELP)
     noun.verb("show", run_show, "show a mailbox").add_argument("address", help="its address")
-    listed = noun.verb("list", run_list, "list the mailboxes")
-    listed.add_argument("--domain", default="", metavar="D", help="only those of this domain")
+    add_list(noun, run_list, PLURAL, of_domain=True)
     add_life_verbs(noun)
     add_delete(
         noun,
@@ -96,8 +95,7 @@ def run_show(session: Session, args: argparse.Namespace) -> int:
 
 def run_list(session: Session, args: argparse.Namespace) -> int:
     """Lists mailboxes."""
-    query = {"domain": args.domain} if args.domain else None
-    mailboxes = list_all(session.api, path_of(PLURAL), PLURAL, query)
+    mailboxes = list_chosen(session, args, PLURAL)
     return show(args, mailboxes, format_mailboxes(mailboxes))
 
 

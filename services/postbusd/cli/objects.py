@@ -13,7 +13,7 @@ import msgspec
 from postbus.runtime.layout import StartError
 from postbus.runtime.settings import process_environment
 from postbus.runtime.supervisor_connection import Connection, read_connection
-from postbusd.cli.api import NOT_FOUND, TIMEOUT_SECONDS, ApiClient, ApiError, connect_api
+from postbusd.cli.api import NOT_FOUND, ROOT, TIMEOUT_SECONDS, ApiClient, ApiError, connect_api
 from postbusd.cli.common import add_data_dir, escape_json, fail, layout_from
 from postbusd.cli.remote import describe, find_remote, open_wire
 
@@ -99,6 +99,20 @@ def list_all(api: ApiClient, path: str, key: str, query: dict[str, str] | None =
         if not after:
             return found
     raise StartError("the list does not end")
+
+
+def add_list(noun: Noun, action: Action, plural: str, *, of_domain: bool) -> None:
+    """Adds the verb `list`."""
+    verb = noun.verb("list", action, f"list the {plural}")
+    verb.add_argument("text", nargs="?", default="", metavar="TEXT", help="only names with this in them")
+    if of_domain:
+        verb.add_argument("--domain", default="", metavar="D", help="only those of this domain")
+
+
+def list_chosen(session: Session, args: argparse.Namespace, plural: str) -> list[Any]:
+    """What `add_list` was asked for. Raises StartError."""
+    query = {name: value for name in ("text", "domain") if (value := getattr(args, name, ""))}
+    return list_all(session.api, f"{ROOT}/{plural}", plural, query)
 
 
 def find(api: ApiClient, path: str) -> Any | None:  # Any: JSON, read by the caller

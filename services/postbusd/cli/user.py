@@ -6,7 +6,7 @@ from typing import Any
 from postbusd.cli.api import path_of
 from postbusd.cli.common import format_facts, format_table
 from postbusd.cli.deleting import add_delete
-from postbusd.cli.objects import Noun, Session, Subparsers, change, list_all, print_json, show
+from postbusd.cli.objects import Noun, Session, Subparsers, add_list, change, list_chosen, print_json, show
 from postbusd.cli.secrets_options import add_password_options, make_password, password_changes
 
 PLURAL = "users"
@@ -32,7 +32,7 @@ def add_parser(subparsers: Subparsers) -> None:
         )
         add_password_options(verb)
     noun.verb("show", run_show, "show a user").add_argument("name", help="the username")
-    noun.verb("list", run_list, "list the users")
+    add_list(noun, run_list, PLURAL, of_domain=False)
     add_delete(noun, "user", PLURAL, "Only one who owns no mailbox; memberships of groups end.")
 
 
@@ -63,7 +63,7 @@ def run_show(session: Session, args: argparse.Namespace) -> int:
 
 def run_list(session: Session, args: argparse.Namespace) -> int:
     """Lists the users."""
-    users = list_all(session.api, path_of(PLURAL), PLURAL)
+    users = list_chosen(session, args, PLURAL)
     return show(args, users, format_users(users))
 
 

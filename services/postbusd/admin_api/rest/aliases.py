@@ -29,6 +29,7 @@ from postbusd.admin_api.rest.parameters import (
     Limit,
     NextAfter,
     OfDomain,
+    WithText,
     deletion,
 )
 from postbusd.admin_api.rest.problems import BODY_REFUSALS, REFUSALS
@@ -101,11 +102,11 @@ async def patch_alias(
 
 @get("/aliases", summary="List aliases", tags=["aliases"], responses=REFUSALS)
 async def list_aliases(
-    request: ApiRequest, of_domain: OfDomain = "", after: After = "", limit: Limit = DEFAULT_PAGE
+    request: ApiRequest, of_domain: OfDomain = "", after: After = "", limit: Limit = DEFAULT_PAGE, text: WithText = ""
 ) -> AliasList:
     """In the order of their addresses."""
     page = await backend_of(request).directory.list_aliases(
-        PageRequest(actor=actor_of(request), domain=of_domain, after=after, limit=limit)
+        PageRequest(actor=actor_of(request), domain=of_domain, after=after, limit=limit, text=text)
     )
     return AliasList(aliases=tuple(_resource(each) for each in page.aliases), next_after=page.next_after)
 

@@ -21,7 +21,17 @@ from postbusd.admin_api.rest.changes import (
     patch_object,
     tagged,
 )
-from postbusd.admin_api.rest.parameters import After, Deletion, DryRun, Limit, NamePath, NextAfter, OfDomain, deletion
+from postbusd.admin_api.rest.parameters import (
+    After,
+    Deletion,
+    DryRun,
+    Limit,
+    NamePath,
+    NextAfter,
+    OfDomain,
+    WithText,
+    deletion,
+)
 from postbusd.admin_api.rest.problems import BODY_REFUSALS, REFUSALS
 
 NOT_STORED = {"Cache-Control": "no-store"}
@@ -125,11 +135,11 @@ async def patch_app(
 
 @get("/apps", summary="List apps", tags=["apps"], responses=REFUSALS)
 async def list_apps(
-    request: ApiRequest, of_domain: OfDomain = "", after: After = "", limit: Limit = DEFAULT_PAGE
+    request: ApiRequest, of_domain: OfDomain = "", after: After = "", limit: Limit = DEFAULT_PAGE, text: WithText = ""
 ) -> AppList:
     """In the order of their names."""
     page = await backend_of(request).directory.list_apps(
-        PageRequest(actor=actor_of(request), domain=of_domain, after=after, limit=limit)
+        PageRequest(actor=actor_of(request), domain=of_domain, after=after, limit=limit, text=text)
     )
     return AppList(apps=tuple(_resource(each) for each in page.apps), next_after=page.next_after)
 

@@ -23,7 +23,7 @@ from postbusd.admin_api.rest.changes import (
     patch_object,
     tagged,
 )
-from postbusd.admin_api.rest.parameters import After, Deletion, DryRun, Limit, NamePath, NextAfter, deletion
+from postbusd.admin_api.rest.parameters import After, Deletion, DryRun, Limit, NamePath, NextAfter, WithText, deletion
 from postbusd.admin_api.rest.problems import BODY_REFUSALS, REFUSALS
 
 
@@ -157,10 +157,12 @@ async def patch_domain(
 
 
 @get("/domains", summary="List domains", tags=["domains"], responses=REFUSALS)
-async def list_domains(request: ApiRequest, after: After = "", limit: Limit = DEFAULT_PAGE) -> DomainList:
+async def list_domains(
+    request: ApiRequest, after: After = "", limit: Limit = DEFAULT_PAGE, text: WithText = ""
+) -> DomainList:
     """In the order of their names."""
     reply = await backend_of(request).directory.list_domains(
-        ListDomainsRequest(actor=actor_of(request), after=after, limit=limit)
+        ListDomainsRequest(actor=actor_of(request), after=after, limit=limit, text=text)
     )
     return DomainList(domains=tuple(_resource(each) for each in reply.domains), next_after=reply.next_after)
 

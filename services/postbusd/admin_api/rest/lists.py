@@ -29,6 +29,7 @@ from postbusd.admin_api.rest.parameters import (
     Limit,
     NextAfter,
     OfDomain,
+    WithText,
     deletion,
 )
 from postbusd.admin_api.rest.problems import BODY_REFUSALS, REFUSALS
@@ -105,11 +106,11 @@ async def patch_list(
 
 @get("/lists", summary="List the lists", tags=["lists"], responses=REFUSALS)
 async def list_lists(
-    request: ApiRequest, of_domain: OfDomain = "", after: After = "", limit: Limit = DEFAULT_PAGE
+    request: ApiRequest, of_domain: OfDomain = "", after: After = "", limit: Limit = DEFAULT_PAGE, text: WithText = ""
 ) -> ListList:
     """In the order of their addresses."""
     page = await backend_of(request).directory.list_lists(
-        PageRequest(actor=actor_of(request), domain=of_domain, after=after, limit=limit)
+        PageRequest(actor=actor_of(request), domain=of_domain, after=after, limit=limit, text=text)
     )
     return ListList(lists=tuple(_resource(each) for each in page.lists), next_after=page.next_after)
 

@@ -39,6 +39,7 @@ from postbusd.admin_api.rest.parameters import (
     Limit,
     NextAfter,
     OfDomain,
+    WithText,
     deletion,
 )
 from postbusd.admin_api.rest.problems import BODY_REFUSALS, REFUSALS
@@ -167,11 +168,11 @@ async def patch_mailbox(
 
 @get("/mailboxes", summary="List mailboxes", tags=["mailboxes"], responses=REFUSALS)
 async def list_mailboxes(
-    request: ApiRequest, of_domain: OfDomain = "", after: After = "", limit: Limit = DEFAULT_PAGE
+    request: ApiRequest, of_domain: OfDomain = "", after: After = "", limit: Limit = DEFAULT_PAGE, text: WithText = ""
 ) -> MailboxList:
     """In the order of their addresses."""
     reply = await backend_of(request).directory.list_mailboxes(
-        ListMailboxesRequest(actor=actor_of(request), domain=of_domain, after=after, limit=limit)
+        ListMailboxesRequest(actor=actor_of(request), domain=of_domain, after=after, limit=limit, text=text)
     )
     return MailboxList(mailboxes=tuple(show_mailbox(each) for each in reply.mailboxes), next_after=reply.next_after)
 

@@ -14,6 +14,9 @@ from postbusd.admin_api.rest.backend import MAX_PAGE
 After = Annotated[str, QueryParameter(description="Only what comes after this name in the order of the list.")]
 Limit = Annotated[int, QueryParameter(ge=1, le=MAX_PAGE, description="The most that one page holds.")]
 OfDomain = Annotated[str, QueryParameter(name="domain", description="Only those of this domain; absent: all.")]
+WithText = Annotated[
+    str, QueryParameter(name="text", description="Only names with this in them, in either case.", max_length=200)
+]
 DryRun = Annotated[bool, QueryParameter(description="Only say what would be deleted, or the same refusal.")]
 NextAfter = Annotated[str, msgspec.Meta(description="Pass as `after` for the next page; empty: the last one.")]
 

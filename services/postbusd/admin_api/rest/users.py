@@ -21,7 +21,7 @@ from postbusd.admin_api.rest.changes import (
     patch_object,
     tagged,
 )
-from postbusd.admin_api.rest.parameters import After, Deletion, DryRun, Limit, NamePath, NextAfter, deletion
+from postbusd.admin_api.rest.parameters import After, Deletion, DryRun, Limit, NamePath, NextAfter, WithText, deletion
 from postbusd.admin_api.rest.problems import BODY_REFUSALS, REFUSALS
 
 
@@ -117,10 +117,12 @@ async def patch_user(
 
 
 @get("/users", summary="List users", tags=["users"], responses=REFUSALS)
-async def list_users(request: ApiRequest, after: After = "", limit: Limit = DEFAULT_PAGE) -> UserList:
+async def list_users(
+    request: ApiRequest, after: After = "", limit: Limit = DEFAULT_PAGE, text: WithText = ""
+) -> UserList:
     """In the order of their names."""
     page = await backend_of(request).directory.list_users(
-        PageRequest(actor=actor_of(request), after=after, limit=limit)
+        PageRequest(actor=actor_of(request), after=after, limit=limit, text=text)
     )
     return UserList(users=tuple(_resource(each) for each in page.users), next_after=page.next_after)
 

@@ -22,6 +22,7 @@ FROM directory.alias a JOIN directory.mailbox m USING (mailbox_id)
 """
 _LIST_ALIASES = f"""{_ALIASES}
 WHERE (a.local_part || '@' || a.domain) COLLATE "C" > $1 AND ($2::text[] IS NULL OR a.domain = ANY($2))
+    AND ($4::text = '' OR strpos(a.local_part || '@' || a.domain, $4) > 0)
 ORDER BY (a.local_part || '@' || a.domain) COLLATE "C" LIMIT $3
 """
 _PUT_ALIAS = """
@@ -35,6 +36,7 @@ FROM directory.mailing_list l
 """
 _LIST_LISTS = f"""{_LISTS}
 WHERE (l.local_part || '@' || l.domain) COLLATE "C" > $1 AND ($2::text[] IS NULL OR l.domain = ANY($2))
+    AND ($4::text = '' OR strpos(l.local_part || '@' || l.domain, $4) > 0)
 ORDER BY (l.local_part || '@' || l.domain) COLLATE "C" LIMIT $3
 """
 _MEMBERS = """
@@ -80,10 +82,10 @@ class PostgresAliases(PostgresWrites):
         async with self._connection() as session:
             return await _get_alias(session, address)
 
-    async def list_aliases(self, domains: Domains, after: str, limit: int) -> Page[Alias]:
+    async def list_aliases(self, domains: Domains, after: str, limit: int, text: str = "") -> Page[Alias]:
         """Aliases with an address above `after`, in octet order."""
         async with self._connection() as session:
-            rows = await session.fetch(_LIST_ALIASES, after, domains, limit + 1)
+            rows = await session.fetch(_LIST_ALIASES, after, domains, limit + 1, text)
         return page_of([_alias(row) for row in rows], limit)
 
     async def delete_alias(self, address: Address, act: Act, *, dry_run: bool) -> Deleted:
@@ -125,10 +127,10 @@ class PostgresLists(PostgresWrites):
         async with self._connection() as session:
             return (await _with_members(session, [await _get_list(session, address)]))[0]
 
-    async def list_lists(self, domains: Domains, after: str, limit: int) -> Page[MailingList]:
+    async def list_lists(self, domains: Domains, after: str, limit: int, text: str = "") -> Page[MailingList]:
         """Lists with an address above `after`, in octet order."""
         async with self._connection() as session:
-            rows = await session.fetch(_LIST_LISTS, after, domains, limit + 1)
+            rows = await session.fetch(_LIST_LISTS, after, domains, limit + 1, text)
             page = page_of(rows, limit, lambda row: row["members"])
             return Page(objects=tuple(await _with_members(session, page.objects)), more=page.more)
 

@@ -32,7 +32,9 @@ UPDATE directory.mailbox m SET local_part = $2, domain = $3
 FROM directory.app a WHERE a.name = $1 AND m.owner_app = a.app_id
 """
 _LIST_APPS = f"""{_APPS}
-WHERE a.name COLLATE "C" > $1 AND ($2::text[] IS NULL OR m.domain = ANY($2)) ORDER BY a.name COLLATE "C" LIMIT $3
+WHERE a.name COLLATE "C" > $1 AND ($2::text[] IS NULL OR m.domain = ANY($2))
+    AND ($4::text = '' OR strpos(a.name, $4) > 0)
+ORDER BY a.name COLLATE "C" LIMIT $3
 """
 
 
@@ -67,10 +69,10 @@ class PostgresApps(PostgresWrites):
                 await put_generated(write.session, now.name, change.credential)
             return await write.close(now, changed=before != now or change.rotate, created=before is None)
 
-    async def list_apps(self, domains: Domains, after: str, limit: int) -> Page[App]:
+    async def list_apps(self, domains: Domains, after: str, limit: int, text: str = "") -> Page[App]:
         """Apps with a name above `after`, in octet order."""
         async with self._connection() as session:
-            rows = await session.fetch(_LIST_APPS, after, domains, limit + 1)
+            rows = await session.fetch(_LIST_APPS, after, domains, limit + 1, text)
         return page_of([_app(row) for row in rows], limit)
 
     async def delete_app(self, name: str, act: Act, *, dry_run: bool) -> Deleted:

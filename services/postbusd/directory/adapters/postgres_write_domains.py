@@ -22,7 +22,9 @@ SELECT d.*, ARRAY(
 FROM directory.domain d
 """
 _LIST_DOMAINS = f"""{_DOMAINS}
-WHERE d.name COLLATE "C" > $1 AND ($2::text[] IS NULL OR d.name = ANY($2)) ORDER BY d.name COLLATE "C" LIMIT $3
+WHERE d.name COLLATE "C" > $1 AND ($2::text[] IS NULL OR d.name = ANY($2))
+    AND ($4::text = '' OR strpos(d.name, $4) > 0)
+ORDER BY d.name COLLATE "C" LIMIT $3
 """
 _PUT_DOMAIN = """
 INSERT INTO directory.domain
@@ -88,10 +90,10 @@ class PostgresDomains(PostgresWrites):
         async with self._connection() as session:
             return await _load_domain(session, name)
 
-    async def list_domains(self, domains: Domains, after: str, limit: int) -> Page[Domain]:
+    async def list_domains(self, domains: Domains, after: str, limit: int, text: str = "") -> Page[Domain]:
         """Domains with a name above `after`, in octet order."""
         async with self._connection() as session:
-            rows = await session.fetch(_LIST_DOMAINS, after, domains, limit + 1)
+            rows = await session.fetch(_LIST_DOMAINS, after, domains, limit + 1, text)
         return page_of([_domain(row) for row in rows], limit)
 
     async def delete_domain(self, name: str, act: Act, *, dry_run: bool) -> Deleted:

@@ -56,6 +56,7 @@ _IS_CLAIMED = "SELECT 1 FROM directory.address_claim WHERE domain = $1 AND local
 _PUT_SEND_AS = "INSERT INTO directory.send_as (mailbox_id, domain, local_part) VALUES ($1, $2, $3)"
 _LIST_MAILBOXES = f"""{MAILBOXES}
 WHERE (m.local_part || '@' || m.domain) COLLATE "C" > $1 AND ($2::text[] IS NULL OR m.domain = ANY($2))
+    AND ($4::text = '' OR strpos(m.local_part || '@' || m.domain, $4) > 0)
 ORDER BY (m.local_part || '@' || m.domain) COLLATE "C" LIMIT $3
 """
 _FIND_IDLE_OWNER = """
@@ -104,10 +105,10 @@ class PostgresMailboxes(PostgresWrites):
         async with self._connection() as session:
             return await _get_mailbox(session, address)
 
-    async def list_mailboxes(self, domains: Domains, after: str, limit: int) -> Page[Mailbox]:
+    async def list_mailboxes(self, domains: Domains, after: str, limit: int, text: str = "") -> Page[Mailbox]:
         """Mailboxes with an address above `after`, in octet order."""
         async with self._connection() as session:
-            rows = await session.fetch(_LIST_MAILBOXES, after, domains, limit + 1)
+            rows = await session.fetch(_LIST_MAILBOXES, after, domains, limit + 1, text)
         return page_of([read_mailbox(row) for row in rows], limit)
 
     async def delete_mailbox(self, address: Address, act: Act, *, dry_run: bool, purge: bool = False) -> Deleted:

@@ -33,6 +33,7 @@ _LIST_USERS = f"""{USERS}
 WHERE u.username COLLATE "C" > $1
     AND ($2::text[] IS NULL OR strpos(u.username, '@') > 0 AND split_part(u.username, '@', 2) = ANY($2)
         OR EXISTS (SELECT FROM directory.mailbox m WHERE m.owner_user = u.user_id AND m.domain = ANY($2)))
+    AND ($4::text = '' OR strpos(u.username, $4) > 0 OR strpos(lower(u.display_name), $4) > 0)
 ORDER BY u.username COLLATE "C" LIMIT $3
 """
 _PUT_USER = """
@@ -54,7 +55,9 @@ SELECT g.group_id, g.name, g.local_part, g.domain,
 FROM directory.user_group g
 """
 _LIST_GROUPS = f"""{_GROUPS}
-WHERE g.name COLLATE "C" > $1 AND ($2::text[] IS NULL OR g.domain = ANY($2)) ORDER BY g.name COLLATE "C" LIMIT $3
+WHERE g.name COLLATE "C" > $1 AND ($2::text[] IS NULL OR g.domain = ANY($2))
+    AND ($4::text = '' OR strpos(g.name, $4) > 0)
+ORDER BY g.name COLLATE "C" LIMIT $3
 """
 _MEMBERS = """
 SELECT b.group_id, u.username FROM directory.group_member b JOIN directory.user_account u USING (user_id)
@@ -103,10 +106,10 @@ class PostgresUsers(PostgresWrites):
         async with self._connection() as session:
             return await _get_user(session, username)
 
-    async def list_users(self, domains: Domains, after: str, limit: int) -> Page[User]:
+    async def list_users(self, domains: Domains, after: str, limit: int, text: str = "") -> Page[User]:
         """Users with a name above `after`, in octet order."""
         async with self._connection() as session:
-            rows = await session.fetch(_LIST_USERS, after, domains, limit + 1)
+            rows = await session.fetch(_LIST_USERS, after, domains, limit + 1, text)
         return page_of([read_user(row) for row in rows], limit)
 
     async def delete_user(self, username: str, act: Act, *, dry_run: bool) -> Deleted:
@@ -147,10 +150,10 @@ class PostgresGroups(PostgresWrites):
         async with self._connection() as session:
             return (await _with_members(session, [await _find_group(session, name)]))[0]
 
-    async def list_groups(self, domains: Domains, after: str, limit: int) -> Page[Group]:
+    async def list_groups(self, domains: Domains, after: str, limit: int, text: str = "") -> Page[Group]:
         """Groups with a name above `after`, in octet order."""
         async with self._connection() as session:
-            rows = await session.fetch(_LIST_GROUPS, after, domains, limit + 1)
+            rows = await session.fetch(_LIST_GROUPS, after, domains, limit + 1, text)
             page = page_of(rows, limit, lambda row: row["members"])
             return Page(objects=tuple(await _with_members(session, page.objects)), more=page.more)
 

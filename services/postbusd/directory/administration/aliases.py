@@ -47,8 +47,9 @@ class Aliases(Desk):
     async def list_aliases(self, request: PageRequest) -> AliasPage:
         """One page of aliases, of the domain that they are in."""
         standing = await self._standing(request.actor)
-        wanted = check_page(request.after, request.limit, request.domain)
-        page = await self._repository.list_aliases(seen_domains(standing, wanted.domain), wanted.after, wanted.limit)
+        wanted = check_page(request.after, request.limit, request.domain, text=request.text)
+        domains = seen_domains(standing, wanted.domain)
+        page = await self._repository.list_aliases(domains, wanted.after, wanted.limit, wanted.text)
         return AliasPage(aliases=page.objects, next_after=page.objects[-1].address if page.more else "")
 
     async def delete_alias(self, request: DeleteRequest) -> DeleteReply:

@@ -67,8 +67,9 @@ class Apps(Desk):
     async def list_apps(self, request: PageRequest) -> AppPage:
         """One page of apps, of the domain that their mailboxes are in."""
         standing = await self._standing(request.actor)
-        wanted = check_page(request.after, request.limit, request.domain)
-        page = await self._repository.list_apps(seen_domains(standing, wanted.domain), wanted.after, wanted.limit)
+        wanted = check_page(request.after, request.limit, request.domain, text=request.text)
+        domains = seen_domains(standing, wanted.domain)
+        page = await self._repository.list_apps(domains, wanted.after, wanted.limit, wanted.text)
         return AppPage(apps=page.objects, next_after=page.objects[-1].name if page.more else "")
 
     async def delete_app(self, request: DeleteRequest) -> DeleteReply:

@@ -25,6 +25,7 @@ from postbusd.directory.values import StoredPassword
 
 MAX_PAGE = 1_000
 MAX_AFTER_CHARACTERS = 1_000
+MAX_TEXT_CHARACTERS = 200
 
 T = TypeVar("T")
 Tell = Callable[[DirectoryChanged], Awaitable[None]]
@@ -50,6 +51,8 @@ class PageWanted(msgspec.Struct, frozen=True, kw_only=True):
     domain: str
     after: str
     limit: int
+    text: str
+    """Lower case."""
 
 
 class Desk:
@@ -134,13 +137,16 @@ class Desk:
         )
 
 
-def check_page(after: str, limit: int, domain: str = "") -> PageWanted:
-    """Raises MailError: INVALID (limit, after, domain)."""
+def check_page(after: str, limit: int, domain: str = "", text: str = "") -> PageWanted:
+    """Raises MailError: INVALID (limit, after, domain, text)."""
     if not 1 <= limit <= MAX_PAGE:
         raise invalid("limit", f"1 to {MAX_PAGE}")
     if len(after) > MAX_AFTER_CHARACTERS or not is_plain_text(after):
         raise invalid("after", "no name that a page ended with")
-    return PageWanted(domain=read_domain("domain", domain) if domain else "", after=after, limit=limit)
+    if len(text) > MAX_TEXT_CHARACTERS or not is_plain_text(text):
+        raise invalid("text", f"at most {MAX_TEXT_CHARACTERS} characters, none of them control characters")
+    wanted = read_domain("domain", domain) if domain else ""
+    return PageWanted(domain=wanted, after=after, limit=limit, text=text.lower())
 
 
 def word(value: bool) -> str:

@@ -77,8 +77,9 @@ class Domains(Desk):
     async def list_domains(self, request: ListDomainsRequest) -> ListDomainsReply:
         """One page of domains."""
         standing = await self._standing(request.actor)
-        wanted = check_page(request.after, request.limit)
-        page = await self._repository.list_domains(seen_domains(standing), wanted.after, wanted.limit)
+        wanted = check_page(request.after, request.limit, text=request.text)
+        domains = seen_domains(standing)
+        page = await self._repository.list_domains(domains, wanted.after, wanted.limit, wanted.text)
         return ListDomainsReply(domains=page.objects, next_after=page.objects[-1].name if page.more else "")
 
     async def delete_domain(self, request: DeleteRequest) -> DeleteReply:

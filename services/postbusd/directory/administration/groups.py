@@ -49,8 +49,9 @@ class Groups(Desk):
     async def list_groups(self, request: PageRequest) -> GroupPage:
         """One page of groups."""
         standing = await self._standing(request.actor)
-        wanted = check_page(request.after, request.limit)
-        page = await self._repository.list_groups(seen_domains(standing), wanted.after, wanted.limit)
+        wanted = check_page(request.after, request.limit, text=request.text)
+        domains = seen_domains(standing)
+        page = await self._repository.list_groups(domains, wanted.after, wanted.limit, wanted.text)
         return GroupPage(groups=page.objects, next_after=page.objects[-1].name if page.more else "")
 
     async def delete_group(self, request: DeleteRequest) -> DeleteReply:

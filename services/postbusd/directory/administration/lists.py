@@ -54,8 +54,9 @@ class Lists(Desk):
     async def list_lists(self, request: PageRequest) -> ListPage:
         """One page of lists."""
         standing = await self._standing(request.actor)
-        wanted = check_page(request.after, request.limit, request.domain)
-        page = await self._repository.list_lists(seen_domains(standing, wanted.domain), wanted.after, wanted.limit)
+        wanted = check_page(request.after, request.limit, request.domain, text=request.text)
+        domains = seen_domains(standing, wanted.domain)
+        page = await self._repository.list_lists(domains, wanted.after, wanted.limit, wanted.text)
         return ListPage(lists=page.objects, next_after=page.objects[-1].address if page.more else "")
 
     async def delete_list(self, request: DeleteRequest) -> DeleteReply:

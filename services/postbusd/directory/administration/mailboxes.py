@@ -87,8 +87,9 @@ class Mailboxes(Desk):
     async def list_mailboxes(self, request: ListMailboxesRequest) -> ListMailboxesReply:
         """One page of mailboxes."""
         standing = await self._standing(request.actor)
-        wanted = check_page(request.after, request.limit, request.domain)
-        page = await self._repository.list_mailboxes(seen_domains(standing, wanted.domain), wanted.after, wanted.limit)
+        wanted = check_page(request.after, request.limit, request.domain, text=request.text)
+        domains = seen_domains(standing, wanted.domain)
+        page = await self._repository.list_mailboxes(domains, wanted.after, wanted.limit, wanted.text)
         mailboxes = await self._with_usage(page.objects)
         return ListMailboxesReply(mailboxes=mailboxes, next_after=mailboxes[-1].address if page.more else "")
 

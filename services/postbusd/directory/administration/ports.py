@@ -62,7 +62,7 @@ class DomainStore(Protocol):
         """One domain, its relay without the password."""
         ...
 
-    async def list_domains(self, domains: Domains, after: str, limit: int) -> Page[Domain]:
+    async def list_domains(self, domains: Domains, after: str, limit: int, text: str = "") -> Page[Domain]:
         """Domains with a name above `after`."""
         ...
 
@@ -87,7 +87,7 @@ class MailboxStore(Protocol):
         """One mailbox, without its usage."""
         ...
 
-    async def list_mailboxes(self, domains: Domains, after: str, limit: int) -> Page[Mailbox]:
+    async def list_mailboxes(self, domains: Domains, after: str, limit: int, text: str = "") -> Page[Mailbox]:
         """Mailboxes with an address above `after`; `domains` None: of all."""
         ...
 
@@ -175,7 +175,7 @@ class UserStore(Protocol):
         """Of the mailboxes that a user owns himself; of one who is not there: none."""
         ...
 
-    async def list_users(self, domains: Domains, after: str, limit: int) -> Page[User]:
+    async def list_users(self, domains: Domains, after: str, limit: int, text: str = "") -> Page[User]:
         """Users with a name above `after`; `domains`: of their names, or of mailboxes that they own."""
         ...
 
@@ -213,7 +213,7 @@ class GroupStore(Protocol):
         """One group, its members in order."""
         ...
 
-    async def list_groups(self, domains: Domains, after: str, limit: int) -> Page[Group]:
+    async def list_groups(self, domains: Domains, after: str, limit: int, text: str = "") -> Page[Group]:
         """Groups with a name above `after`; `domains`: of their addresses.
 
         A page ends before its members are more than MAX_PAGE_MEMBERS.
@@ -237,7 +237,7 @@ class AppStore(Protocol):
         NOT_FOUND (no such domain), CONFLICT (address taken; it ended meanwhile)."""
         ...
 
-    async def list_apps(self, domains: Domains, after: str, limit: int) -> Page[App]:
+    async def list_apps(self, domains: Domains, after: str, limit: int, text: str = "") -> Page[App]:
         """Apps with a name above `after`; `domains`: of their mailboxes."""
         ...
 
@@ -258,7 +258,7 @@ class AliasStore(Protocol):
         """One alias."""
         ...
 
-    async def list_aliases(self, domains: Domains, after: str, limit: int) -> Page[Alias]:
+    async def list_aliases(self, domains: Domains, after: str, limit: int, text: str = "") -> Page[Alias]:
         """Aliases with an address above `after`; `domains`: that they are in."""
         ...
 
@@ -281,7 +281,7 @@ class ListStore(Protocol):
         """One list, its members in order."""
         ...
 
-    async def list_lists(self, domains: Domains, after: str, limit: int) -> Page[MailingList]:
+    async def list_lists(self, domains: Domains, after: str, limit: int, text: str = "") -> Page[MailingList]:
         """Lists with an address above `after`; a page ends before its members are more than MAX_PAGE_MEMBERS."""
         ...
 

@@ -56,8 +56,9 @@ class Users(Desk):
     async def list_users(self, request: PageRequest) -> UserPage:
         """One page of users."""
         standing = await self._standing(request.actor)
-        wanted = check_page(request.after, request.limit)
-        page = await self._repository.list_users(seen_domains(standing), wanted.after, wanted.limit)
+        wanted = check_page(request.after, request.limit, text=request.text)
+        domains = seen_domains(standing)
+        page = await self._repository.list_users(domains, wanted.after, wanted.limit, wanted.text)
         return UserPage(users=page.objects, next_after=page.objects[-1].username if page.more else "")
 
     async def delete_user(self, request: DeleteRequest) -> DeleteReply:
