@@ -2,7 +2,6 @@
 
 import json
 import re
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -11,7 +10,7 @@ from litestar.testing import TestClient
 
 from postbus.core.api_token import new_api_token
 from postbus.core.errors import ErrorKind, MailError
-from postbus.testing.admin_rest import POWERLESS, TOKEN, FakeInstallation, RestClient, make_http
+from postbus.testing.admin_rest import POWERLESS, TOKEN, FakeInstallation, RestClient
 from postbusd.admin_api.audit import CHANGED, MAX_JSON_CHARACTERS, audit_json, conceal
 from postbusd.admin_api.audit_ports import AuditResult, AuditRow
 from postbusd.admin_api.ports import Token
@@ -20,12 +19,6 @@ from postbusd.admin_api.tokens import hash_token
 
 PATH = "/api/v1/audit"
 DOMAIN = "/api/v1/domains/Demo.example"
-
-
-@pytest.fixture(scope="module")
-def http() -> Iterator[TestClient[Litestar]]:
-    with make_http() as http:
-        yield http
 
 
 @pytest.fixture

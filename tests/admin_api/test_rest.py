@@ -1,7 +1,6 @@
 """The REST interface over fakes: what every route takes, gives and refuses."""
 
 import json
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -10,15 +9,9 @@ from litestar.testing import TestClient
 
 from postbus.core.errors import ErrorKind, MailError, after
 from postbus.testing.admin_api import make_event
-from postbus.testing.admin_rest import MAX_BODY_OCTETS, POWERLESS, TOKEN, FakeInstallation, RestClient, make_http
+from postbus.testing.admin_rest import MAX_BODY_OCTETS, POWERLESS, TOKEN, FakeInstallation, RestClient
 from postbus.testing.admin_services import PEM
 from postbusd.admin_api.rest.problems import HTTP_STATUS, TITLES
-
-
-@pytest.fixture(scope="module")
-def http() -> Iterator[TestClient[Litestar]]:
-    with make_http() as http:
-        yield http
 
 
 @pytest.fixture

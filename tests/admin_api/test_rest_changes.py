@@ -1,13 +1,12 @@
 """If-Match, ETag, JSON merge patches and plans, of every object."""
 
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
 from litestar import Litestar
 from litestar.testing import TestClient
 
-from postbus.testing.admin_rest import TOKEN, FakeInstallation, RestClient, make_http
+from postbus.testing.admin_rest import TOKEN, FakeInstallation, RestClient
 
 HEADERS = {"Authorization": f"Bearer {TOKEN}"}
 OBJECTS: dict[str, tuple[str, dict[str, Any], dict[str, Any], str]] = {
@@ -20,12 +19,6 @@ OBJECTS: dict[str, tuple[str, dict[str, Any], dict[str, Any], str]] = {
     "apps": ("shop", {"domain": "demo.example"}, {"active": False}, "active"),
 }
 """Plural → name, what a PUT has, a patch, the field that it changes."""
-
-
-@pytest.fixture(scope="module")
-def http() -> Iterator[TestClient[Litestar]]:
-    with make_http() as http:
-        yield http
 
 
 @pytest.fixture

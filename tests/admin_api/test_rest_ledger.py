@@ -1,7 +1,5 @@
 """The ledger and the dead letters over REST."""
 
-from collections.abc import Iterator
-
 import msgspec
 import pytest
 from litestar import Litestar
@@ -16,18 +14,12 @@ from postbus.contracts.delivery import (
     SettleLedgerRequest,
 )
 from postbus.testing.admin_ledger import CLASH_ALARM, CREATED_MS, make_counters, make_letter
-from postbus.testing.admin_rest import ACTOR, FakeInstallation, RestClient, make_http
+from postbus.testing.admin_rest import ACTOR, FakeInstallation, RestClient
 
 LEDGER = "/api/v1/ledger"
 HELD = "/api/v1/held"
 MISSING = MissingMessage(stream_sequence=9, queue_id="01JQZ8Y6KX4M2N3P5R7S9T0VWX", accepted_ms=CREATED_MS)
 CLASH = LedgerClash(stream_sequence=3, queue_id="LATER", first_queue_id="FIRST", seen_ms=CREATED_MS)
-
-
-@pytest.fixture(scope="module")
-def http() -> Iterator[TestClient[Litestar]]:
-    with make_http() as http:
-        yield http
 
 
 @pytest.fixture

@@ -1,7 +1,5 @@
 """The queue and a message's story over REST."""
 
-from collections.abc import Iterator
-
 import msgspec
 import pytest
 from litestar import Litestar
@@ -14,17 +12,11 @@ from postbus.contracts.relays import Relay
 from postbus.core.errors import ErrorKind, MailError
 from postbus.core.ids import MailboxId, QueueId
 from postbus.testing.admin_api import make_event
-from postbus.testing.admin_rest import ACTOR, FakeInstallation, RestClient, make_http
+from postbus.testing.admin_rest import ACTOR, FakeInstallation, RestClient
 from postbus.testing.admin_services import make_entry, make_message
 
 ONE = QueueId("01JQZ8Y6KX4M2N3P5R7S9T0VWX")
 TWO = QueueId("01JQZ8Y6KX4M2N3P5R7S9T0VWY")
-
-
-@pytest.fixture(scope="module")
-def http() -> Iterator[TestClient[Litestar]]:
-    with make_http() as http:
-        yield http
 
 
 @pytest.fixture

@@ -1,18 +1,10 @@
 """Other addresses, usage and the archive of mailboxes by API and command line."""
 
-from collections.abc import Iterator
-
 import pytest
 from litestar import Litestar
 from litestar.testing import TestClient
 
-from postbus.testing.admin_rest import FakeInstallation, RestClient, make_http
-
-
-@pytest.fixture(scope="module")
-def http() -> Iterator[TestClient[Litestar]]:
-    with make_http() as http:
-        yield http
+from postbus.testing.admin_rest import FakeInstallation, RestClient
 
 
 @pytest.fixture

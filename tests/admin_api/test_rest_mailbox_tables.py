@@ -3,13 +3,12 @@
 import csv
 import io
 import json
-from collections.abc import Iterator
 
 import pytest
 from litestar import Litestar
 from litestar.testing import TestClient
 
-from postbus.testing.admin_rest import FakeInstallation, RestClient, make_http
+from postbus.testing.admin_rest import FakeInstallation, RestClient
 from postbusd.admin_api.rest.mailbox_tables import MAX_TABLE_OCTETS
 
 IMPORT, EXPORT = "/api/v1/mailboxes/import", "/api/v1/mailboxes/export"
@@ -27,12 +26,6 @@ ROWS = [
     },
     {"name": "team", "domain": "b.example", "owner": "staff", "ownerType": "group", "aliases": [], "active": False},
 ]
-
-
-@pytest.fixture(scope="module")
-def http() -> Iterator[TestClient[Litestar]]:
-    with make_http() as http:
-        yield http
 
 
 @pytest.fixture

@@ -1,6 +1,5 @@
 """Users, groups, apps, mailboxes, aliases, lists and domains over REST: made, shown, listed, replaced, deleted."""
 
-from collections.abc import Iterator
 from typing import Any
 from urllib.parse import quote
 
@@ -8,13 +7,7 @@ import pytest
 from litestar import Litestar
 from litestar.testing import TestClient
 
-from postbus.testing.admin_rest import ACTOR, FakeInstallation, RestClient, make_http
-
-
-@pytest.fixture(scope="module")
-def http() -> Iterator[TestClient[Litestar]]:
-    with make_http() as http:
-        yield http
+from postbus.testing.admin_rest import ACTOR, FakeInstallation, RestClient
 
 
 @pytest.fixture

@@ -2,7 +2,6 @@
 
 import asyncio
 import re
-from collections.abc import Iterator
 from typing import Any
 
 import msgspec
@@ -12,7 +11,7 @@ from litestar.testing import TestClient
 
 from postbus.contracts.events import Event
 from postbus.testing.admin_api import make_event
-from postbus.testing.admin_rest import FakeInstallation, RestClient, make_http
+from postbus.testing.admin_rest import FakeInstallation, RestClient
 from postbusd.admin_api.ports import Token
 from postbusd.admin_api.rest.application import ROUTES
 from postbusd.admin_api.tokens import hash_token
@@ -40,12 +39,6 @@ PRIVATE = [each for each in ROUTES if not each.opt.get("public") and each.handle
 
 def token_of(actor: str) -> str:
     return "postbus_" + actor.partition("@")[0].ljust(40, "x")
-
-
-@pytest.fixture(scope="module")
-def http() -> Iterator[TestClient[Litestar]]:
-    with make_http() as http:
-        yield http
 
 
 @pytest.fixture

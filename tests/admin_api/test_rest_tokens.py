@@ -1,7 +1,6 @@
 """/api/v1/tokens: made once, told once, never more than who asks has."""
 
 import json
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -9,18 +8,12 @@ from litestar import Litestar
 from litestar.testing import TestClient
 
 from postbus.core.api_token import PATTERN
-from postbus.testing.admin_rest import TOKEN, FakeInstallation, RestClient, make_http
+from postbus.testing.admin_rest import TOKEN, FakeInstallation, RestClient
 from postbusd.admin_api.ports import EventQuery, Token
 from postbusd.admin_api.tokens import BOOTSTRAP_ID
 
 PATH = "/api/v1/tokens"
 LATER_MS = 4_000_000_000_000
-
-
-@pytest.fixture(scope="module")
-def http() -> Iterator[TestClient[Litestar]]:
-    with make_http() as http:
-        yield http
 
 
 @pytest.fixture

@@ -1,14 +1,14 @@
 """`postbus audit` against the real API over fakes."""
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import pytest
 from litestar import Litestar
 from litestar.testing import TestClient
 
 from postbus.runtime.supervisor_connection import Admin, Connection, Tls
-from postbus.testing.admin_rest import POWERLESS, TOKEN, FakeInstallation, RestClient, make_http
+from postbus.testing.admin_rest import POWERLESS, TOKEN, FakeInstallation, RestClient
 from postbusd.cli import audit, objects
 from postbusd.cli.api import ApiClient
 from postbusd.cli.main import main
@@ -23,12 +23,6 @@ CONNECTION = Connection(
     mailboxes=(),
 )
 Run = Callable[..., tuple[int, str]]
-
-
-@pytest.fixture(scope="module")
-def http() -> Iterator[TestClient[Litestar]]:
-    with make_http() as http:
-        yield http
 
 
 @pytest.fixture

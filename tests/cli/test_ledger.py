@@ -3,7 +3,6 @@
 import argparse
 import io
 import json
-from collections.abc import Iterator
 
 import msgspec
 import pytest
@@ -22,7 +21,7 @@ from postbus.core.ids import QueueId
 from postbus.runtime.layout import StartError
 from postbus.runtime.supervisor_connection import Admin, Connection, Tls
 from postbus.testing.admin_ledger import CREATED_MS, MemoryBooks, make_counters, make_letter
-from postbus.testing.admin_rest import TOKEN, FakeInstallation, RestClient, make_http
+from postbus.testing.admin_rest import TOKEN, FakeInstallation, RestClient
 from postbus.testing.admin_services import make_message
 from postbusd.cli import ledger as ledger_command
 from postbusd.cli import objects
@@ -34,12 +33,6 @@ from postbusd.cli.status import read_ledger
 from postbusd.cli.times import format_time
 
 ONE = QueueId("01JQZ8Y6KX4M2N3P5R7S9T0VWX")
-
-
-@pytest.fixture(scope="module")
-def http() -> Iterator[TestClient[Litestar]]:
-    with make_http() as http:
-        yield http
 
 
 @pytest.fixture

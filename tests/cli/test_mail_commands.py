@@ -3,7 +3,6 @@
 import argparse
 import io
 import json
-from collections.abc import Iterator
 from typing import Any
 
 import msgspec
@@ -17,7 +16,7 @@ from postbus.core.ids import MailboxId, QueueId
 from postbus.runtime.layout import StartError
 from postbus.runtime.supervisor_connection import Admin, Connection, Tls
 from postbus.testing.admin_api import make_event
-from postbus.testing.admin_rest import TOKEN, FakeInstallation, RestClient, make_http
+from postbus.testing.admin_rest import TOKEN, FakeInstallation, RestClient
 from postbus.testing.admin_services import make_entry, make_message
 from postbusd.cli import events, objects
 from postbusd.cli.api import ApiClient, ApiError
@@ -30,12 +29,6 @@ from postbusd.cli.trace import format_message
 ONE = QueueId("01JQZ8Y6KX4M2N3P5R7S9T0VWX")
 TWO = QueueId("01JQZ8Y6KX4M2N3P5R7S9T0VWY")
 NOW_MS = 1_790_000_300_000
-
-
-@pytest.fixture(scope="module")
-def http() -> Iterator[TestClient[Litestar]]:
-    with make_http() as http:
-        yield http
 
 
 @pytest.fixture

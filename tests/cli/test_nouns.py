@@ -3,7 +3,7 @@
 import argparse
 import io
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -13,7 +13,7 @@ from litestar.testing import TestClient
 from postbus.contracts.relay_test import RelayStage, RelayStep, RelayTestReply
 from postbus.runtime.layout import StartError
 from postbus.runtime.supervisor_connection import Admin, Connection, Tls
-from postbus.testing.admin_rest import TOKEN, FakeInstallation, RestClient, make_http
+from postbus.testing.admin_rest import TOKEN, FakeInstallation, RestClient
 from postbusd.admin_api.webhooks.values import Answer
 from postbusd.cli import deleting, objects
 from postbusd.cli.api import ApiClient
@@ -72,12 +72,6 @@ PLAIN = {
     "max_message_octets": None,
 }
 """Of a domain that nobody has changed."""
-
-
-@pytest.fixture(scope="module")
-def http() -> Iterator[TestClient[Litestar]]:
-    with make_http() as http:
-        yield http
 
 
 @pytest.fixture

@@ -1,7 +1,7 @@
 """`postbus import`, `export` and `apply` against the real API over fakes."""
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,7 @@ from litestar.testing import TestClient
 
 from postbus.runtime.layout import StartError
 from postbus.runtime.supervisor_connection import Admin, Connection, Tls
-from postbus.testing.admin_rest import TOKEN, FakeInstallation, RestClient, make_http
+from postbus.testing.admin_rest import TOKEN, FakeInstallation, RestClient
 from postbusd.cli import objects
 from postbusd.cli.api import ApiClient
 from postbusd.cli.main import main
@@ -52,12 +52,6 @@ domains:
   alias.example: {alias_of: demo.example}
 """
 Run = Callable[..., tuple[int, str, str]]
-
-
-@pytest.fixture(scope="module")
-def http() -> Iterator[TestClient[Litestar]]:
-    with make_http() as http:
-        yield http
 
 
 @pytest.fixture

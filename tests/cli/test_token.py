@@ -1,7 +1,7 @@
 """`postbus token` against the real API over fakes; `postbus admin reset-token` on a folder."""
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,7 @@ from litestar.testing import TestClient
 from postbus.core.api_token import PATTERN
 from postbus.runtime.layout import layout_of, make_folders, write_private
 from postbus.runtime.supervisor_connection import Admin, Connection, Tls, read_connection, write_connection
-from postbus.testing.admin_rest import TOKEN, FakeInstallation, RestClient, make_http
+from postbus.testing.admin_rest import TOKEN, FakeInstallation, RestClient
 from postbusd.cli import objects
 from postbusd.cli.api import ApiClient
 from postbusd.cli.main import main
@@ -27,12 +27,6 @@ CONNECTION = Connection(
     mailboxes=(),
 )
 Run = Callable[..., tuple[int, str, str]]
-
-
-@pytest.fixture(scope="module")
-def http() -> Iterator[TestClient[Litestar]]:
-    with make_http() as http:
-        yield http
 
 
 @pytest.fixture

@@ -39,6 +39,7 @@ from postbusd.admin_api.rest.parameters import (
     Limit,
     NextAfter,
     OfDomain,
+    PasswordHash,
     WithText,
     deletion,
 )
@@ -73,15 +74,7 @@ class MailboxBody(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
             extra_json_schema={"extra": {"write_only": True}},
         ),
     ] = None
-    password_hash: Annotated[
-        str,
-        msgspec.Meta(
-            description="Write-only, in place of a password: its hash by another system (bcrypt, SHA-512-crypt, SSHA, "
-            "Argon2), which the first login with it replaces.",
-            max_length=512,
-            extra_json_schema={"extra": {"write_only": True}},
-        ),
-    ] = ""
+    password_hash: PasswordHash = ""
     active: Annotated[bool, msgspec.Meta(description="Off: no login, and mail to it is refused.")] = True
     quota_octets: Annotated[
         Annotated[int, msgspec.Meta(ge=0)] | None,

@@ -20,6 +20,16 @@ WithText = Annotated[
 DryRun = Annotated[bool, QueryParameter(description="Only say what would be deleted, or the same refusal.")]
 NextAfter = Annotated[str, msgspec.Meta(description="Pass as `after` for the next page; empty: the last one.")]
 
+PasswordHash = Annotated[
+    str,
+    msgspec.Meta(
+        description="Write-only, in place of a password: its hash by another system (bcrypt, SHA-512-crypt, SSHA, "
+        "Argon2), which the first login with it replaces.",
+        max_length=512,
+        extra_json_schema={"extra": {"write_only": True}},
+    ),
+]
+
 NamePath = Annotated[str, PathParameter(description="Its name, percent-encoded where needed.")]
 AddressPath = Annotated[str, PathParameter(description="Its address; `@`, `+` and `*` may be percent-encoded.")]
 QueueIdPath = Annotated[str, PathParameter(description="The queue id that our `250` named, in either case.")]

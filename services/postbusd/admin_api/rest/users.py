@@ -21,7 +21,17 @@ from postbusd.admin_api.rest.changes import (
     patch_object,
     tagged,
 )
-from postbusd.admin_api.rest.parameters import After, Deletion, DryRun, Limit, NamePath, NextAfter, WithText, deletion
+from postbusd.admin_api.rest.parameters import (
+    After,
+    Deletion,
+    DryRun,
+    Limit,
+    NamePath,
+    NextAfter,
+    PasswordHash,
+    WithText,
+    deletion,
+)
 from postbusd.admin_api.rest.problems import BODY_REFUSALS, REFUSALS
 
 
@@ -45,15 +55,7 @@ class UserBody(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
             extra_json_schema={"extra": {"write_only": True}},
         ),
     ] = None
-    password_hash: Annotated[
-        str,
-        msgspec.Meta(
-            description="Write-only, in place of a password: its hash by another system (bcrypt, SHA-512-crypt, SSHA, "
-            "Argon2), which the first login with it replaces.",
-            max_length=512,
-            extra_json_schema={"extra": {"write_only": True}},
-        ),
-    ] = ""
+    password_hash: PasswordHash = ""
 
 
 class UserResource(msgspec.Struct, frozen=True, kw_only=True):
