@@ -32,6 +32,7 @@ _CSV_EXAMPLE = "name,domain,owner,owner type,aliases,active\r\nkim,example.org,k
 
 
 _TEXT = Schema(type=OpenAPIType.STRING)
+_LINES = Schema(description="Rows; one that can't be read is told as such.")
 _ROWS = Schema(type=OpenAPIType.ARRAY, items=Schema(description="A mailbox; one that can't be read is told as such."))
 
 
@@ -69,7 +70,7 @@ class ImportOperation(Operation):
             description="CSV: name, domain, owner, owner type and perhaps aliases and active, with or without a "
             "header. JSON: an array of {name, domain, owner, ownerType, aliases [{name, domain}], active}.",
             content={
-                "text/csv": OpenAPIMediaType(schema=_TEXT, examples={"one": Example(value=_CSV_EXAMPLE)}),
+                "text/csv": OpenAPIMediaType(schema=_LINES, examples={"one": Example(value=_CSV_EXAMPLE)}),
                 "application/json": OpenAPIMediaType(schema=_ROWS),
             },
         )
