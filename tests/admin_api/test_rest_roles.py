@@ -32,7 +32,16 @@ BODIES: dict[str, dict[str, Any]] = {
     "aliases": {"mailbox": "kim@{0}.example"},
     "mailboxes": {"password": "secret"},
 }
-OWN = {"add_token", "list_tokens", "get_token", "rotate_token", "delete_token", "list_relay_presets"}
+OWN = {
+    "add_token",
+    "list_tokens",
+    "get_token",
+    "rotate_token",
+    "delete_token",
+    "list_relay_presets",
+    "get_me",
+    "put_own_password",
+}
 """Operations that every actor has, on what is the actor's own or nobody's: test_tokens_are_the_own_ones."""
 PRIVATE = [each for each in ROUTES if not each.opt.get("public") and each.handler_name not in OWN]
 
@@ -175,3 +184,22 @@ def test_the_policy_opens_the_event_log(client: RestClient) -> None:
     assert (seen(ROOT), seen(ANN), seen(PAT)) == (everything, [], ["event 2"])
     assert seen(PAT, "?mailbox=kim@b.example") == []
     assert ask_as(client, PAT, "GET", "/api/v1/messages?address=kim@b.example")[0] == 403
+
+
+def test_everybody_sees_who_one_is_and_changes_the_own_password(client: RestClient) -> None:
+    client.ask("PATCH", f"/api/v1/users/{PAT}", json={"password": "a pass phrase"})
+    status, me = ask_as(client, PAT, "GET", "/api/v1/me")
+    assert (status, me["actor"], me["superadmin"], me["admin_of"], me["scopes"]) == (200, PAT, False, [], ["admin"])
+    assert ask_as(client, ANN, "GET", "/api/v1/me")[1]["admin_of"] == ["a.example"]
+    assert client.ask("GET", "/api/v1/me")[1]["actor"] == "admin"
+    path = "/api/v1/me/password"
+    body = {"current_password": "a pass phrase", "new_password": "another pass phrase"}
+    assert ask_as(client, PAT, "PUT", path, json={**body, "current_password": "wrong one"})[0] == 403
+    assert ask_as(client, PAT, "PUT", path, json={**body, "new_password": "x"})[1]["field"] == "new_password"
+    assert ask_as(client, PAT, "PUT", path, json=body) == (200, {"changed": True})
+    assert ask_as(client, PAT, "PUT", path, json=body)[0] == 403
+    assert client.ask("PUT", path, json=body)[0] == 403
+    assert "pass phrase" not in str(client.ask("GET", "/api/v1/audit")[1])
+    for _ in range(6):
+        ask_as(client, PAT, "PUT", path, json=body)
+    assert ask_as(client, PAT, "PUT", path, json={**body, "current_password": "another pass phrase"})[0] == 429

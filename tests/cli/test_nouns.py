@@ -549,3 +549,10 @@ def test_lists_are_searched(demo: Desk) -> None:
     assert [each["address"] for each in demo.json("mailbox", "list", "LEE")] == ["lee@demo.example"]  # type: ignore[attr-defined]
     assert [each["name"] for each in demo.json("domain", "list", "oth")] == ["other.example"]  # type: ignore[attr-defined]
     assert demo.json("user", "list", "nobody") == []
+
+
+def test_who_one_is_and_the_own_password(demo: Desk, say: Say) -> None:
+    assert demo.ok("me", "show").splitlines()[:2] == ["actor      admin", "role       superadmin"]
+    say("current\nanother pass phrase\n")
+    assert "admin has API tokens" in demo.fails("me", "password", "--stdin")
+    assert "--stdin" in demo.fails("me", "password")

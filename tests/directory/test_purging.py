@@ -29,9 +29,8 @@ class Trial:
         self.registry = CollectorRegistry()
         self.told = 0
         self.pauses = 0
-        self.purging = Purging(
-            self.office.memory, self.store, self.clock, self.registry, told=self._tell, sleep=self._sleep
-        )
+        self.purging = Purging(self.office.memory, self.store, self.clock, self.registry, sleep=self._sleep)
+        self.purging.tell(self._tell)
         self.ids: dict[str, MailboxId] = {}
 
     async def begin(self) -> None:

@@ -11,6 +11,7 @@ from postbus.contracts.condition import Condition
 from postbus.contracts.logins import LoginConfirmer
 from postbus.contracts.mailbox_life import MailboxLife
 from postbus.contracts.mailboxes import Mailbox
+from postbus.contracts.own_password import OwnPassword
 from postbus.contracts.owners import Owner
 from postbus.contracts.policy import PolicyAdmin, PolicyFinder
 from postbus.contracts.relays import Relay
@@ -646,6 +647,7 @@ class DirectoryAdmin(
     AliasAdmin,
     ListAdmin,
     AppPasswordAdmin,
+    OwnPassword,
     PolicyAdmin,
     StandingFinder,
     Protocol,

@@ -13,13 +13,16 @@ from postbus.contracts.app_passwords import (
 )
 from postbus.contracts.directory import AuthenticateReply, AuthenticateRequest, PutMailboxRequest, PutUserRequest, User
 from postbus.contracts.logins import ConfirmLoginsRequest, ShownLogin
+from postbus.contracts.own_password import ChangePasswordRequest
 from postbus.contracts.owners import Owner, OwnerKind
+from postbus.contracts.standing import Standing
 from postbus.core.errors import ErrorKind, MailError
 from postbus.testing.directory import KEYS, ManualClock
 from postbus.testing.directory_office import ADMIN, PASSWORD, Office, refused
 from postbus.testing.directory_office_contract import events_of
 from postbus.testing.directory_office_roles import ANN, put_site
 from postbusd.directory.administration.app_passwords import MAX_APP_PASSWORDS
+from postbusd.directory.administration.values import Act
 from postbusd.directory.confirming import LoginConfirming
 from postbusd.directory.foreign_hashes import sha512_crypt
 from postbusd.directory.login import PasswordAuthenticator
@@ -81,6 +84,12 @@ class Door:
         """Whether the session goes on."""
         shown = ShownLogin(mailbox_id=login.mailbox_id, member=login.member, proof=login.proof)
         return (await self._confirming.confirm_logins(ConfirmLoginsRequest(logins=(shown,)))).logins[0].stands
+
+
+async def change(office: Office, actor: str, current: str, new: str) -> bool:
+    """A user's own password."""
+    request = ChangePasswordRequest(actor=actor, current_password=current, new_password=new)
+    return (await office.administration.change_password(request)).changed
 
 
 class AppPasswordContract:
@@ -236,3 +245,43 @@ class AppPasswordContract:
         stored = await office.repository.load_password("new@a.test")
         assert stored is not None
         assert stored.secret_hash == imported
+
+    async def test_a_user_changes_the_own_password(self, office: Office) -> None:
+        """change_password."""
+        await office.put_user("kim", "pass phrase")
+        await office.put_user("lee")
+        await events_of(office)
+
+        before = await office.trace()
+        for actor, current, new, kind, detail in (
+            ("kim", "wrong", "another phrase", ErrorKind.FORBIDDEN, "current_password: is another one"),
+            ("kim", "\0", "another phrase", ErrorKind.FORBIDDEN, "current_password: is another one"),
+            ("kim", "pass phrase", "x", ErrorKind.INVALID, "new_password"),
+            ("lee", "", "another phrase", ErrorKind.FORBIDDEN, "current_password: there is none"),
+            ("nobody", "x", "another phrase", ErrorKind.FORBIDDEN, ""),
+            (ADMIN, "x", "another phrase", ErrorKind.FORBIDDEN, "actor"),
+        ):
+            with refused(kind, detail):
+                await change(office, actor, current, new)
+        assert not await change(office, "kim", "pass phrase", "pass phrase")
+        assert await office.trace() == before
+        assert await change(office, "kim", "pass phrase", "another phrase")
+        (event,) = await events_of(office)
+        assert event.summary == "password of user kim changed by kim"
+        stored = await office.repository.load_password("kim")
+        assert stored is not None
+        assert await office.hasher.verify(stored.secret_hash, "another phrase")
+        with refused(ErrorKind.FORBIDDEN, "current_password"):
+            await change(office, "kim", "pass phrase", "a third phrase")
+        act = Act(standing=Standing(actor="kim"), event=event)
+        with refused(ErrorKind.CONFLICT, "current_password: the password was changed meanwhile"):
+            await office.repository.change_password("kim", "another hash", stored, act)
+
+    async def test_guesses_at_the_own_password_are_slowed_down(self, office: Office) -> None:
+        """change_password."""
+        await office.put_user("kim", "pass phrase")
+        for _ in range(6):
+            with refused(ErrorKind.FORBIDDEN, "current_password"):
+                await change(office, "kim", "wrong", "another phrase")
+        with refused(ErrorKind.RATE_LIMITED, "current_password"):
+            await change(office, "kim", "pass phrase", "another phrase")

@@ -157,6 +157,18 @@ class MemoryUsers(MemoryWrites):
         self.touch()
         return self.passwords.get(username)
 
+    async def change_password(self, username: str, before: str, password: StoredPassword, act: Act) -> Written[User]:
+        """Where it still has the hash `before`."""
+        self.touch()
+        user = self.users[username]
+        self.begin(act, user)
+        stored = self.passwords.get(username)
+        if stored is None or stored.secret_hash != before:
+            raise conflict("current_password", "the password was changed meanwhile")
+        self.passwords[username] = password
+        self.former_digests.pop(username, None)
+        return self.close(user, changed=stored != password)
+
     async def put_user(self, change: UserChange, act: Act) -> Written[User]:
         """Creates or replaces a user."""
         self.touch()

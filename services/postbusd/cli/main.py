@@ -20,6 +20,7 @@ COMMANDS = {
     "logs": "what the services wrote",
     "domain": "mail domains and their DNS",
     "user": "people who log in",
+    "me": "whom the token speaks for, the own password",
     "app-password": "passwords of users for single programs",
     "group": "users who share mailboxes",
     "app": "programs that send mail",

@@ -71,6 +71,7 @@ async def build(context: Context, settings: DirectorySettings) -> RunningDirecto
         ),
         bus=context.bus,
     )
+    purging.tell(service.wake_events)
     context.add_check("database", service.check_database)
     context.epoch.listen(RevisionEpochs(service.tell_all).begin)
     return RunningDirectory(context, service, hasher, purging)

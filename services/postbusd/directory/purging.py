@@ -44,14 +44,12 @@ class Purging:
         clock: Clock,
         registry: CollectorRegistry,
         *,
-        told: Callable[[], None] = lambda: None,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
-        """`told`: called when there is a new event in the outbox."""
         self._store = store
         self._accounts = accounts
         self._clock = clock
-        self._told = told
+        self._told: Callable[[], None] = lambda: None
         self._sleep = sleep
         self._woken = asyncio.Event()
         self._purged = Counter(
@@ -62,6 +60,10 @@ class Purging:
             "Deleted mailboxes whose mail is going, at most 100 are counted.",
             registry=registry,
         )
+
+    def tell(self, told: Callable[[], None]) -> None:
+        """`told` is called when there is a new event in the outbox."""
+        self._told = told
 
     def wake(self) -> None:
         """There is something to do."""

@@ -79,6 +79,10 @@ class DirectoryService(Administration):
         self._authenticator.cache.clear()
         self._routes.clear()
 
+    def wake_events(self) -> None:
+        """There are new ones in the outbox."""
+        self._relay.wake()
+
     async def relay_events(self) -> None:
         """Publishes the outbox, for ever."""
         await self._relay.run()

@@ -34,6 +34,7 @@ from postbusd.admin_api.rest.mailbox_life import (
 )
 from postbusd.admin_api.rest.mailbox_tables import export_mailboxes, import_mailboxes
 from postbusd.admin_api.rest.mailboxes import delete_mailbox, get_mailbox, list_mailboxes, patch_mailbox, put_mailbox
+from postbusd.admin_api.rest.me import get_me, put_own_password
 from postbusd.admin_api.rest.messages import get_message, list_messages
 from postbusd.admin_api.rest.policy import get_policy, patch_policy, put_policy
 from postbusd.admin_api.rest.problems import handle_http_error, handle_mail_error, handle_unknown_error
@@ -57,6 +58,7 @@ ROOT = "/api/v1"
 _SYSTEM = (get_health, get_status, get_ca)
 _DOMAINS = (list_domains, get_domain, put_domain, patch_domain, delete_domain, get_domain_dns, get_domain_zone)
 _RELAYS = (list_relay_presets, test_relay)
+_ME = (get_me, put_own_password)
 _USERS = (list_users, get_user, put_user, patch_user, delete_user)
 _APP_PASSWORDS = (list_app_passwords, add_app_password, delete_app_password)
 _GROUPS = (list_groups, get_group, put_group, patch_group, delete_group)
@@ -85,6 +87,7 @@ ROUTES = (
     *_SYSTEM,
     *_DOMAINS,
     *_RELAYS,
+    *_ME,
     *_USERS,
     *_APP_PASSWORDS,
     *_GROUPS,

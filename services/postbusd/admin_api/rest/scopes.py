@@ -19,6 +19,7 @@ AREAS = {
     "ledger": "ledger",
     "lists": "lists",
     "mailboxes": "mailboxes",
+    "me": "users",
     "messages": "events",
     "policy": "policy",
     "queue": "queue",

@@ -17,7 +17,7 @@ from postbusd.directory.adapters.postgres_standing import (
 from postbusd.directory.adapters.postgres_write_base import PostgresWrites, WriteSession, page_of
 from postbusd.directory.adapters.postgres_write_passwords import put_password
 from postbusd.directory.administration.ports import Domains
-from postbusd.directory.administration.refusals import MAX_NAMED, no_such, owns
+from postbusd.directory.administration.refusals import MAX_NAMED, conflict, no_such, owns
 from postbusd.directory.administration.scope import check_group_change, check_user_change
 from postbusd.directory.administration.values import Act, Deleted, Page, UserChange, Written
 from postbusd.directory.values import StoredPassword
@@ -100,6 +100,16 @@ class PostgresUsers(PostgresWrites):
             if change.password is not None:
                 changed |= await put_password(write.session, user.username, change.password)
             return await write.close(user, changed=changed, created=before is None)
+
+    async def change_password(self, username: str, before: str, password: StoredPassword, act: Act) -> Written[User]:
+        """Where it still has the hash `before`."""
+        async with self._writing(act) as write:
+            user = await _get_user(write.session, username)
+            row = await write.session.fetchrow(_FIND_STORED, username)
+            if row is None or row["secret_hash"] != before:
+                raise conflict("current_password", "the password was changed meanwhile")
+            changed = await put_password(write.session, username, password)
+            return await write.close(user, changed=changed)
 
     async def get_user(self, username: str) -> User:
         """One user."""

@@ -14,6 +14,7 @@ from postbusd.directory.administration.groups import Groups
 from postbusd.directory.administration.imports import Imports
 from postbusd.directory.administration.lists import Lists
 from postbusd.directory.administration.mailboxes import Mailboxes
+from postbusd.directory.administration.own_password import OwnPasswords
 from postbusd.directory.administration.policies import Policies
 from postbusd.directory.administration.standings import Standings
 from postbusd.directory.administration.users import Users
@@ -22,6 +23,18 @@ __all__ = ["Administration", "Tell", "Tools"]
 
 
 class Administration(
-    Domains, Mailboxes, Imports, Archive, Users, Groups, Apps, Aliases, Lists, Policies, AppPasswordsDesk, Standings
+    Domains,
+    Mailboxes,
+    Imports,
+    Archive,
+    Users,
+    Groups,
+    Apps,
+    Aliases,
+    Lists,
+    Policies,
+    AppPasswordsDesk,
+    OwnPasswords,
+    Standings,
 ):
     """The DirectoryAdmin of directory."""

@@ -163,6 +163,10 @@ class UserStore(Protocol):
         """None: there is no such user, or he has no password."""
         ...
 
+    async def change_password(self, username: str, before: str, password: StoredPassword, act: Act) -> Written[User]:
+        """Raises MailError: CONFLICT (it has not the hash `before` any more)."""
+        ...
+
     async def put_user(self, change: UserChange, act: Act) -> Written[User]:
         """Creates or replaces a user."""
         ...
