@@ -101,8 +101,6 @@ class Archive(Desk):
             domain=address.domain,
             mailbox=str(address),
         )
-        if not request.condition.plan:
-            await self._tools.accounts.ensure_mailboxes([mailbox_id])
         written = await self._repository.restore_mailbox(mailbox_id, address, owner, act)
         await self._announce(written, addresses=[str(address)])
         used = await self._tools.accounts.usage([mailbox_id])
