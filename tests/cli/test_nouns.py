@@ -556,3 +556,13 @@ def test_who_one_is_and_the_own_password(demo: Desk, say: Say) -> None:
     say("current\nanother pass phrase\n")
     assert "admin has API tokens" in demo.fails("me", "password", "--stdin")
     assert "--stdin" in demo.fails("me", "password")
+
+
+def test_incoming_mail_is_switched(demo: Desk) -> None:
+    assert demo.ok("domain", "incoming", "off", "demo.example").splitlines()[1].split()[:2] == ["demo.example", "off"]
+    out = demo.ok("domain", "incoming", "on", "demo.example")
+    assert out.splitlines()[1].split()[:2] == ["demo.example", "on"]
+    assert "these records in the DNS of demo.example" in out
+    assert demo.installation.directory.domains["demo.example"].incoming
+    assert "none.example" in demo.fails("domain", "incoming", "on", "none.example")
+    assert demo.run("domain", "incoming", "maybe", "demo.example") == 2

@@ -38,6 +38,14 @@ def add_parser(subparsers: Subparsers) -> None:
     )
     add.add_argument("name", help="the domain's name")
     add.add_argument("--no-incoming", action="store_true", help="don't receive mail for it yet")
+    switch = noun.verb(
+        "incoming",
+        run_incoming,
+        "switch incoming mail of a domain on or off",
+        "Off: mail to it is refused, our own goes to its MX. On prints what is left to do in DNS.",
+    )
+    switch.add_argument("state", choices=("on", "off"), help="whether mail is received for it")
+    switch.add_argument("name", help="the domain's name")
     change_it = noun.verb("set", run_set, "change a domain", "What is not named stays as it is.")
     change_it.add_argument("name", help="the domain's name")
     change_it.add_argument("--incoming", choices=("on", "off"), help="whether mail is received for it")
@@ -80,6 +88,15 @@ def run_add(session: Session, args: argparse.Namespace) -> int:
     domain = change(session.api, path, {"incoming": not args.no_incoming, **_alias_of(args)})
     show(args, domain, format_domains([domain]))
     if not args.json:
+        _print_next_steps(session.api, str(domain["name"]))
+    return 0
+
+
+def run_incoming(session: Session, args: argparse.Namespace) -> int:
+    """Switches incoming mail, and says what to do next."""
+    domain = session.api.patch(path_of(PLURAL, args.name), {"incoming": args.state == "on"})
+    show(args, domain, format_domains([domain]))
+    if domain["incoming"] and not args.json:
         _print_next_steps(session.api, str(domain["name"]))
     return 0
 
