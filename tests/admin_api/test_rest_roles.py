@@ -203,3 +203,33 @@ def test_everybody_sees_who_one_is_and_changes_the_own_password(client: RestClie
     for _ in range(6):
         ask_as(client, PAT, "PUT", path, json=body)
     assert ask_as(client, PAT, "PUT", path, json={**body, "current_password": "another pass phrase"})[0] == 429
+
+
+def test_nobody_inherits_the_tokens_of_a_former_user(client: RestClient) -> None:
+    kim, path = "kim@a.example", "/api/v1/mailboxes/kim@a.example"
+    store = client.installation.store
+
+    def put_token() -> None:
+        token = Token(actor=kim, scopes=("admin",), token_id=kim, name="kim")
+        store.tokens[kim] = (hash_token(token_of(kim)), token)
+
+    def me() -> int:
+        return ask_as(client, kim, "GET", "/api/v1/me")[0]
+
+    client.ask("DELETE", "/api/v1/groups/staff-a")
+    put_token()
+    assert me() == 200
+    assert client.ask("PATCH", path, json={"password": "another pass phrase"})[0] == 200
+    assert me() == 200
+    assert f"user {kim}" in client.ask("DELETE", path)[1]["deleted"]
+    assert me() == 401
+    put_token()  # as if the process had ended before the tokens went
+    assert me() == 403
+    assert client.ask("PUT", path, json={"password": "a new pass phrase"})[0] == 201
+    assert me() == 401
+    client.ask("DELETE", path)
+    put_token()
+    assert client.ask("PUT", f"/api/v1/users/{kim}", json={})[0] == 201
+    assert me() == 401
+    assert client.ask("PUT", "/api/v1/users/admin", json={})[0] == 400
+    assert client.ask("GET", "/api/v1/me")[0] == 200

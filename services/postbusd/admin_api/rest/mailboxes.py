@@ -19,7 +19,7 @@ from postbus.contracts.directory import (
 )
 from postbus.contracts.mailboxes import Mailbox
 from postbus.contracts.owners import Owner, OwnerKind
-from postbusd.admin_api.rest.backend import DEFAULT_PAGE, ApiRequest, actor_of, backend_of
+from postbusd.admin_api.rest.backend import DEFAULT_PAGE, ApiRequest, actor_of, backend_of, token_of
 from postbusd.admin_api.rest.changes import (
     IfMatch,
     OnlyPlan,
@@ -44,6 +44,7 @@ from postbusd.admin_api.rest.parameters import (
     deletion,
 )
 from postbusd.admin_api.rest.problems import BODY_REFUSALS, REFUSALS
+from postbusd.admin_api.rest.users import end_leftover_tokens
 
 
 class MailboxContent(enum.StrEnum):
@@ -193,11 +194,17 @@ async def delete_mailbox(
         condition=condition_of(if_match),
         purge=content is MailboxContent.PURGE,
     )
-    return deletion(await backend_of(request).directory.delete_mailbox(wanted), dry_run)
+    backend = backend_of(request)
+    reply = await backend.directory.delete_mailbox(wanted)
+    if not dry_run and f"user {address.lower()}" in reply.deleted:
+        await backend.token_desk.delete_of(token_of(request).actor, address.lower())
+    return deletion(reply, dry_run)
 
 
 async def _put(request: ApiRequest, address: str, body: MailboxBody, condition: Condition) -> Response[Any]:
     before = await find(_get(request, address)) if condition.plan else None
+    if not condition.plan and (body.password is not None or body.password_hash):
+        await end_leftover_tokens(request, address)
     reply = await backend_of(request).directory.put_mailbox(
         PutMailboxRequest(
             address=address,

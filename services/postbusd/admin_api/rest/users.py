@@ -9,6 +9,8 @@ from litestar.params import JSONBody
 
 from postbus.contracts.condition import Condition
 from postbus.contracts.directory import DeleteRequest, ObjectRequest, PageRequest, PutUserRequest, User
+from postbus.contracts.standing import ADMINISTRATOR
+from postbus.core.errors import ErrorKind, MailError
 from postbusd.admin_api.rest.backend import DEFAULT_PAGE, ApiRequest, actor_of, backend_of, token_of
 from postbusd.admin_api.rest.changes import (
     IfMatch,
@@ -151,6 +153,8 @@ async def delete_user(request: ApiRequest, name: NamePath, dry_run: DryRun = Fal
 
 async def _put(request: ApiRequest, name: str, body: UserBody, condition: Condition) -> Response[Any]:
     before = await find(_get(request, name)) if condition.plan else None
+    if not condition.plan:
+        await end_leftover_tokens(request, name)
     user = User(
         username=name,
         display_name=body.display_name,
@@ -170,6 +174,21 @@ async def _put(request: ApiRequest, name: str, body: UserBody, condition: Condit
     )
     secrets = ["password"] if body.password is not None or body.password_hash else []
     return answer(condition, _resource, before, reply.user, created=reply.created, secrets=secrets)
+
+
+async def end_leftover_tokens(request: ApiRequest, username: str) -> None:
+    """Tokens of a former user of this name are nothing of who gets it now."""
+    if username.lower() == ADMINISTRATOR:
+        return  # who is no user and never gone
+    backend = backend_of(request)
+    try:
+        gone = await find(backend.directory.get_user(ObjectRequest(name=username, actor=ADMINISTRATOR))) is None
+    except MailError as error:
+        if error.kind is ErrorKind.INVALID:
+            return  # no name at all, as the operation itself will say
+        raise
+    if gone:
+        await backend.token_desk.delete_of(token_of(request).actor, username.lower())
 
 
 async def _get(request: ApiRequest, name: str) -> User:
