@@ -13,7 +13,7 @@ INSIDE_ONLY = ("directory", "indexer", "postgres", "nats")
 OWN_KEYS = {
     "directory": {"master.key"},
     "dns-provisioner": {"master.key"},
-    "admin-api": {"admin-token"},
+    "admin-api": {"admin-token", "master.key"},
     "postgres": {"postgres-superuser"},
     "nats": {"nats.conf"},
 }
