@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
+import msgspec
 import pytest
 from litestar import Litestar
 from litestar.testing import TestClient
@@ -566,3 +567,19 @@ def test_incoming_mail_is_switched(demo: Desk) -> None:
     assert demo.installation.directory.domains["demo.example"].incoming
     assert "none.example" in demo.fails("domain", "incoming", "on", "none.example")
     assert demo.run("domain", "incoming", "maybe", "demo.example") == 2
+
+
+def test_a_shorter_retention_says_what_it_purges(demo: Desk, terminal: Say) -> None:
+    demo.ok("mailbox", "delete", "kim@demo.example", "--yes")
+    rows = demo.installation.directory.rows.deleted_mailboxes
+    ((mailbox_id, (archived, mailbox)),) = rows.items()
+    rows[mailbox_id] = (msgspec.structs.replace(archived, deleted_ms=1), mailbox)
+    terminal("n\n")
+    assert demo.run("policy", "set", "--archive-days", "30") == 1
+    assert "purges now: kim@demo.example, 0 messages" in demo.err
+    assert demo.installation.directory.rows.policy.archive_days == 0
+    terminal("y\n")
+    demo.ok("policy", "set", "--archive-days", "30")
+    assert demo.installation.directory.rows.policy.archive_days == 30
+    assert demo.ok("policy", "set", "--archive-days", "0", "--yes")
+    assert "purges" not in demo.err

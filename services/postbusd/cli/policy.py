@@ -1,12 +1,16 @@
 """`postbus policy`: what holds for all mail: largest message, spam threshold, rates, block and welcome lists."""
 
 import argparse
+import sys
+import time
 from typing import Any
 
 from postbusd.cli.api import path_of
-from postbusd.cli.common import format_amount, format_facts, parse_amount
-from postbusd.cli.objects import Noun, Session, Subparsers, UsageError, show
+from postbusd.cli.common import clean, format_amount, format_facts, parse_amount
+from postbusd.cli.deleting import add_yes, ask, is_asked
+from postbusd.cli.objects import Noun, Session, Subparsers, UsageError, list_all, show
 
+DAY_MS = 86_400_000
 _LISTS = (
     ("blocked_senders", "blocked", "PATTERN", "senders whose mail is spam: addresses or domains, * and ? in them"),
     ("welcome_senders", "welcome", "PATTERN", "senders whose mail is not"),
@@ -27,6 +31,7 @@ def add_parser(subparsers: Subparsers) -> None:
     change.add_argument(
         "--archive-days", type=int, metavar="N", help="how long the mail of deleted mailboxes is kept; 0: for ever"
     )
+    add_yes(change)
     for whom, what in (("domain-admins", "domain admins: of their domains"), ("users", "users: of their mailboxes")):
         change.add_argument(f"--events-for-{whom}", choices=("on", "off"), help=f"event log for {what}")
     for _, option, metavar, what in _LISTS:
@@ -68,6 +73,8 @@ def run_set(session: Session, args: argparse.Namespace) -> int:
             changes[field] = [each for each in before[field] if each not in gone] + added
     if not changes:
         raise UsageError("say what is to change")
+    if not _may_purge(session, args):
+        return 1
     policy = session.api.patch(path_of("policy"), changes)
     return show(args, policy, format_policy(policy))
 
@@ -75,6 +82,18 @@ def run_set(session: Session, args: argparse.Namespace) -> int:
 def _readers(policy: Any) -> str:
     admins, users = policy["events_for_domain_admins"], policy["events_for_users"]
     return ", ".join(["superadmins", *(["domain admins"] if admins else []), *(["users"] if users else [])])
+
+
+def _may_purge(session: Session, args: argparse.Namespace) -> bool:
+    """Says what a shorter retention purges at once; asks on a terminal."""
+    if not args.archive_days:
+        return True
+    before_ms = time.time_ns() // 1_000_000 - args.archive_days * DAY_MS
+    found = list_all(session.api, path_of("archived-mailboxes"), "archived_mailboxes")
+    due = [each for each in found if each["deleted_ms"] < before_ms and not each["purging"]]
+    for each in due:
+        print(f"  purges now: {clean(each['address'])}, {each['messages']} messages", file=sys.stderr)
+    return not due or not is_asked(args) or ask("Purge this?")
 
 
 def format_policy(policy: Any) -> str:

@@ -1,6 +1,7 @@
 """Mailboxes under another address, what they hold, and the archive: deleted mailboxes whose mail is still there."""
 
 import uuid
+from collections.abc import Sequence
 
 import msgspec
 
@@ -136,9 +137,7 @@ class Archive(Desk):
             raise forbidden(f"mailbox_id: {standing.actor} does not administer it")
         return archived
 
-    async def _with_totals(
-        self, archived: list[ArchivedMailbox] | tuple[ArchivedMailbox, ...]
-    ) -> tuple[ArchivedMailbox, ...]:
+    async def _with_totals(self, archived: Sequence[ArchivedMailbox]) -> tuple[ArchivedMailbox, ...]:
         if not archived:
             return ()
         policy, _ = await self._repository.load_policy()
