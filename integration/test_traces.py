@@ -1,5 +1,6 @@
 """One trace a message (promise 8), from SMTP accept through filter, delivery and store to index or remote 250."""
 
+import uuid
 from collections import Counter
 
 from postbus.testing.collector import CollectedSpan, assert_connected
@@ -34,12 +35,14 @@ def named(spans: list[CollectedSpan], name: str) -> list[CollectedSpan]:
 
 
 def test_a_message_for_a_mailbox_is_one_tree_from_mail_to_the_index(observed: Observed) -> None:
-    recipient = observed.platform.mailboxes[0][0]
-    queue_id = observed.receive(recipient)
+    local_part, _, domain = observed.platform.mailboxes[0][0].partition("@")
+    queue_id = observed.receive(f"{local_part}+{uuid.uuid4().hex}@{domain}")  # in no cache of smtp-edge
     accepted = span_of(observed, "smtp.accept", queue_id)
-    observed.collector.wait(
-        lambda each: each.name == "indexer.index" and each.trace_id == accepted.trace_id, HEAL_SECONDS
-    )
+    for name in ("directory.resolve", "filter.check_message", "mailstore.append", "indexer.index"):
+        observed.collector.wait(
+            lambda each, name=name: each.name == name and each.trace_id == accepted.trace_id,  # type: ignore[misc]
+            HEAL_SECONDS,
+        )
     span_of(observed, "delivery.deliver", queue_id, outcome="folder")
     spans = observed.collector.trace(accepted.trace_id)
     root = assert_connected(spans)
