@@ -24,6 +24,7 @@ from postbus.mailstore.postgres import PostgresMailStore
 from postbus.runtime.migrate import MigrationFolder, migrate
 from postbus.testing.directory import KEYS
 from postbus.testing.directory_office import ADMIN, SEALER, Office
+from postbus.testing.directory_office_access import PasswordResetContract, SecondFactorContract, SignInContract
 from postbus.testing.directory_office_addresses import AliasCommandsContract, ListCommandsContract
 from postbus.testing.directory_office_app_passwords import AppPasswordContract
 from postbus.testing.directory_office_archive import ArchiveContract
@@ -120,6 +121,18 @@ class TestSettings(SettingsContract):
 
 
 class TestAppPasswords(AppPasswordContract):
+    """Over Postgres."""
+
+
+class TestSignIns(SignInContract):
+    """Over Postgres."""
+
+
+class TestSecondFactors(SecondFactorContract):
+    """Over Postgres."""
+
+
+class TestPasswordResets(PasswordResetContract):
     """Over Postgres."""
 
 

@@ -3,6 +3,7 @@
 import pytest
 
 from postbus.testing.directory_office import Office
+from postbus.testing.directory_office_access import PasswordResetContract, SecondFactorContract, SignInContract
 from postbus.testing.directory_office_addresses import AliasCommandsContract, ListCommandsContract
 from postbus.testing.directory_office_app_passwords import AppPasswordContract
 from postbus.testing.directory_office_archive import ArchiveContract
@@ -67,4 +68,16 @@ class TestPolicy(PolicyCommandsContract):
 
 
 class TestArchive(ArchiveContract):
+    """Over the fake."""
+
+
+class TestSignIns(SignInContract):
+    """Over the fake."""
+
+
+class TestSecondFactors(SecondFactorContract):
+    """Over the fake."""
+
+
+class TestPasswordResets(PasswordResetContract):
     """Over the fake."""

@@ -13,8 +13,11 @@ from postbus.contracts.mailbox_life import MailboxLife
 from postbus.contracts.mailboxes import Mailbox
 from postbus.contracts.own_password import OwnPassword
 from postbus.contracts.owners import Owner
+from postbus.contracts.password_reset import PasswordReset
 from postbus.contracts.policy import PolicyAdmin, PolicyFinder
 from postbus.contracts.relays import Relay
+from postbus.contracts.second_factor import SecondFactorAdmin
+from postbus.contracts.sign_in import SignIn
 from postbus.contracts.standing import StandingFinder
 from postbus.core.errors import ErrorKind
 from postbus.core.ids import MailboxId
@@ -648,6 +651,9 @@ class DirectoryAdmin(
     ListAdmin,
     AppPasswordAdmin,
     OwnPassword,
+    SecondFactorAdmin,
+    PasswordReset,
+    SignIn,
     PolicyAdmin,
     StandingFinder,
     Protocol,

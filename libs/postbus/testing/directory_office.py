@@ -60,6 +60,7 @@ class Office:
         self.accounts = MemoryAccounts()
         self.hasher = PlainHasher()
         self.keys = KEYS
+        self.clock = ManualClock()
         self.told: list[DirectoryChanged] = []
         tools = Tools(
             repository=self.repository,
@@ -67,7 +68,7 @@ class Office:
             hasher=self.hasher,
             keys=KEYS,
             sealer=SEALER,
-            clock=ManualClock(),
+            clock=self.clock,
         )
         self.administration = Administration(tools, self._hear)
 

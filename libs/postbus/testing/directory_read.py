@@ -80,8 +80,8 @@ class MemoryReader(DirectoryTables):
         elif (
             member in (self.groups[name].members if kind is OwnerKind.GROUP else (name,)) and self.users[member].active
         ):
-            digests += [digest_of(self.passwords[member].secret_hash)] if member in self.passwords else []
-            digests += [self.former_digests[member]] if member in self.former_digests else []
+            if not self.has_second_factor(member):
+                digests += self.password_digests(member)
             digests += [digest_of(index) for (of, _), index in self.app_password_indexes.items() if of == member]
         return Opening(digests=tuple(digests), quota_octets=self.effective_quota(mailbox)) if digests else None
 
@@ -110,7 +110,12 @@ class MemoryReader(DirectoryTables):
             if name in self.passwords and (tag is None or self.passwords[name].tag in (tag, None))
         ]
         return [
-            Credential(name=name, secret_hash=self.passwords[name].secret_hash, active=not inactive)
+            Credential(
+                name=name,
+                secret_hash=self.passwords[name].secret_hash,
+                active=not inactive,
+                second_factor=self.has_second_factor(name),
+            )
             for inactive, _, name in sorted(found)[:MAX_CANDIDATES]
         ]
 

@@ -12,7 +12,8 @@ from postbus.contracts.policy import Policy
 from postbus.core.errors import ErrorKind, MailError
 from postbus.core.ids import MailboxId
 from postbus.core.lists import BOUNCES_SUFFIX
-from postbusd.directory.values import StoredPassword
+from postbusd.directory.passwords import digest_of
+from postbusd.directory.values import StoredPassword, StoredSecondFactor
 
 __all__ = ["DirectoryTables", "StoredPassword"]
 
@@ -43,6 +44,11 @@ class DirectoryTables:
         self.app_password_indexes: dict[tuple[str, str], str] = {}
         self.former_digests: dict[str, str] = {}
         """By username."""
+        self.second_factors: dict[str, StoredSecondFactor] = {}
+        """By username, also those that are not in force."""
+        self.recovery_indexes: dict[str, tuple[str, ...]] = {}
+        self.resets: dict[str, tuple[str, int, int]] = {}
+        """By username: index of the code, when it was made, when it ends (`clock_ms`)."""
         self.groups: dict[str, Group] = {}
         self.apps: dict[str, App] = {}
         self.credentials: dict[str, str] = {}
@@ -78,6 +84,23 @@ class DirectoryTables:
         if any(group.address == address for group in self.groups.values()):
             return "group"
         return "list" if address in self.lists or (of_list != address and of_list in self.lists) else ""
+
+    def has_second_factor(self, username: str) -> bool:
+        """Whether one is in force."""
+        stored = self.second_factors.get(username)
+        return stored is not None and stored.since_ms is not None
+
+    def drop_secrets(self, username: str) -> None:
+        """Of a user who goes."""
+        for table in (self.passwords, self.former_digests, self.app_passwords, self.second_factors, self.resets):
+            table.pop(username, None)
+        self.app_password_indexes = {key: each for key, each in self.app_password_indexes.items() if key[0] != username}
+
+    def password_digests(self, username: str) -> list[str]:
+        """Of a user's password now, and of the same password before it was hashed anew."""
+        stored = self.passwords.get(username)
+        former = self.former_digests.get(username)
+        return [*([digest_of(stored.secret_hash)] if stored is not None else []), *([former] if former else [])]
 
     def effective_quota(self, mailbox: Mailbox) -> int | None:
         """What holds; None: unlimited."""

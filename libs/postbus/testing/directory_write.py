@@ -2,6 +2,7 @@
 
 from postbus.contracts.policy import Policy
 from postbus.mailstore.ports import Publish
+from postbus.testing.directory_write_access import MemoryAccess
 from postbus.testing.directory_write_addresses import MemoryAliases, MemoryDomains, MemoryLists
 from postbus.testing.directory_write_archive import MemoryArchive
 from postbus.testing.directory_write_base import MemoryWrites
@@ -33,6 +34,7 @@ class MemoryWriter(
     MemoryImports,
     MemoryUsers,
     MemoryAppPasswords,
+    MemoryAccess,
     MemoryGroups,
     MemoryAliases,
     MemoryLists,

@@ -103,7 +103,7 @@ class MemoryMailboxes(MemoryWrites):
             self._end_mailbox(mailbox, purge=purge)
         if own and not dry_run:
             del self.users[mailbox.address]
-            self.passwords.pop(mailbox.address, None)
+            self.drop_secrets(mailbox.address)
         return self.close_deletion(lines, dry_run=dry_run)
 
     def _check_scope(self, act: Act, change: MailboxChange, place: Place, now: Mailbox) -> None:
@@ -222,7 +222,7 @@ class MemoryUsers(MemoryWrites):
         groups = sorted(each.name for each in self.groups.values() if username in each.members)
         if not dry_run:
             del self.users[username]
-            self.passwords.pop(username, None)
+            self.drop_secrets(username)
             for name in groups:
                 group = self.groups[name]
                 members = tuple(each for each in group.members if each != username)

@@ -23,8 +23,9 @@ from postbus.core.errors import ErrorKind, MailError, after
 from postbusd.directory.names import fold, read_forward_path
 from postbusd.directory.passwords import CredentialKeys, digest_of, is_possible, prepare_password
 from postbusd.directory.ports import LoginRepository, PasswordHasher
+from postbusd.directory.rehashing import refresh_hash
 from postbusd.directory.throttle import BoundedTable, LoginThrottle, network_of
-from postbusd.directory.values import Credential, Login, MailboxFacts, StoredPassword
+from postbusd.directory.values import Credential, Login, MailboxFacts
 
 SUCCESS_SECONDS = 300.0
 FAILURE_SECONDS = 60.0
@@ -42,6 +43,8 @@ class _Proven(msgspec.Struct, frozen=True, kw_only=True):
     """Owner and mailbox."""
     scopes: tuple[Access, ...] | None
     """None: everything."""
+    second_factor: bool
+    """A password that is not enough."""
     revision: int
     expires: float
     proof: str
@@ -112,7 +115,7 @@ class PasswordAuthenticator:
         self._throttle = LoginThrottle()
         self._logins = Counter(
             "postbus_directory_logins",
-            "Logins checked, by result (accepted, cached, wrong, repeated, inactive, blocked).",
+            "Logins checked, by result (accepted, cached, wrong, repeated, inactive, second_factor, blocked).",
             ["result"],
             registry=registry,
         )
@@ -181,19 +184,11 @@ class PasswordAuthenticator:
 
     async def _refreshed(self, credential: Credential, password: str) -> Credential:
         """The credential with a hash as new ones are made, where its own is of another kind."""
-        if not self._hasher.is_outdated(credential.secret_hash):
-            return credential
-        try:
-            secret_hash = await self._hasher.hash(password)
-            stored = StoredPassword(secret_hash=secret_hash, tag=self._keys.tag(password))
-            if not await self._reader.replace_password(credential.name, credential.secret_hash, stored):
-                return credential
-        except MailError as error:
-            log.warning("directory.hash.kept", extra={"username": credential.name, "reason": str(error)})
-            return credential
-        log.info("directory.hash.replaced", extra={"username": credential.name})
-        self._rehashed.inc()
-        return msgspec.structs.replace(credential, secret_hash=secret_hash)
+        before = credential.secret_hash
+        now = await refresh_hash(self._reader, self._hasher, self._keys, credential.name, (before, password))
+        if now != before:
+            self._rehashed.inc()
+        return msgspec.structs.replace(credential, secret_hash=now)
 
     async def _note_use(self, index: str) -> None:
         """Nice to know, and no reason to refuse."""
@@ -214,6 +209,7 @@ class PasswordAuthenticator:
             member=member,
             active=login.mailbox.active and credential.active,
             scopes=credential.scopes,
+            second_factor=credential.second_factor,
             revision=login.revision,
             expires=self._clock.monotonic() + min(SUCCESS_SECONDS, self._seconds_left(credential)),
             proof=self._keys.proof(login.mailbox.mailbox_id, member, digest),
@@ -237,6 +233,9 @@ class PasswordAuthenticator:
         if not proven.active:
             self._logins.labels("inactive").inc()
             raise MailError(ErrorKind.INACTIVE, "this mailbox is not active")
+        if proven.second_factor:
+            self._logins.labels("second_factor").inc()
+            raise MailError(ErrorKind.INACTIVE, "with a second factor mail programs need an app password")
         if access is Access.POP3 and not proven.mailbox.pop3:
             self._logins.labels("inactive").inc()
             raise MailError(ErrorKind.INACTIVE, "POP3 is off for this mailbox")

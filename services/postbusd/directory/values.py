@@ -131,6 +131,35 @@ class Credential(msgspec.Struct, frozen=True, kw_only=True):
     scopes: tuple[Access, ...] | None = None
     """What it is for; None: everything."""
     expires_ms: int | None = None
+    second_factor: bool = False
+    """A password whose user has one: it opens no mailbox alone."""
+
+
+class StoredSecondFactor(msgspec.Struct, frozen=True, kw_only=True):
+    """A user's."""
+
+    secret_sealed: bytes
+    """For the owner `second_factor:<username>`."""
+    since_ms: int | None = None
+    """None: begun, not in force."""
+    last_step: int = 0
+    """Of the last code that was taken."""
+    recovery_codes: int = 0
+    """Those that are left."""
+
+
+class StoredSignIn(msgspec.Struct, frozen=True, kw_only=True):
+    """What a user signs in to the API with."""
+
+    username: str
+    active: bool
+    secret_hash: str = ""
+    """Of the password; empty: there is none."""
+    app_scopes: tuple[Access, ...] | None = None
+    """Of the app password with the index that was asked for; None: there is none."""
+    app_expires_ms: int | None = None
+    second_factor: StoredSecondFactor | None = None
+    """The one in force."""
 
 
 class Login(msgspec.Struct, frozen=True, kw_only=True):

@@ -106,28 +106,31 @@ would cost more than the query."""
 _LOAD_LOGIN = f"""
 SELECT r.revision, {_COLUMNS}, m.pop3,
     CASE WHEN m.owner_user IS NOT NULL THEN 'user' WHEN m.owner_group IS NOT NULL THEN 'group' ELSE 'app' END AS owner,
-    c.name, c.secret_hash, c.active AS owner_active, c.app_password, c.scopes, c.expires_ms
+    c.name, c.secret_hash, c.active AS owner_active, c.app_password, c.scopes, c.expires_ms, c.second_factor
 FROM directory.revision r CROSS JOIN directory.mailbox m {_DOMAIN}
 LEFT JOIN LATERAL (
     SELECT u.username AS name, k.secret_hash, u.active, 0 AS rank,
-        '' AS app_password, NULL::text[] AS scopes, NULL::bigint AS expires_ms
+        '' AS app_password, NULL::text[] AS scopes, NULL::bigint AS expires_ms, EXISTS (
+            SELECT FROM directory.second_factor s WHERE s.user_id = u.user_id AND s.confirmed IS NOT NULL
+        ) AS second_factor
     FROM directory.user_account u JOIN directory.credential k ON k.user_id = u.user_id AND k.kind = 'password'
     WHERE u.user_id = m.owner_user
     UNION ALL
     (SELECT u.username, k.secret_hash, u.active,
-        row_number() OVER (ORDER BY u.active DESC, k.tag IS NULL, u.username COLLATE "C"), '', NULL, NULL
+        row_number() OVER (ORDER BY u.active DESC, k.tag IS NULL, u.username COLLATE "C"), '', NULL, NULL, EXISTS (
+            SELECT FROM directory.second_factor s WHERE s.user_id = u.user_id AND s.confirmed IS NOT NULL)
      FROM directory.group_member g JOIN directory.user_account u USING (user_id)
      JOIN directory.credential k ON k.user_id = u.user_id AND k.kind = 'password'
      WHERE g.group_id = m.owner_group AND (k.tag IS NULL OR k.tag = $3)
      ORDER BY 4 LIMIT $4)
     UNION ALL
     SELECT u.username, p.secret_index, u.active, 0, p.name, p.scopes,
-        floor(extract(epoch FROM p.expires) * 1000)::bigint
+        floor(extract(epoch FROM p.expires) * 1000)::bigint, false
     FROM directory.app_password p JOIN directory.user_account u USING (user_id)
     WHERE p.secret_index = $5 AND (u.user_id = m.owner_user OR EXISTS (
         SELECT FROM directory.group_member g WHERE g.group_id = m.owner_group AND g.user_id = u.user_id))
     UNION ALL
-    SELECT a.name, k.secret_hash, a.active, 0, '', NULL, NULL
+    SELECT a.name, k.secret_hash, a.active, 0, '', NULL, NULL, false
     FROM directory.app a JOIN directory.credential k ON k.app_id = a.app_id AND k.kind = 'generated'
     WHERE a.app_id = m.owner_app
 ) c ON true
@@ -148,6 +151,8 @@ LEFT JOIN LATERAL (
         FROM directory.user_account u JOIN directory.credential k ON k.user_id = u.user_id AND k.kind = 'password'
         WHERE u.username = w.member AND u.active AND (u.user_id = m.owner_user OR EXISTS (
             SELECT FROM directory.group_member g WHERE g.group_id = m.owner_group AND g.user_id = u.user_id))
+            AND NOT EXISTS (
+                SELECT FROM directory.second_factor s WHERE s.user_id = u.user_id AND s.confirmed IS NOT NULL)
         UNION ALL
         SELECT encode(sha256(p.secret_index::bytea), 'hex')
         FROM directory.user_account u JOIN directory.app_password p USING (user_id)
@@ -205,6 +210,7 @@ class PostgresReader(PostgresSessions):
                     app_password=row["app_password"],
                     scopes=tuple(Access(each) for each in row["scopes"]) if row["scopes"] is not None else None,
                     expires_ms=row["expires_ms"],
+                    second_factor=row["second_factor"],
                 )
                 for row in rows
                 if row["name"] is not None

@@ -3,6 +3,7 @@
 from postbus.mailstore.outbox import publish_rows
 from postbus.mailstore.ports import Publish
 from postbusd.directory.adapters.postgres_standing import PostgresStandings
+from postbusd.directory.adapters.postgres_write_access import PostgresResets, PostgresSecondFactors, PostgresSignIns
 from postbusd.directory.adapters.postgres_write_addresses import PostgresAliases, PostgresLists
 from postbusd.directory.adapters.postgres_write_app_passwords import PostgresAppPasswords
 from postbusd.directory.adapters.postgres_write_apps import PostgresApps
@@ -24,6 +25,9 @@ class PostgresWriter(
     PostgresImports,
     PostgresUsers,
     PostgresAppPasswords,
+    PostgresSignIns,
+    PostgresSecondFactors,
+    PostgresResets,
     PostgresGroups,
     PostgresApps,
     PostgresAliases,

@@ -16,6 +16,7 @@ from postbusd.directory.administration.lists import Lists
 from postbusd.directory.administration.mailboxes import Mailboxes
 from postbusd.directory.administration.own_password import OwnPasswords
 from postbusd.directory.administration.policies import Policies
+from postbusd.directory.administration.sign_ins import SignIns
 from postbusd.directory.administration.standings import Standings
 from postbusd.directory.administration.users import Users
 
@@ -35,6 +36,7 @@ class Administration(
     Policies,
     AppPasswordsDesk,
     OwnPasswords,
+    SignIns,
     Standings,
 ):
     """The DirectoryAdmin of directory."""

@@ -37,7 +37,7 @@ from postbusd.directory.administration.values import (
     Written,
 )
 from postbusd.directory.ports import DirectoryReader, PasswordKeeper
-from postbusd.directory.values import StoredPassword
+from postbusd.directory.values import StoredPassword, StoredSecondFactor, StoredSignIn
 
 Domains = tuple[str, ...] | None
 """What a list shows: only what is of these domains; None: everything."""
@@ -206,6 +206,67 @@ class AppPasswordStore(Protocol):
         ...
 
 
+class SignInStore(Protocol):
+    """What users sign in to the API with."""
+
+    async def load_sign_in(self, username: str, index: str) -> StoredSignIn | None:
+        """With the app password of this index, where the user has it; None: there is no such user."""
+        ...
+
+    async def load_sign_in_digests(self, username: str) -> tuple[str, ...]:
+        """`passwords.digest_of` each secret that signs this user in now; empty: none, or the user is not active."""
+        ...
+
+    async def take_code_step(self, username: str, step: int) -> bool:
+        """Notes that the code of this step was shown; False: it, or a later one, was before."""
+        ...
+
+    async def take_recovery_code(self, username: str, index: str) -> bool:
+        """Ends a code; False: there is none with this index."""
+        ...
+
+
+class SecondFactorStore(Protocol):
+    """Second factors."""
+
+    async def load_second_factor(self, username: str, standing: Standing) -> StoredSecondFactor | None:
+        """Also one that is not in force; None: there is none. Raises MailError: FORBIDDEN, NOT_FOUND (username)."""
+        ...
+
+    async def begin_second_factor(self, username: str, secret_sealed: bytes) -> bool:
+        """In place of one that is not in force; False: there is one in force, or the user is gone."""
+        ...
+
+    async def confirm_second_factor(
+        self, username: str, secret_sealed: bytes, step: int, recovery_indexes: Sequence[str], act: Act
+    ) -> Written[StoredSecondFactor]:
+        """Puts it in force; `step`: of its first code. Raises MailError: CONFLICT (it is another one by now)."""
+        ...
+
+    async def end_second_factor(self, username: str, act: Act) -> Written[StoredSecondFactor] | None:
+        """The one that was in force; None: there is none. Raises MailError: FORBIDDEN, NOT_FOUND (username)."""
+        ...
+
+
+class ResetStore(Protocol):
+    """Codes for who has forgotten the password."""
+
+    async def begin_reset(self, username: str, index: str, seconds: int, pause_seconds: int) -> str:
+        """A code in place of the one before, unless that is younger than `pause_seconds`; the recovery address.
+
+        Empty: no code, as there is no such active user with a recovery address, or it is too early.
+        """
+        ...
+
+    async def find_reset(self, index: str) -> str | None:
+        """The active user whose code it is; None: nobody's, or it is over."""
+        ...
+
+    async def finish_reset(self, index: str, password: StoredPassword, act: Act) -> Written[User] | None:
+        """Ends the code and sets its user's password; None: there is no such code any more."""
+        ...
+
+
 class GroupStore(Protocol):
     """Groups."""
 
@@ -322,6 +383,9 @@ class DirectoryWriter(
     ImportStore,
     UserStore,
     AppPasswordStore,
+    SignInStore,
+    SecondFactorStore,
+    ResetStore,
     GroupStore,
     AppStore,
     AliasStore,
