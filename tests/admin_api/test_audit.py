@@ -66,7 +66,7 @@ def test_every_write_of_the_api_is_written_down_once(client: RestClient) -> None
         (method.upper(), re.sub(r"\{[^}]*\}", "x", path), operation["operationId"])
         for path, item in paths.items()
         for method, operation in item.items()
-        if method != "get"
+        if method != "get" and {} not in operation.get("security", [])
     ]
     assert len(writes) > 18
     for method, path, operation in writes:

@@ -41,6 +41,13 @@ OWN = {
     "list_relay_presets",
     "get_me",
     "put_own_password",
+    "end_session",
+    "list_own_sessions",
+    "end_own_session",
+    "get_own_second_factor",
+    "begin_second_factor",
+    "confirm_second_factor",
+    "remove_own_second_factor",
 }
 """Operations that every actor has, on what is the actor's own or nobody's: test_tokens_are_the_own_ones."""
 PRIVATE = [each for each in ROUTES if not each.opt.get("public") and each.handler_name not in OWN]

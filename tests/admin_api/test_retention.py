@@ -6,11 +6,14 @@ from prometheus_client import CollectorRegistry
 
 from postbus.testing.admin_api import MemoryAdminStore, make_event
 from postbus.testing.admin_audit import AT_MS, DAY_MS, make_entry
+from postbus.testing.admin_directory import MemoryDirectoryAdmin
+from postbus.testing.admin_sessions import make_session
 from postbus.testing.directory import ManualClock
 from postbusd.admin_api import retention
 from postbusd.admin_api.audit_ports import AuditQuery
 from postbusd.admin_api.ports import EventQuery
 from postbusd.admin_api.retention import Retention
+from postbusd.admin_api.sessions import Sessions
 from postbusd.admin_api.settings import AdminApiSettings
 
 
@@ -31,10 +34,15 @@ async def test_what_is_old_goes_in_batches(monkeypatch: pytest.MonkeyPatch, capl
         pauses.append(seconds)
 
     settings = AdminApiSettings(event_days=30, audit_days=7)
-    await Retention(store, clock, registry, settings, sleep).trim()
+    for number, used_ms in enumerate((now_ms - DAY_MS, now_ms)):
+        session = msgspec.structs.replace(make_session(number), last_used_ms=used_ms, expires_ms=now_ms + DAY_MS)
+        await store.add_session(bytes([number]) * 32, session, 10)
+    sessions = Sessions(store, store, MemoryDirectoryAdmin(), clock, settings, registry)
+    await Retention(store, sessions, clock, registry, settings, sleep).trim()
     assert list((await store.list_events(EventQuery(after=None, limit=10))).events) == events[4:]
     assert len(await store.list_audit(AuditQuery(limit=10))) == 1
-    for name, rows in (("events", 4), ("audit", 3)):
+    assert [each.session_id for each in await store.list_sessions("kim")] == ["session-1"]
+    for name, rows in (("events", 4), ("audit", 3), ("sessions", 1)):
         assert registry.get_sample_value("postbus_admin_api_trimmed_rows_total", {"log": name}) == rows
-    assert len(pauses) == 4
-    assert [record.message for record in caplog.records] == ["admin_api.log.trimmed"] * 2
+    assert len(pauses) == 5
+    assert [record.message for record in caplog.records] == ["admin_api.log.trimmed"] * 3

@@ -6,7 +6,15 @@ from postbusd.admin_api.rest.application import ROUTES
 from postbusd.admin_api.rest.scopes import AREAS, needed_scope
 from postbusd.admin_api.scopes import ADMIN, READ, SCOPES, covers
 
-PUBLIC = {"get_health", "get_ca", "get_openapi", "get_docs", "get_docs_script", "get_docs_style"}
+PUBLIC = {
+    "get_health",
+    "get_ca",
+    "get_openapi",
+    "get_docs",
+    "get_docs_script",
+    "get_docs_style",
+    "begin_session",
+}
 
 
 def needed() -> dict[str, str]:

@@ -25,6 +25,11 @@ def test_every_kind_has_a_reply(kind: ErrorKind) -> None:
     assert reply.text
 
 
+def test_who_knows_the_password_is_told_why_it_does_not_open() -> None:
+    assert render_error(MailError(ErrorKind.INACTIVE, "this is off")).text == "This is off"
+    assert render_error(MailError(ErrorKind.UNAUTHENTICATED, "kim is unknown")).text == "User name or password is wrong"
+
+
 async def test_expunge_is_not_told_during_commands_by_number(gateway: Any) -> None:
     folder_id = 0
     for _ in range(3):

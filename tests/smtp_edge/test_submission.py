@@ -6,10 +6,11 @@ import pytest
 
 from postbus.contracts.events import EventType, Origin
 from postbus.core.errors import ErrorKind, MailError
+from postbus.smtp import replies
 from postbus.smtp.replies import Reply
 from postbus.testing.smtp_edge import ALICE, AWAY, PASSWORD, PLAIN, Edge, Peer, enter
 from postbusd.smtp_edge.conversation import ListenerKind
-from postbusd.smtp_edge.refusals import LOGIN_REFUSALS, REFUSALS, refuse
+from postbusd.smtp_edge.refusals import LOGIN_REFUSALS, REFUSALS, refuse, refuse_login
 
 WIRE = b"From: alice@demo.example\r\nSubject: hi\r\n\r\nx\r\n.\r\n"
 
@@ -130,11 +131,17 @@ async def test_failed_logins_end_the_session(edge: Edge) -> None:
     assert PASSWORD not in repr(edge.bus.events)
 
 
+def test_who_knows_the_password_is_told_why_it_does_not_open() -> None:
+    assert refuse_login(MailError(ErrorKind.INACTIVE, "not active")).lines == ("not active",)
+    assert refuse_login(MailError(ErrorKind.UNAUTHENTICATED, "kim is unknown")) is replies.AUTH_FAILED
+
+
 def test_every_kind_has_a_reply() -> None:
     assert set(REFUSALS) == set(LOGIN_REFUSALS) == set(ErrorKind)
     for kind in ErrorKind:
         for reply in (refuse(kind), refuse(kind, "because"), LOGIN_REFUSALS[kind]):
             assert isinstance(reply, Reply)
             assert reply.code // 100 == int(reply.enhanced[0])
+        assert refuse_login(MailError(kind, "because")).code == LOGIN_REFUSALS[kind].code
         temporary = MailError(kind, "x").retry.after_seconds is not None
         assert not temporary or refuse(kind).code < 500

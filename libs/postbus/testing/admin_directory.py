@@ -20,13 +20,14 @@ class MemoryDirectoryAdmin(Administration):
     def __init__(self) -> None:
         self.rows = MemoryDirectory()
         self.actors: list[str] = []
+        self.clock = ManualClock()
         tools = Tools(
             repository=self.rows,
             accounts=MemoryAccounts(),
             hasher=PlainHasher(),
             keys=KEYS,
             sealer=SEALER,
-            clock=ManualClock(),
+            clock=self.clock,
         )
         super().__init__(tools, self._hear)
 

@@ -14,11 +14,14 @@ from postbus.testing.admin_api import MemoryAdminStore
 from postbus.testing.admin_directory import MemoryDirectoryAdmin
 from postbus.testing.admin_ledger import MemoryBooks, MemoryEdge
 from postbus.testing.admin_services import MemoryDns, MemoryQueue, MemoryRelays
+from postbus.testing.directory import ManualClock
 from postbus.testing.webhooks import MemoryPoster, MemoryWebhookStore
 from postbusd.admin_api.audit import Auditor
 from postbusd.admin_api.ports import Token
 from postbusd.admin_api.rest.application import create_application
 from postbusd.admin_api.rest.backend import Backend
+from postbusd.admin_api.sessions import Sessions
+from postbusd.admin_api.settings import AdminApiSettings
 from postbusd.admin_api.status import Probe, StatusProbes
 from postbusd.admin_api.token_desk import TokenDesk
 from postbusd.admin_api.tokens import Tokens, hash_token
@@ -48,6 +51,7 @@ class FakeInstallation:
         self.registry = CollectorRegistry()
         self.hooks = MemoryWebhookStore()
         self.poster = MemoryPoster()
+        self.clock = ManualClock()
         sealer, clock = Sealer(b"k" * 32), SystemClock()
         teller = WebhookTeller(self.hooks, self.poster, sealer, clock, self.registry)
         self.fault: Exception | None = None
@@ -65,6 +69,7 @@ class FakeInstallation:
             audit=self.store,
             auditor=Auditor(self.store, self.registry),
             tokens=Tokens(self.store, SystemClock(), Path("absent-token")),
+            sessions=Sessions(self.store, self.store, self.directory, self.clock, AdminApiSettings(), self.registry),
             webhooks=WebhookDesk(self.hooks, self.poster, teller, sealer, clock),
             token_desk=TokenDesk(self.store, self.store, SystemClock()),
             status=StatusProbes([Probe(name="database", ask=self._probe)], SystemClock(), 1.0),

@@ -17,6 +17,7 @@ from postbusd.admin_api.audit import Auditor
 from postbusd.admin_api.books import find_ledger
 from postbusd.admin_api.event_log import EventLog
 from postbusd.admin_api.retention import Retention
+from postbusd.admin_api.sessions import Sessions
 from postbusd.admin_api.settings import AdminApiSettings
 from postbusd.admin_api.status import Checkable, Probe, StatusProbes, service_probes
 from postbusd.admin_api.token_desk import TokenDesk
@@ -116,6 +117,7 @@ async def build(context: Context, settings: AdminApiSettings) -> RunningAdminApi
     hooks = PostgresWebhookStore(context.postgres)
     teller = WebhookTeller(hooks, poster, sealer, context.clock, context.registry)
     tokens = Tokens(store, context.clock, secrets_dir / BOOTSTRAP_FILE)
+    sessions = Sessions(store, store, context.rpc.directory, context.clock, settings, context.registry)
     books = context.rpc.delivery
     own = [Probe(name="database", ask=store.check)]
     if isinstance(context.bus, Checkable):
@@ -135,6 +137,7 @@ async def build(context: Context, settings: AdminApiSettings) -> RunningAdminApi
         audit=store,
         auditor=Auditor(store, context.registry),
         tokens=tokens,
+        sessions=sessions,
         webhooks=WebhookDesk(hooks, poster, teller, sealer, context.clock),
         token_desk=TokenDesk(store, store, context.clock),
         status=StatusProbes([*own, *service_probes(context.rpc), ledger], context.clock, settings.probe_seconds),
@@ -157,7 +160,7 @@ async def build(context: Context, settings: AdminApiSettings) -> RunningAdminApi
         tokens=tokens,
         events=EventLog(store, context.registry, teller.wake),
         teller=teller,
-        retention=Retention(store, context.clock, context.registry, settings),
+        retention=Retention(store, sessions, context.clock, context.registry, settings),
         server=server,
     )
 

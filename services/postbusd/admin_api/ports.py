@@ -6,6 +6,7 @@ from typing import Protocol
 import msgspec
 
 from postbus.contracts.events import Event, EventType
+from postbus.contracts.sign_in import SignInMethod
 from postbus.core.ids import QUEUE_ID_LENGTH
 from postbusd.admin_api.audit_ports import AuditStore
 
@@ -27,6 +28,8 @@ class Token(msgspec.Struct, frozen=True, kw_only=True):
     created_by: str = ""
     last_used_ms: int | None = None
     """Coarse: `TokenStore.touch_token` is called at most once an hour."""
+    is_session: bool = False
+    """It stands for the session of a user who signed in."""
 
 
 class Seen(msgspec.Struct, frozen=True, kw_only=True):
@@ -141,6 +144,49 @@ class TokenBook(Protocol):
         ...
 
 
+class Session(msgspec.Struct, frozen=True, kw_only=True):
+    """A user who has signed in."""
+
+    session_id: str
+    username: str
+    method: SignInMethod
+    proof: str
+    client_address: str
+    user_agent: str
+    begun_ms: int
+    last_used_ms: int
+    """Coarse: written at most once in `sessions.TOUCH_MS`."""
+    expires_ms: int
+
+
+class SessionStore(Protocol):
+    """The port of sessions."""
+
+    async def add_session(self, session_hash: bytes, session: Session, most: int) -> None:
+        """A new one; of more than `most` of its user the ones that were not used for longest end."""
+        ...
+
+    async def find_session(self, session_hash: bytes) -> Session | None:
+        """The session with this SHA-256, also one that is over."""
+        ...
+
+    async def touch_session(self, session_id: str, at_ms: int) -> None:
+        """Notes that it was used."""
+        ...
+
+    async def list_sessions(self, username: str) -> Sequence[Session]:
+        """Of one user, the oldest first."""
+        ...
+
+    async def delete_session(self, session_id: str, username: str) -> bool:
+        """False: that user has none with this id."""
+        ...
+
+    async def trim_sessions(self, now_ms: int, unused_since_ms: int, most: int) -> int:
+        """Deletes up to `most` that are over or were not used since then; how many."""
+        ...
+
+
 class EventStore(Protocol):
     """The port of the event log."""
 
@@ -165,7 +211,7 @@ class MessageFinder(Protocol):
         ...
 
 
-class AdminStore(TokenStore, TokenBook, EventStore, MessageFinder, AuditStore, Protocol):
+class AdminStore(TokenStore, TokenBook, SessionStore, EventStore, MessageFinder, AuditStore, Protocol):
     """All of it."""
 
     async def check(self) -> None:

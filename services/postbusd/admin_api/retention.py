@@ -1,4 +1,4 @@
-"""The logs' end: what is older than the settings say is deleted, in batches: nobody waits for long."""
+"""The end of logs and sessions: what is older than the settings say is deleted, in batches: nobody waits for long."""
 
 import asyncio
 import logging
@@ -10,6 +10,7 @@ from prometheus_client import CollectorRegistry, Counter
 from postbus.core.clock import Clock
 from postbusd.admin_api.audit_ports import AuditStore
 from postbusd.admin_api.ports import EventStore
+from postbusd.admin_api.sessions import Sessions
 from postbusd.admin_api.settings import AdminApiSettings
 
 BATCH_ROWS = 1000
@@ -35,22 +36,24 @@ class Retention:
     def __init__(
         self,
         store: Logs,
+        sessions: Sessions,
         clock: Clock,
         registry: CollectorRegistry,
         settings: AdminApiSettings,
         sleep: Sleep = asyncio.sleep,
     ) -> None:
         self._store = store
+        self._sessions = sessions
         self._clock = clock
         self._settings = settings
         self._sleep = sleep
         self._trimmed = Counter(
             "postbus_admin_api_trimmed_rows",
             "Rows that ended with their retention.",
-            ["log"],  # events, audit
+            ["log"],  # events, audit, sessions
             registry=registry,
         )
-        for name in ("events", "audit"):
+        for name in ("events", "audit", "sessions"):
             self._trimmed.labels(log=name)
 
     async def run(self) -> None:
@@ -64,6 +67,7 @@ class Retention:
         before_ms = self._clock.now_ms() - self._settings.event_days * DAY_MS
         await self._trim_log("events", lambda: self._store.trim_events(before_ms, BATCH_ROWS))
         await self._trim_log("audit", lambda: self._store.trim_audit(self._settings.audit_days, BATCH_ROWS))
+        await self._trim_log("sessions", lambda: self._sessions.trim(BATCH_ROWS))
 
     async def _trim_log(self, name: str, trim: Callable[[], Awaitable[int]]) -> None:
         total = 0

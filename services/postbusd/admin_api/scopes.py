@@ -17,6 +17,11 @@ SCOPES = (
     *(f"{area}:{verb}" for area in WRITABLE_AREAS for verb in ("read", "write")),
     *(f"{area}:read" for area in READABLE_AREAS),
 )
+APP_PASSWORD_SCOPES = (
+    READ,
+    *(f"{area}:write" for area in WRITABLE_AREAS if area not in ("users", "tokens")),
+)
+"""Of a session that an app password began: it makes no other secrets, and changes nobody's."""
 _READ = ":read"
 _WRITE = ":write"
 

@@ -32,6 +32,12 @@ class AdminApiSettings(msgspec.Struct, frozen=True, kw_only=True):
         str, field_doc("Certificates of private CAs of webhooks' receivers besides the system's, PEM; empty: none.")
     ] = ""
     probe_seconds: Annotated[float, field_doc("How long /status waits for each part, seconds.")] = 3.0
+    session_idle_minutes: Annotated[
+        int, field_doc("How long a session of the API may be unused, minutes."), msgspec.Meta(ge=5)
+    ] = 720
+    session_days: Annotated[
+        int, field_doc("How long a session of the API lasts at most, days."), msgspec.Meta(ge=1)
+    ] = 30
     event_days: Annotated[int, field_doc("How long the event log is kept, days."), msgspec.Meta(ge=1)] = 90
     audit_days: Annotated[
         int, field_doc("How long the audit log is kept, days, at least 7."), msgspec.Meta(ge=MIN_AUDIT_DAYS)

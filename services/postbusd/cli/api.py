@@ -32,6 +32,7 @@ class Problem(msgspec.Struct):
     title: str = ""
     detail: str = ""
     code: str = ""
+    field: str | None = None
 
 
 class ApiError(StartError):
@@ -40,6 +41,8 @@ class ApiError(StartError):
     def __init__(self, status: int, answer: bytes) -> None:
         super().__init__(_complaint(status, answer))
         self.status = status
+        self.field = _field(answer)
+        """The member of the body that is to blame; empty: none, or it is not told."""
 
 
 class Wire(Protocol):
@@ -204,6 +207,13 @@ def _decode(answer: bytes) -> Any:
         return msgspec.json.decode(answer) if answer else None
     except msgspec.DecodeError as error:
         raise StartError(f"the API's answer is not JSON: {error}") from error
+
+
+def _field(answer: bytes) -> str:
+    try:
+        return msgspec.json.decode(answer, type=Problem).field or ""
+    except msgspec.DecodeError:
+        return ""
 
 
 def _complaint(status: int, answer: bytes) -> str:

@@ -20,6 +20,8 @@ COMMANDS = {
     "logs": "what the services wrote",
     "domain": "mail domains and their DNS",
     "user": "people who log in",
+    "login": "sign in as a user",
+    "logout": "sign out",
     "me": "whom the token speaks for, the own password",
     "app-password": "passwords of users for single programs",
     "group": "users who share mailboxes",

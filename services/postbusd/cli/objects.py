@@ -64,10 +64,16 @@ class Noun:
         return USAGE
 
 
-def run_action(command: str, action: Action, args: argparse.Namespace, seconds: float = TIMEOUT_SECONDS) -> int:
-    """Runs a verb; its exit code. Each answer is waited for so long."""
+def run_action(
+    command: str,
+    action: Action,
+    args: argparse.Namespace,
+    seconds: float = TIMEOUT_SECONDS,
+    find: Callable[[argparse.Namespace, float], Session | None] = lambda args, seconds: None,
+) -> int:
+    """Runs a verb; its exit code. Each answer is waited for so long. `find`: where it may speak to besides."""
     try:
-        return action(open_session(args, seconds), args)
+        return action(find(args, seconds) or open_session(args, seconds), args)
     except StartError as error:
         return fail(command, error)
     except UsageError as error:

@@ -1,4 +1,4 @@
-"""The command line without a data folder: an installation that variables name (containers, other machines).
+"""The command line without a data folder: an installation that variables or a session name (containers, elsewhere).
 
 POSTBUS_API_URL is its API; POSTBUS_API_TOKEN_FILE holds an administrator's token; POSTBUS_API_CA_FILE the certificates
 to trust, without it the system's. With POSTBUS_API_TRUST_LOOPBACK=true an API on the loopback address says itself whom
@@ -16,6 +16,7 @@ from postbus.runtime.layout import StartError
 from postbus.runtime.supervisor_connection import Admin, Connection, Tls
 from postbus.runtime.supervisor_ports import LISTENERS
 from postbusd.cli.api import HttpsWire, fetch_ca
+from postbusd.cli.signed_in import read_signed_in
 
 URL = "POSTBUS_API_URL"
 TOKEN_FILE = "POSTBUS_API_TOKEN_FILE"  # noqa: S105 (a variable's name)
@@ -39,10 +40,15 @@ class Remote(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def find_remote(args: argparse.Namespace, environment: Mapping[str, str]) -> Remote | None:
-    """The installation that the variables name, unless the command line names a data folder. Raises StartError."""
+    """The installation that the variables name, else that of `postbus login`. Raises StartError.
+
+    None: neither does, or the command line names a data folder.
+    """
     url = environment.get(URL, "")
-    if not url or getattr(args, "data_dir", None) is not None:
+    if getattr(args, "data_dir", None) is not None:
         return None
+    if not url:
+        return _signed_in(environment)
     parts = urllib.parse.urlsplit(url)
     if parts.scheme != "https" or not parts.hostname:
         raise StartError(f"{URL} must be https://HOST[:PORT]")
@@ -54,6 +60,19 @@ def find_remote(args: argparse.Namespace, environment: Mapping[str, str]) -> Rem
         ca_file=ca_file,
         trusts_itself=wants_trust and not ca_file and parts.hostname in LOOPBACKS,
         mail_host=environment.get(MAIL_HOST, "") or parts.hostname,
+    )
+
+
+def _signed_in(environment: Mapping[str, str]) -> Remote | None:
+    found = read_signed_in(environment)
+    if found is None:
+        return None
+    return Remote(
+        url=found.url,
+        token=found.token,
+        ca_file=found.ca_file,
+        trusts_itself=False,
+        mail_host=environment.get(MAIL_HOST, "") or urllib.parse.urlsplit(found.url).hostname or "",
     )
 
 

@@ -33,6 +33,14 @@ def add_parser(subparsers: Subparsers) -> None:
         add_password_options(verb)
     noun.verb("show", run_show, "show a user").add_argument("name", help="the username")
     add_list(noun, run_list, PLURAL, of_domain=False)
+    second = noun.verb(
+        "end-second-factor",
+        run_end_second_factor,
+        "end a user's second factor",
+        "For who has lost the app and the recovery codes.",
+    )
+    second.add_argument("name", help="the username")
+    second.add_argument("--dry-run", action="store_true", help="only say what would be ended")
     add_delete(noun, "user", PLURAL, "Only one who owns no mailbox; memberships of groups end.")
 
 
@@ -65,6 +73,13 @@ def run_list(session: Session, args: argparse.Namespace) -> int:
     """Lists the users."""
     users = list_chosen(session, args, PLURAL)
     return show(args, users, format_users(users))
+
+
+def run_end_second_factor(session: Session, args: argparse.Namespace) -> int:
+    """Ends it."""
+    query = {"dry_run": "true"} if args.dry_run else None
+    ended = session.api.delete(path_of(PLURAL, args.name, "second-factor"), query)
+    return show(args, ended, f"{'would end' if args.dry_run else 'ended'}: {', '.join(ended['deleted'])}")
 
 
 def format_users(users: list[Any]) -> str:

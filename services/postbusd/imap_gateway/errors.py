@@ -53,6 +53,8 @@ _DETAILS = frozenset({ErrorKind.INVALID, ErrorKind.CONFLICT, ErrorKind.INTERNAL,
 def render_error(error: MailError) -> Reply:
     """NO [CODE] text."""
     code, text = CODES[error.kind]
+    if error.kind is ErrorKind.INACTIVE and error.detail:  # told to who knows the password
+        return refuse(f"{error.detail[:1].upper()}{error.detail[1:]}", code)
     return refuse(f"{text}: {error.detail}" if error.kind in _DETAILS and error.detail else text, code)
 
 

@@ -11,7 +11,7 @@ from postbus.smtp.commands import Auth
 from postbus.smtp.replies import CommandError, Reply
 from postbus.smtp.sasl import MECHANISMS, Challenge, Credentials, SaslExchange, Step
 from postbusd.smtp_edge.conversation import Conversation
-from postbusd.smtp_edge.refusals import LOGIN_REFUSALS
+from postbusd.smtp_edge.refusals import refuse_login
 from postbusd.smtp_edge.values import Login
 
 log = logging.getLogger(__name__)
@@ -78,7 +78,7 @@ async def _authenticate(conversation: Conversation, credentials: Credentials) ->
     try:
         reply = await conversation.site.authenticator.authenticate(request)
     except MailError as error:
-        refusal = LOGIN_REFUSALS[error.kind]
+        refusal = refuse_login(error)
         facts = {"username": name, "client_address": conversation.client_address, "reason": str(error)}
         log.info("smtp.login.failed", extra=facts)
         if refusal.is_permanent:

@@ -58,6 +58,14 @@ def refuse_error(error: MailError) -> Reply:
     return refuse(error.kind)
 
 
+def refuse_login(error: MailError) -> Reply:
+    """The reply to AUTH. Why a right password does not open is told: nobody else hears it (directory)."""
+    refusal = LOGIN_REFUSALS[error.kind]
+    if error.kind is ErrorKind.INACTIVE:
+        return make_reply(refusal.code, refusal.enhanced, error.detail)
+    return refusal
+
+
 def judge_recipient(resolution: Resolution, logged_in: bool, size: int | None) -> Reply:
     """The reply to RCPT (architecture §3.2, promise 3); what we do not understand is `later` (promise 9).
 

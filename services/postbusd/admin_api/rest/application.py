@@ -40,6 +40,15 @@ from postbusd.admin_api.rest.policy import get_policy, patch_policy, put_policy
 from postbusd.admin_api.rest.problems import handle_http_error, handle_mail_error, handle_unknown_error
 from postbusd.admin_api.rest.queue import change_queue, list_queue
 from postbusd.admin_api.rest.relays import list_relay_presets, test_relay
+from postbusd.admin_api.rest.second_factor import (
+    begin_second_factor,
+    confirm_second_factor,
+    delete_second_factor,
+    get_own_second_factor,
+    get_second_factor,
+    remove_own_second_factor,
+)
+from postbusd.admin_api.rest.sessions import begin_session, end_own_session, end_session, list_own_sessions
 from postbusd.admin_api.rest.system import get_ca, get_health, get_status
 from postbusd.admin_api.rest.tokens import add_token, delete_token, get_token, list_tokens, rotate_token
 from postbusd.admin_api.rest.users import delete_user, get_user, list_users, patch_user, put_user
@@ -58,7 +67,18 @@ ROOT = "/api/v1"
 _SYSTEM = (get_health, get_status, get_ca)
 _DOMAINS = (list_domains, get_domain, put_domain, patch_domain, delete_domain, get_domain_dns, get_domain_zone)
 _RELAYS = (list_relay_presets, test_relay)
-_ME = (get_me, put_own_password)
+_SESSIONS = (begin_session, end_session)
+_ME = (
+    get_me,
+    put_own_password,
+    list_own_sessions,
+    end_own_session,
+    get_own_second_factor,
+    begin_second_factor,
+    confirm_second_factor,
+    remove_own_second_factor,
+)
+_SECOND_FACTORS = (get_second_factor, delete_second_factor)
 _USERS = (list_users, get_user, put_user, patch_user, delete_user)
 _APP_PASSWORDS = (list_app_passwords, add_app_password, delete_app_password)
 _GROUPS = (list_groups, get_group, put_group, patch_group, delete_group)
@@ -87,8 +107,10 @@ ROUTES = (
     *_SYSTEM,
     *_DOMAINS,
     *_RELAYS,
+    *_SESSIONS,
     *_ME,
     *_USERS,
+    *_SECOND_FACTORS,
     *_APP_PASSWORDS,
     *_GROUPS,
     *_APPS,

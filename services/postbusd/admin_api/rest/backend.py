@@ -19,6 +19,7 @@ from postbus.contracts.dns_provisioner import CertificateSource, DnsPlanner
 from postbus.contracts.relay_test import RelayTester
 from postbus.contracts.smtp_edge import SmtpEdge
 from postbus.contracts.standing import ADMINISTRATOR, Standing, StandingRequest
+from postbus.core.api_token import SESSION_PREFIX
 from postbus.core.clock import Clock
 from postbus.core.errors import ErrorKind, MailError
 from postbusd.admin_api.audit import Auditor
@@ -28,6 +29,7 @@ from postbusd.admin_api.rest.auditing import audited_of, begin_audit
 from postbusd.admin_api.rest.problems import clean_field, explain_decoding
 from postbusd.admin_api.rest.scopes import is_for_superadmins, needed_scope
 from postbusd.admin_api.scopes import covers
+from postbusd.admin_api.sessions import Sessions
 from postbusd.admin_api.status import StatusProbes
 from postbusd.admin_api.token_desk import TokenDesk
 from postbusd.admin_api.tokens import Tokens
@@ -56,6 +58,7 @@ class Backend(msgspec.Struct, frozen=True, kw_only=True):
     audit: AuditStore
     auditor: Auditor
     tokens: Tokens
+    sessions: Sessions
     webhooks: WebhookDesk
     token_desk: TokenDesk
     status: StatusProbes
@@ -108,7 +111,7 @@ async def _check_token(connection: ASGIConnection[Any, Any, Any, State], handler
     if scheme.lower() != "bearer" or not token.strip():
         raise MailError(ErrorKind.UNAUTHENTICATED, "send the header Authorization: Bearer <token>")
     backend: Backend = connection.app.state.backend
-    found = await backend.tokens.authenticate(token.strip())
+    found = await find_token(backend, token.strip())
     connection.state.actor, connection.state.token = found.actor, found
     audited = audited_of(connection.scope)
     if audited is not None:
@@ -117,6 +120,13 @@ async def _check_token(connection: ASGIConnection[Any, Any, Any, State], handler
         raise MailError(ErrorKind.FORBIDDEN, f"this token lacks the scope {wanted}")
     if is_for_superadmins(wanted, handler) and not (await standing_of(backend, found)).superadmin:
         raise MailError(ErrorKind.FORBIDDEN, f"this is for superadmins, not for a token of {found.actor}")
+
+
+async def find_token(backend: Backend, text: str) -> Token:
+    """That of a bearer token: an API token's, or a session's. Raises MailError: UNAUTHENTICATED."""
+    if text.startswith(SESSION_PREFIX):
+        return await backend.sessions.authenticate(text)
+    return await backend.tokens.authenticate(text)
 
 
 async def check_request(request: ApiRequest) -> Response[None] | None:

@@ -41,7 +41,7 @@ TITLES: dict[ErrorKind, str] = {
     ErrorKind.ALREADY_EXISTS: "It exists already",
     ErrorKind.CONFLICT: "The state of the object forbids this",
     ErrorKind.CHANGED: "The object is another one than the condition says",
-    ErrorKind.UNAUTHENTICATED: "A valid token is needed",
+    ErrorKind.UNAUTHENTICATED: "Who asks is not known",
     ErrorKind.FORBIDDEN: "This token may not do that",
     ErrorKind.INACTIVE: "The object is switched off",
     ErrorKind.OVER_QUOTA: "The quota is used up",
@@ -93,7 +93,7 @@ REFUSALS: dict[int, ResponseSpec] = {
     )
     for status, description in (
         (400, "The request is malformed."),
-        (401, "A valid token is needed."),
+        (401, "A valid token is needed, or to sign in."),
         (403, "This token may not do that."),
         (404, "There is no such thing."),
         (409, "The state of the object forbids this."),

@@ -1,0 +1,225 @@
+"""Users sign in, see and end their sessions; the second factor through the API."""
+
+import base64
+from typing import Any
+
+import pytest
+from litestar import Litestar
+from litestar.testing import TestClient
+
+from postbus.contracts.app_passwords import Access
+from postbus.testing.admin_rest import FakeInstallation, RestClient
+from postbusd.admin_api.sessions import MAX_SESSIONS, TOUCH_MS
+from postbusd.directory.totp import STEP_SECONDS, code_of, step_at
+
+KIM, PASSWORD, NEW = "kim@demo.example", "a pass phrase", "another pass phrase"
+SESSION, MINE = "/api/v1/session", "/api/v1/me/sessions"
+FACTOR = "/api/v1/me/second-factor"
+HOUR = 3600
+
+
+@pytest.fixture
+def client(http: TestClient[Litestar]) -> RestClient:
+    client = RestClient(FakeInstallation(), http)
+    client.ask("PUT", "/api/v1/domains/demo.example", json={"incoming": True})
+    assert client.ask("PUT", f"/api/v1/mailboxes/{KIM}", json={"password": PASSWORD})[0] == 201
+    return client
+
+
+def sign_in(client: RestClient, password: str = PASSWORD, **fields: str) -> tuple[int, Any]:
+    body = {"username": KIM, "password": password, **fields}
+    return client.ask("POST", SESSION, token=None, json=body, headers={"User-Agent": "a\tbrowser"})
+
+
+def begin(client: RestClient, password: str = PASSWORD, **fields: str) -> str:
+    status, begun = sign_in(client, password, **fields)
+    assert status == 201, begun
+    return str(begun["token"])
+
+
+def advance(client: RestClient, seconds: float) -> None:
+    client.installation.clock.advance(seconds)
+    client.installation.directory.clock.advance(seconds)
+
+
+def me(client: RestClient, token: str) -> int:
+    return client.ask("GET", "/api/v1/me", token=token)[0]
+
+
+def events(client: RestClient, kind: str) -> list[tuple[str, str, str]]:
+    found = client.ask("GET", f"/api/v1/events?type={kind}")[1]["events"]
+    return [(each["summary"], each["mailbox"], each["detail"]) for each in found]
+
+
+def test_a_session_is_begun_seen_and_ended(client: RestClient) -> None:
+    status, begun = sign_in(client)
+    assert status == 201
+    assert (begun["username"], begun["method"], begun["scopes"], begun["current"]) == (KIM, "password", ["admin"], True)
+    token = begun["token"]
+    assert token.startswith("postbus_session_")
+    shown = client.ask("GET", "/api/v1/me", token=token)[1]
+    assert (shown["actor"], shown["token_name"], shown["mailboxes"]) == (KIM, "session", [KIM])
+    other = begin(client)
+    listed = client.ask("GET", MINE, token=token)[1]["sessions"]
+    assert [(each["current"], each["user_agent"]) for each in listed] == [(True, "abrowser"), (False, "abrowser")]
+    assert token not in str(listed)
+    assert client.ask("DELETE", f"{MINE}/{listed[1]['session_id']}", token=token)[0] == 200
+    assert client.ask("DELETE", f"{MINE}/{listed[1]['session_id']}", token=token)[0] == 404
+    assert (me(client, other), me(client, token)) == (401, 200)
+    assert client.ask("DELETE", SESSION, token=token) == (200, {"deleted": [f"session of {KIM}"], "dry_run": False})
+    assert me(client, token) == 401
+    assert client.refusal("DELETE", SESSION) == (409, "conflict", None)
+    assert client.ask("GET", MINE) == (200, {"sessions": []})
+    assert events(client, "login") == [(f"{KIM} signed in to the API", KIM, "password")] * 2
+    audited = client.ask("GET", "/api/v1/audit")[1]
+    assert listed[0]["session_id"] in str(audited)
+    assert token not in str(audited)
+
+
+def test_who_is_refused_is_told_and_counted(client: RestClient) -> None:
+    for fields in ({"password": "wrong"}, {"username": "nobody"}, {"username": "a\u0007b"}):
+        body = {"username": KIM, "password": PASSWORD, **fields}
+        assert client.refusal("POST", SESSION, token=None, json=body) == (401, "unauthenticated", None)
+    for body in ({}, {"username": KIM}, {"username": "", "password": "x"}, {"username": KIM, "password": "x" * 1025}):
+        assert client.ask("POST", SESSION, token=None, json=body)[0] == 400
+    told = events(client, "login_failed")
+    assert [each[0] for each in told] == [
+        f"{KIM} failed to sign in to the API",
+        "nobody failed to sign in to the API",
+        "somebody failed to sign in to the API",
+    ]
+    registry = client.installation.registry
+    assert registry.get_sample_value("postbus_admin_api_sign_ins_total", {"result": "refused"}) == 3
+    for number in range(6):
+        sign_in(client, f"guess {number}")
+    answer = client.http.post(SESSION, json={"username": KIM, "password": PASSWORD})
+    assert (answer.status_code, answer.json()["code"]) == (429, "rate_limited")
+    assert int(answer.headers["retry-after"]) > 0
+    client.ask("PATCH", f"/api/v1/users/{KIM}", json={"active": False})
+    advance(client, HOUR)
+    assert sign_in(client)[1]["code"] == "inactive"
+
+
+def test_a_session_ends_with_the_password_unused_and_after_its_time(client: RestClient) -> None:
+    first, second = begin(client), begin(client)
+    body = {"current_password": PASSWORD, "new_password": NEW}
+    assert client.ask("PUT", "/api/v1/me/password", token=first, json=body)[0] == 200
+    assert (me(client, first), me(client, second)) == (401, 401)
+    token = begin(client, NEW)
+    for _ in range(60):
+        advance(client, 11 * HOUR)
+        assert me(client, token) == 200
+    advance(client, 13 * HOUR)
+    assert me(client, token) == 401
+    token = begin(client, NEW)
+    for _ in range(30 * 24 // 10):
+        assert me(client, token) == 200
+        advance(client, 10 * HOUR)
+    assert me(client, token) == 401
+    assert client.ask("GET", MINE, token=begin(client, NEW))[1]["sessions"][0]["current"]
+    token = begin(client, NEW)
+    client.ask("PATCH", f"/api/v1/users/{KIM}", json={"active": False})
+    assert me(client, token) == 401
+
+
+def test_a_session_that_is_used_is_written_now_and_then(client: RestClient) -> None:
+    token = begin(client)
+    begun_ms = client.installation.clock.now_ms()
+    for _ in range(3):
+        assert me(client, token) == 200
+    advance(client, TOUCH_MS / 1000)
+    assert me(client, token) == 200
+    used_ms = client.ask("GET", MINE, token=token)[1]["sessions"][0]["last_used_ms"]
+    assert used_ms == begun_ms + TOUCH_MS
+
+
+def test_a_user_has_so_many_sessions(client: RestClient) -> None:
+    first = begin(client)
+    for _ in range(MAX_SESSIONS):
+        advance(client, 60)
+        last = begin(client)
+    assert (me(client, first), me(client, last)) == (401, 200)
+    assert len(client.ask("GET", MINE, token=last)[1]["sessions"]) == MAX_SESSIONS
+
+
+def test_a_damaged_or_unknown_session_is_none(client: RestClient) -> None:
+    token = begin(client)
+    for text in (
+        token[:-1],
+        token + "x",
+        token[:-1] + ("0" if token[-1] != "0" else "1"),
+        "postbus_session_" + "x" * 900,
+    ):
+        assert me(client, text) == 401
+
+
+def test_a_session_makes_tokens_that_outlive_it(client: RestClient) -> None:
+    token = begin(client)
+    status, made = client.ask("POST", "/api/v1/tokens", token=token, json={"name": "mine", "scopes": ["read"]})
+    assert (status, made["actor"], made["expires_ms"]) == (201, KIM, None)
+    assert client.ask("GET", "/api/v1/tokens", token=token)[1]["tokens"][0]["name"] == "mine"
+
+
+def test_an_app_password_signs_in_for_less(client: RestClient) -> None:
+    path = f"/api/v1/users/{KIM}/app-passwords"
+    secrets = {}
+    for scope in (Access.API, Access.IMAP):
+        secrets[scope] = client.ask("POST", path, json={"name": scope, "scopes": [scope]})[1]["secret"]
+    assert sign_in(client, secrets[Access.IMAP])[0] == 401
+    token = begin(client, secrets[Access.API])
+    assert me(client, token) == 200
+    for method, other, body in (
+        ("POST", path, {"name": "more", "scopes": ["imap"]}),
+        ("POST", "/api/v1/tokens", {"name": "more", "scopes": ["read"]}),
+        ("PUT", "/api/v1/me/password", {"current_password": PASSWORD, "new_password": NEW}),
+        ("POST", FACTOR, {"current_password": PASSWORD}),
+    ):
+        assert client.refusal(method, other, token=token, json=body) == (403, "forbidden", None)
+    assert client.ask("DELETE", f"{path}/api")[0] == 200
+    assert me(client, token) == 401
+
+
+def test_a_second_factor_is_switched_on_used_and_off(client: RestClient) -> None:
+    token = begin(client)
+    assert client.ask("GET", FACTOR, token=token)[1] == {"on": False, "since_ms": None, "recovery_codes": 0}
+    wrong = {"current_password": "wrong"}
+    assert client.refusal("POST", FACTOR, token=token, json=wrong) == (403, "forbidden", "current_password")
+    right = {"current_password": PASSWORD}
+    status, made = client.ask("POST", FACTOR, token=token, json=right)
+    assert status == 201
+    secret = base64.b32decode(made["secret"])
+
+    def code() -> str:
+        return code_of(secret, step_at(client.installation.directory.clock.now_ms()))
+
+    assert client.refusal("PUT", FACTOR, token=token, json={"code": "x"}) == (403, "forbidden", "code")
+    status, answer = client.ask("PUT", FACTOR, token=token, json={"code": code()})
+    assert status == 200
+    assert sign_in(client)[1]["field"] == "code"
+    assert sign_in(client, code="000000")[0] == 401
+    advance(client, STEP_SECONDS)
+    second = begin(client, code=code())
+    begin(client, code=answer["recovery_codes"][0])
+    shown = client.ask("GET", FACTOR, token=second)[1]
+    assert (shown["on"], shown["recovery_codes"]) == (True, len(answer["recovery_codes"]) - 1)
+    audited = str(client.ask("GET", "/api/v1/audit")[1])
+    for told in (made["secret"], made["otpauth_uri"], *answer["recovery_codes"], PASSWORD):
+        assert told not in audited
+    assert client.ask("POST", f"{FACTOR}/remove", token=second, json=wrong)[0] == 403
+    assert client.ask("POST", f"{FACTOR}/remove", token=second, json=right)[0] == 200
+    assert client.ask("POST", f"{FACTOR}/remove", token=second, json=right)[0] == 404
+    assert client.ask("POST", f"{FACTOR}/remove", json=right)[0] == 403
+    begin(client)
+
+
+def test_an_administrator_ends_the_second_factor_of_others(client: RestClient) -> None:
+    token, path = begin(client), f"/api/v1/users/{KIM}/second-factor"
+    assert client.refusal("DELETE", path) == (404, "not_found", "username")
+    secret = base64.b32decode(client.ask("POST", FACTOR, token=token, json={"current_password": PASSWORD})[1]["secret"])
+    code = code_of(secret, step_at(client.installation.directory.clock.now_ms()))
+    client.ask("PUT", FACTOR, token=token, json={"code": code})
+    assert client.ask("GET", path)[1]["on"]
+    assert client.refusal("DELETE", path, token=token) == (403, "forbidden", "current_password")
+    assert client.ask("DELETE", f"{path}?dry_run=true")[1]["dry_run"]
+    assert client.ask("DELETE", path)[1]["deleted"] == [f"second factor of user {KIM}"]
+    assert not client.ask("GET", path)[1]["on"]
