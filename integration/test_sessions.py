@@ -123,3 +123,36 @@ def test_with_a_second_factor_mail_programs_need_app_passwords(person: Person) -
     assert "9 recovery codes left" in person.run("me", "second-factor").stdout
     person.run("me", "second-factor", "off", "--password-stdin", typed=f"{PASSWORD}\n")
     person.reader(PASSWORD).logout()
+
+
+def test_a_forgotten_password_is_reset_by_the_recovery_address(person: Person) -> None:
+    recovery, _ = person.platform.mailboxes[0]
+    person.platform.administer(f"users/{person.address}", {"recovery_address": recovery})
+    where = ("--url", person.platform.admin_url, "--ca-file", str(person.platform.ca_file))
+    assert "on its way" in person.run("reset-password", person.address, *where).stdout
+    with person.platform.reader() as client:
+        text = wait_for_mail(client, f"A new password for {person.address}")
+    assert b"From: Postbus <postmaster@" in text
+    assert b"Auto-Submitted: auto-generated" in text
+    code = text.partition(b"--code ")[2].split()[0].decode()
+    done = person.run("reset-password", "--code", code, "--password-stdin", *where, typed="another pass phrase\n")
+    assert f"{person.address} has a new password" in done.stdout
+    person.reader("another pass phrase").logout()
+    again = person.run(
+        "reset-password", "--code", code, "--password-stdin", *where, typed="x pass phrase\n", check=False
+    )
+    assert (again.returncode, "code:" in again.stderr) == (1, True)
+
+
+def wait_for_mail(client: imaplib.IMAP4_SSL, subject: str) -> bytes:
+    """The message with this subject, once it is in INBOX."""
+    end = time.monotonic() + CLIENT_SECONDS
+    while True:
+        client.select("INBOX", readonly=True)
+        found = client.uid("SEARCH", "SUBJECT", f'"{subject}"')[1][0].split()
+        if found:
+            part = client.uid("FETCH", found[-1].decode(), "(BODY.PEEK[])")[1][0]
+            assert isinstance(part, tuple)
+            return bytes(part[1])
+        assert time.monotonic() < end, "no mail came"
+        time.sleep(0.2)

@@ -13,7 +13,11 @@ from postbus.testing.admin_rest import MAX_BODY_OCTETS, POWERLESS, TOKEN, FakeIn
 from postbus.testing.admin_services import PEM
 from postbusd.admin_api.rest.problems import HTTP_STATUS, TITLES
 
-PUBLIC_WRITES = {("POST", "/api/v1/session")}
+PUBLIC_WRITES = {
+    ("POST", "/api/v1/session"),
+    ("POST", "/api/v1/password-reset"),
+    ("PUT", "/api/v1/password-reset"),
+}
 """Of who is not known yet."""
 
 

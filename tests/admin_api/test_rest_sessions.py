@@ -223,3 +223,47 @@ def test_an_administrator_ends_the_second_factor_of_others(client: RestClient) -
     assert client.ask("DELETE", f"{path}?dry_run=true")[1]["dry_run"]
     assert client.ask("DELETE", path)[1]["deleted"] == [f"second factor of user {KIM}"]
     assert not client.ask("GET", path)[1]["on"]
+
+
+RESET = "/api/v1/password-reset"
+
+
+def ask_reset(client: RestClient, username: str = KIM) -> tuple[int, Any]:
+    answer = client.ask("POST", RESET, token=None, json={"username": username})
+    client.installation.settle()
+    return answer
+
+
+def results(client: RestClient) -> list[float | None]:
+    name, registry = "postbus_admin_api_password_resets_total", client.installation.registry
+    return [registry.get_sample_value(name, {"result": result}) for result in ("sent", "nobody", "failed")]
+
+
+def test_a_forgotten_password_is_reset_by_the_recovery_address(client: RestClient) -> None:
+    client.ask("PATCH", f"/api/v1/users/{KIM}", json={"recovery_address": "kim@else.example"})
+    token = begin(client)
+    answers = [ask_reset(client, username) for username in (KIM, "nobody", KIM)]
+    assert answers == [(202, {"valid_seconds": 3600})] * 3
+    (sent,) = client.installation.notices.sent
+    assert sent.recipient == "kim@else.example"
+    assert results(client) == [1, 2, 0]
+    code = next(line.strip() for line in sent.text.splitlines() if line.startswith("    "))
+    wrong = {"code": "x", "new_password": NEW}
+    assert client.refusal("PUT", RESET, token=None, json=wrong) == (401, "unauthenticated", "code")
+    short = {"code": code, "new_password": "x"}
+    assert client.refusal("PUT", RESET, token=None, json=short) == (400, "invalid", "new_password")
+    body = {"code": code, "new_password": NEW}
+    assert client.ask("PUT", RESET, token=None, json=body) == (200, {"username": KIM})
+    assert client.ask("PUT", RESET, token=None, json=body)[0] == 401
+    assert me(client, token) == 401
+    begin(client, NEW)
+    told = client.ask("GET", f"/api/v1/events?mailbox={KIM}")[1]["events"]
+    assert f"password reset of user {KIM} asked for" in [each["summary"] for each in told]
+    assert code not in str(told)
+
+
+def test_a_code_that_can_not_be_sent_is_counted_and_told_to_nobody(client: RestClient) -> None:
+    client.ask("PATCH", f"/api/v1/users/{KIM}", json={"recovery_address": "kim@else.example"})
+    client.installation.notices.away = True
+    assert ask_reset(client)[0] == 202
+    assert results(client) == [0, 0, 1]

@@ -181,3 +181,29 @@ def test_a_second_factor_at_a_terminal_and_its_end_by_an_administrator(
     assert person.out == f"would end: second factor of user {KIM}\n"
     assert person.run("user", "end-second-factor", KIM) == 0
     assert person.run("user", "end-second-factor", KIM) == 1
+
+
+def test_a_forgotten_password(person: Person) -> None:
+    person.wire.ask("PATCH", f"/api/v1/users/{KIM}", json={"recovery_address": "kim@else.example"})
+    assert person.run("reset-password", KIM) == 0
+    assert "a code is on its way" in person.out
+    person.wire.installation.settle()
+    (sent,) = person.wire.installation.notices.sent
+    code = next(line.strip() for line in sent.text.splitlines() if line.startswith("    "))
+    assert person.run("reset-password", "--code", "x", "--password-stdin", typed="another pass phrase\n") == 1
+    assert person.run("reset-password", "--code", code, "--password-stdin", typed="another pass phrase\n") == 0
+    assert person.out == f"{KIM} has a new password\n"
+    assert person.run("reset-password") == 2
+    assert person.run("reset-password", KIM, "--code", code) == 2
+
+
+def test_a_forgotten_password_at_a_terminal(person: Person) -> None:
+    person.wire.ask("PATCH", f"/api/v1/users/{KIM}", json={"recovery_address": "kim@else.example"})
+    person.answers("")
+    assert person.run("reset-password", KIM) == 1
+    assert "no code" in person.err
+    person.wire.installation.settle()
+    code = person.wire.installation.notices.sent[0].text.split("--code ")[1].split()[0]
+    person.answers(code, "another pass phrase", "another pass phrase")
+    assert person.run("reset-password", KIM) == 0
+    assert person.out.endswith(f"{KIM} has a new password\n")

@@ -6,6 +6,7 @@ from typing import Protocol
 import msgspec
 
 from postbus.contracts.filter import Recipient, Verdict
+from postbus.contracts.notices import NoticeSender
 from postbus.contracts.relay_test import RelayTester
 from postbus.core.ids import MailboxId, QueueId
 
@@ -362,5 +363,5 @@ class Bookkeeper(Protocol):
         ...
 
 
-class Delivery(Prechecker, MessageTracker, QueueControl, Bookkeeper, RelayTester, Protocol):
+class Delivery(Prechecker, MessageTracker, QueueControl, Bookkeeper, RelayTester, NoticeSender, Protocol):
     """All that delivery serves."""

@@ -1,6 +1,7 @@
 """The REST interface over fakes, for tests of the API and of the command line that speaks to it."""
 
 import re
+import time
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +14,11 @@ from postbus.runtime.sealing import Sealer
 from postbus.testing.admin_api import MemoryAdminStore
 from postbus.testing.admin_directory import MemoryDirectoryAdmin
 from postbus.testing.admin_ledger import MemoryBooks, MemoryEdge
-from postbus.testing.admin_services import MemoryDns, MemoryQueue, MemoryRelays
+from postbus.testing.admin_services import MemoryDns, MemoryNotices, MemoryQueue, MemoryRelays
 from postbus.testing.directory import ManualClock
 from postbus.testing.webhooks import MemoryPoster, MemoryWebhookStore
 from postbusd.admin_api.audit import Auditor
+from postbusd.admin_api.password_resets import PasswordResets
 from postbusd.admin_api.ports import Token
 from postbusd.admin_api.rest.application import create_application
 from postbusd.admin_api.rest.backend import Backend
@@ -32,6 +34,7 @@ TOKEN = "postbus_" + "a" * 40
 POWERLESS = "postbus_" + "b" * 40
 ACTOR = "admin"
 MAX_BODY_OCTETS = 2_000
+SETTLE_SECONDS = 10.0
 
 
 class FakeInstallation:
@@ -54,6 +57,7 @@ class FakeInstallation:
         self.clock = ManualClock()
         sealer, clock = Sealer(b"k" * 32), SystemClock()
         teller = WebhookTeller(self.hooks, self.poster, sealer, clock, self.registry)
+        self.notices = MemoryNotices()
         self.fault: Exception | None = None
         self.backend = Backend(
             directory=self.directory,
@@ -70,6 +74,9 @@ class FakeInstallation:
             auditor=Auditor(self.store, self.registry),
             tokens=Tokens(self.store, SystemClock(), Path("absent-token")),
             sessions=Sessions(self.store, self.store, self.directory, self.clock, AdminApiSettings(), self.registry),
+            password_resets=PasswordResets(
+                self.directory, self.notices, self.store, self.clock, "mail.demo.example", self.registry
+            ),
             webhooks=WebhookDesk(self.hooks, self.poster, teller, sealer, clock),
             token_desk=TokenDesk(self.store, self.store, SystemClock()),
             status=StatusProbes([Probe(name="database", ask=self._probe)], SystemClock(), 1.0),
@@ -77,6 +84,13 @@ class FakeInstallation:
             version="9.9",
             mail_host="mail.demo.example",
         )
+
+    def settle(self) -> None:
+        """Waits for what goes on after answers."""
+        end = time.monotonic() + SETTLE_SECONDS
+        while self.backend.password_resets.under_way:
+            assert time.monotonic() < end, "resets do not end"
+            time.sleep(0.001)
 
     async def _probe(self) -> None:
         if self.fault is not None:

@@ -23,9 +23,10 @@ from postbus.contracts.dns_provisioner import (
     RecordState,
     WantedRecord,
 )
+from postbus.contracts.notices import SendNoticeReply, SendNoticeRequest
 from postbus.contracts.relay_test import RelayTestReply, RelayTestRequest
 from postbus.core.errors import ErrorKind, MailError
-from postbus.core.ids import QueueId
+from postbus.core.ids import QueueId, new_queue_id
 
 PEM = b"-----BEGIN CERTIFICATE-----\n"
 _STATES = {
@@ -175,3 +176,18 @@ class MemoryRelays:
         await self._domains.get_domain(ObjectRequest(name=request.domain, actor=request.actor))
         self.requests.append(request)
         return self.reply
+
+
+class MemoryNotices:
+    """The NoticeSender; `sent` are the notices; `away` makes it UNAVAILABLE."""
+
+    def __init__(self) -> None:
+        self.sent: list[SendNoticeRequest] = []
+        self.away = False
+
+    async def send_notice(self, request: SendNoticeRequest) -> SendNoticeReply:
+        """Keeps it."""
+        if self.away:
+            raise MailError(ErrorKind.UNAVAILABLE, "delivery is away")
+        self.sent.append(request)
+        return SendNoticeReply(queue_id=new_queue_id(len(self.sent)))

@@ -15,6 +15,7 @@ from postbus.testing.directory import ManualClock
 from postbus.testing.queue import NOW_MS, MemoryQueue
 from postbusd.delivery.outbound.control import Control
 from postbusd.delivery.outbound.handing import Handover, Parts, QueueMetrics
+from postbusd.delivery.outbound.own_mail import OwnMail
 from postbusd.delivery.outbound.ports import Load, Report
 from postbusd.delivery.outbound.reporting import Reporter
 from postbusd.delivery.outbound.scheduler import Scheduler
@@ -121,7 +122,7 @@ class Outbound:
         self.transmitter = FakeTransmitter()
         self.routes = FakeRoutes()
         self.settings = settings or DeliverySettings()
-        self.reporter = Reporter(self.blobs, self.clock, "mail.ours.example")
+        self.reporter = Reporter(self.blobs, self.clock, OwnMail(self.blobs, self.clock, "mail.ours.example"))
         self.handover = Handover(
             Parts(
                 queue=self.queue,

@@ -318,6 +318,11 @@ class MemoryQueue:
             del self.events[: len(claimed)]
         return len(claimed)
 
+    async def add_report(self, accepted: MailAccepted) -> None:
+        """One more."""
+        self._touch()
+        self.reports[accepted.queue_id] = accepted
+
     async def relay_reports(self, limit: int, publish: PublishMail) -> int:
         """Publishes and forgets."""
         self._touch()

@@ -16,6 +16,7 @@ from postbusd.admin_api.adapters.postgres_webhooks import PostgresWebhookStore
 from postbusd.admin_api.audit import Auditor
 from postbusd.admin_api.books import find_ledger
 from postbusd.admin_api.event_log import EventLog
+from postbusd.admin_api.password_resets import PasswordResets
 from postbusd.admin_api.retention import Retention
 from postbusd.admin_api.sessions import Sessions
 from postbusd.admin_api.settings import AdminApiSettings
@@ -46,6 +47,7 @@ class RunningAdminApi:
         events: EventLog,
         teller: WebhookTeller,
         retention: Retention,
+        resets: PasswordResets,
         server: "HttpServer",
     ) -> None:
         self._context = context
@@ -54,6 +56,7 @@ class RunningAdminApi:
         self._events = events
         self._teller = teller
         self._retention = retention
+        self._resets = resets
         self._server = server
 
     @property
@@ -77,6 +80,7 @@ class RunningAdminApi:
     async def drain(self) -> None:
         """Takes no more requests, finishes those under way."""
         await self._server.stop()
+        await self._resets.drain()
         await self._teller.close()
 
     async def _bootstrap(self) -> None:
@@ -119,6 +123,9 @@ async def build(context: Context, settings: AdminApiSettings) -> RunningAdminApi
     tokens = Tokens(store, context.clock, secrets_dir / BOOTSTRAP_FILE)
     sessions = Sessions(store, store, context.rpc.directory, context.clock, settings, context.registry)
     books = context.rpc.delivery
+    resets = PasswordResets(
+        context.rpc.directory, context.rpc.delivery, store, context.clock, context.runtime.mail_host, context.registry
+    )
     own = [Probe(name="database", ask=store.check)]
     if isinstance(context.bus, Checkable):
         own.append(Probe(name="bus", ask=context.bus.check))
@@ -138,6 +145,7 @@ async def build(context: Context, settings: AdminApiSettings) -> RunningAdminApi
         auditor=Auditor(store, context.registry),
         tokens=tokens,
         sessions=sessions,
+        password_resets=resets,
         webhooks=WebhookDesk(hooks, poster, teller, sealer, context.clock),
         token_desk=TokenDesk(store, store, context.clock),
         status=StatusProbes([*own, *service_probes(context.rpc), ledger], context.clock, settings.probe_seconds),
@@ -161,6 +169,7 @@ async def build(context: Context, settings: AdminApiSettings) -> RunningAdminApi
         events=EventLog(store, context.registry, teller.wake),
         teller=teller,
         retention=Retention(store, sessions, context.clock, context.registry, settings),
+        resets=resets,
         server=server,
     )
 

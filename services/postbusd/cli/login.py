@@ -22,12 +22,17 @@ def add_parser(subparsers: Subparsers) -> None:
     parser = subparsers.add_parser("login", help="sign in as a user", description=__doc__)
     add_data_dir(parser)
     parser.add_argument("username", help="the user's name")
-    parser.add_argument("--url", metavar="URL", help="the API, as https://mail.example.org:8443 (default: this host's)")
-    parser.add_argument("--ca-file", metavar="FILE", help="with --url: whom to trust (default: the system's CAs)")
+    add_where(parser)
     parser.add_argument("--password-stdin", action="store_true", help=STDIN_HELP)
     parser.add_argument("--code", default="", metavar="CODE", help="of the second factor; it is asked for where needed")
     parser.add_argument("--json", action="store_true", help="as JSON")
     parser.set_defaults(handler=lambda args: run_action("login", run_login, args, find=find_api))
+
+
+def add_where(parser: argparse.ArgumentParser) -> None:
+    """Adds --url and --ca-file."""
+    parser.add_argument("--url", metavar="URL", help="the API, as https://mail.example.org:8443 (default: this host's)")
+    parser.add_argument("--ca-file", metavar="FILE", help="with --url: whom to trust (default: the system's CAs)")
 
 
 def find_api(args: argparse.Namespace, seconds: float) -> Session | None:

@@ -22,6 +22,7 @@ COMMANDS = {
     "user": "people who log in",
     "login": "sign in as a user",
     "logout": "sign out",
+    "reset-password": "a new password for who has forgotten it",
     "me": "whom the token speaks for, the own password",
     "app-password": "passwords of users for single programs",
     "group": "users who share mailboxes",

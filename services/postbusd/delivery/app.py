@@ -30,6 +30,8 @@ from postbusd.delivery.ledger.metrics import LedgerMetrics
 from postbusd.delivery.outbound.control import Control
 from postbusd.delivery.outbound.entering import Lifetime
 from postbusd.delivery.outbound.handing import Handover, Parts, QueueMetrics
+from postbusd.delivery.outbound.notices import Notices
+from postbusd.delivery.outbound.own_mail import OwnMail
 from postbusd.delivery.outbound.queue import Counts
 from postbusd.delivery.outbound.relay_testing import RelayTrials
 from postbusd.delivery.outbound.reporting import Reporter
@@ -78,7 +80,8 @@ class DeliveryService:
         self._owner = context.instance_id
         self._resolver = DnsResolver(context.runtime.resolver, timeout_seconds=DNS_SECONDS, clock=context.clock)
         self._counts = Counts()
-        reporter = Reporter(context.blobs, context.clock, context.runtime.mail_host)
+        own_mail = OwnMail(context.blobs, context.clock, context.runtime.mail_host)
+        reporter = Reporter(context.blobs, context.clock, own_mail)
         transmitter = SmtpTransmitter(
             resolver=self._resolver,
             settings=settings,
@@ -110,6 +113,7 @@ class DeliveryService:
             control=control,
             prechecker=PrecheckService(context.rpc.directory),
             bookkeeper=Bookkeeping(auditor, tables.books, tables.letters, HeldMail(tables.letters, road)),
+            notices=Notices(own_mail, queue, context.clock),
             relay_tester=RelayTrials(
                 directory=context.rpc.directory,
                 router=transmitter.router,

@@ -23,6 +23,7 @@ from postbus.contracts.delivery import (
     SettleLedgerReply,
     SettleLedgerRequest,
 )
+from postbus.contracts.notices import NoticeSender, SendNoticeReply, SendNoticeRequest
 from postbus.contracts.relay_test import RelayTester, RelayTestReply, RelayTestRequest
 from postbus.core.errors import ErrorKind, MailError
 from postbusd.delivery.outbound.control import Control
@@ -39,6 +40,7 @@ class DeliveryPort(msgspec.Struct, frozen=True, kw_only=True):
     prechecker: Prechecker
     bookkeeper: Bookkeeper
     relay_tester: RelayTester
+    notices: NoticeSender
 
     async def precheck(self, request: PrecheckRequest) -> PrecheckReply:
         """Which recipients would refuse this message."""
@@ -88,3 +90,7 @@ class DeliveryPort(msgspec.Struct, frozen=True, kw_only=True):
     async def test_relay(self, request: RelayTestRequest) -> RelayTestReply:
         """Tries the smart host of a domain."""
         return await self.relay_tester.test_relay(request)
+
+    async def send_notice(self, request: SendNoticeRequest) -> SendNoticeReply:
+        """A message of our own to one person."""
+        return await self.notices.send_notice(request)

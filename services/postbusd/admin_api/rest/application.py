@@ -36,6 +36,7 @@ from postbusd.admin_api.rest.mailbox_tables import export_mailboxes, import_mail
 from postbusd.admin_api.rest.mailboxes import delete_mailbox, get_mailbox, list_mailboxes, patch_mailbox, put_mailbox
 from postbusd.admin_api.rest.me import get_me, put_own_password
 from postbusd.admin_api.rest.messages import get_message, list_messages
+from postbusd.admin_api.rest.password_reset import begin_password_reset, finish_password_reset
 from postbusd.admin_api.rest.policy import get_policy, patch_policy, put_policy
 from postbusd.admin_api.rest.problems import handle_http_error, handle_mail_error, handle_unknown_error
 from postbusd.admin_api.rest.queue import change_queue, list_queue
@@ -67,7 +68,7 @@ ROOT = "/api/v1"
 _SYSTEM = (get_health, get_status, get_ca)
 _DOMAINS = (list_domains, get_domain, put_domain, patch_domain, delete_domain, get_domain_dns, get_domain_zone)
 _RELAYS = (list_relay_presets, test_relay)
-_SESSIONS = (begin_session, end_session)
+_SESSIONS = (begin_session, end_session, begin_password_reset, finish_password_reset)
 _ME = (
     get_me,
     put_own_password,

@@ -24,6 +24,7 @@ from postbus.core.clock import Clock
 from postbus.core.errors import ErrorKind, MailError
 from postbusd.admin_api.audit import Auditor
 from postbusd.admin_api.audit_ports import AuditStore
+from postbusd.admin_api.password_resets import PasswordResets
 from postbusd.admin_api.ports import EventStore, MessageFinder, Token
 from postbusd.admin_api.rest.auditing import audited_of, begin_audit
 from postbusd.admin_api.rest.problems import clean_field, explain_decoding
@@ -59,6 +60,7 @@ class Backend(msgspec.Struct, frozen=True, kw_only=True):
     auditor: Auditor
     tokens: Tokens
     sessions: Sessions
+    password_resets: PasswordResets
     webhooks: WebhookDesk
     token_desk: TokenDesk
     status: StatusProbes

@@ -5,8 +5,6 @@ import logging
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-import msgspec
-
 from postbus.contracts.delivery import ChangeQueueRequest, QueueState
 from postbus.core.errors import MailError
 from postbus.mailstore.outbox import pack_event
@@ -18,6 +16,7 @@ from postbusd.delivery.adapters.postgres_queue_rows import (
     OPEN_STATES,
     SELECT_WANTED,
     put_events,
+    put_report,
     read_claimed,
     settle,
     write_copies,
@@ -76,9 +75,6 @@ FROM unnest($2::text[], $3::text[], $4::bigint[], $5::text[], $6::bigint[], $7::
     AS a(queue_id, recipient, lease_token, state, due_ms, counts, next_hop, reply, status, remote_host, tls, report_id)
 WHERE c.queue_id = a.queue_id AND c.recipient = a.recipient AND c.lease_owner = $1 AND c.lease_token = a.lease_token
     AND c.state IN ('waiting', 'held')
-"""
-_PUT_REPORT = """
-INSERT INTO delivery.report_outbox (queue_id, accepted) VALUES ($1, $2) ON CONFLICT (queue_id) DO NOTHING
 """
 _OTHER_OWNERS = "SELECT DISTINCT lease_owner FROM delivery.outgoing_copy WHERE lease_owner NOT IN ('', $1)"
 _LOCK_IS_FREE = "SELECT pg_try_advisory_xact_lock(hashtextextended($1, 0))"
@@ -177,8 +173,7 @@ class PostgresQueue(PostgresQueueBooks):
                 await put_events(session, [pack_event(event) for event in outcomes.events])
                 await settle(session, ended)
                 if outcomes.report is not None:
-                    packed = msgspec.msgpack.encode(outcomes.report)
-                    await session.execute(_PUT_REPORT, outcomes.report.queue_id, packed)
+                    await put_report(session, outcomes.report)
         except _LeaseLostError:
             return False
         return True

@@ -21,6 +21,7 @@ from postbusd.delivery.adapters.postgres_queue_rows import (
     COPY_COLUMNS,
     OPEN_STATES,
     SELECT_WANTED,
+    put_report,
     read_entry,
     settle,
 )
@@ -154,6 +155,11 @@ class PostgresQueueBooks:
             if done:
                 await session.execute("DELETE FROM delivery.outbox WHERE outbox_id = ANY($1)", done)
         return len(done)
+
+    async def add_report(self, accepted: MailAccepted) -> None:
+        """See `QueueUpkeep.add_report`."""
+        async with connection(self._pool) as session:
+            await put_report(session, accepted)
 
     async def relay_reports(self, limit: int, publish: PublishMail) -> int:
         """See `QueueBooks.relay_reports`. No connection is kept while the bus makes us wait."""

@@ -4,9 +4,10 @@ from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING
 
 import asyncpg
+import msgspec
 
 from postbus.contracts.delivery import QueueEntry, QueueState
-from postbus.contracts.events import Origin
+from postbus.contracts.events import MailAccepted, Origin
 from postbus.core.ids import BlobId, QueueId
 from postbusd.delivery.outbound.queue import Claimed, NewCopy, Outgoing, QueuedMessage
 
@@ -25,6 +26,9 @@ WHERE c.state IN ('waiting', 'held') AND c.state = ANY($1::text[]) AND ($2 = '' 
 # Copies of one message may end in several transactions at once: without this each would see the others' still open.
 _LOCK_MESSAGES = """
 SELECT FROM delivery.outgoing WHERE queue_id = ANY($1::text[]) ORDER BY queue_id FOR NO KEY UPDATE
+"""
+_PUT_REPORT = """
+INSERT INTO delivery.report_outbox (queue_id, accepted) VALUES ($1, $2) ON CONFLICT (queue_id) DO NOTHING
 """
 _SETTLE = """
 UPDATE delivery.ledger l
@@ -98,6 +102,11 @@ async def put_events(session: "Session", packed: Sequence[bytes]) -> None:
     """Rows of the event outbox."""
     if packed:
         await session.execute("INSERT INTO delivery.outbox (event) SELECT unnest($1::bytea[])", packed)
+
+
+async def put_report(session: "Session", accepted: MailAccepted) -> None:
+    """A message of our own, for the bus."""
+    await session.execute(_PUT_REPORT, accepted.queue_id, msgspec.msgpack.encode(accepted))
 
 
 async def settle(session: "Session", queue_ids: Collection[str]) -> None:

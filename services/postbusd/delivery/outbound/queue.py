@@ -213,6 +213,10 @@ class QueueUpkeep(Protocol):
         """Claims rows of the event outbox, publishes and deletes them."""
         ...
 
+    async def add_report(self, accepted: MailAccepted) -> None:
+        """One more message of our own for `relay_reports`."""
+        ...
+
     async def relay_reports(self, limit: int, publish: "PublishMail") -> int:
         """Publishes DSNs and deletes each after its PubAck; a repeated publish is no double, so nothing is locked."""
         ...

@@ -12,16 +12,12 @@ from collections.abc import Sequence
 import msgspec
 
 from postbus.blobs.ports import BlobStore
-from postbus.contracts.directory import Outcome as Resolved
-from postbus.contracts.directory import Resolution
-from postbus.contracts.events import Client, Envelope, ForwardPath, MailAccepted, Origin
-from postbus.contracts.filter import CheckMessageReply, Verdict
+from postbus.contracts.events import MailAccepted
 from postbus.core.clock import Clock
 from postbus.core.errors import ErrorKind, MailError
 from postbus.core.ids import QueueId, new_queue_id
 from postbus.dsn.report import FailedRecipient, Report, build_report
-from postbus.mime.codec import encode_scan
-from postbus.mime.scanner import scan_message
+from postbusd.delivery.outbound.own_mail import OwnMail
 from postbusd.delivery.outbound.queue import Claimed, QueuedMessage
 from postbusd.delivery.outbound.values import RecipientResult
 
@@ -45,11 +41,11 @@ class Failure(msgspec.Struct, frozen=True, kw_only=True):
 class Reporter:
     """Makes DSNs."""
 
-    def __init__(self, blobs: BlobStore, clock: Clock, mail_host: str) -> None:
+    def __init__(self, blobs: BlobStore, clock: Clock, own_mail: OwnMail) -> None:
         """DSNs are from postmaster at the mail host."""
         self._blobs = blobs
         self._clock = clock
-        self._mail_host = mail_host
+        self._own_mail = own_mail
 
     async def report(self, failures: Sequence[Failure]) -> MailAccepted | None:
         """The DSN about copies of one message with the same reverse_path; None: nobody is to be told.
@@ -68,12 +64,12 @@ class Reporter:
         content = build_report(
             Report(
                 to=to,
-                from_address=f"postmaster@{self._mail_host}",
-                reporting_mta=self._mail_host,
+                from_address=f"postmaster@{self._own_mail.mail_host}",
+                reporting_mta=self._own_mail.mail_host,
                 envelope_id=message.envid,
                 arrival_ms=message.accepted_ms,
                 now_ms=now_ms,
-                message_id=f"{queue_id}@{self._mail_host}",
+                message_id=f"{queue_id}@{self._own_mail.mail_host}",
                 queue_id=message.queue_id,
                 recipients=tuple(_failed_recipient(failure, now_ms) for failure in told),
                 original_header=_header_of(original),
@@ -81,7 +77,7 @@ class Reporter:
                 smtputf8=message.smtputf8,
             )
         )
-        return await self._as_message(queue_id, to, content, message.traceparent)
+        return await self._own_mail.accept(queue_id, to, content, message.traceparent)
 
     async def _original(self, message: QueuedMessage) -> bytes:
         """As much of it as may be returned; of one whose blob is lost the prefix: its sender is told all the same."""
@@ -92,28 +88,6 @@ class Reporter:
                 raise
             log.error("delivery.report.blob_lost", extra={"queue_id": message.queue_id, "blob_id": message.blob_id})
             return message.prefix
-
-    async def _as_message(self, queue_id: QueueId, to: str, content: bytes, traceparent: str) -> MailAccepted:
-        return MailAccepted(
-            queue_id=queue_id,
-            origin=Origin.DSN,
-            accepted_ms=self._clock.now_ms(),
-            envelope=Envelope(
-                reverse_path="",
-                forward_paths=(
-                    ForwardPath(address=to, resolution=Resolution(forward_path=to, outcome=Resolved.LATER)),
-                ),
-                body="7BIT" if content.isascii() else "8BITMIME",
-                smtputf8=not to.isascii(),
-            ),
-            client=Client(address="", name=self._mail_host),
-            blob_id=await self._blobs.put(content),
-            blob_octets=len(content),
-            verdict=CheckMessageReply(verdict=Verdict.ACCEPT, score=0.0, required=0.0),
-            prefix=b"",
-            scan=encode_scan(scan_message(content)),
-            traceparent=traceparent,
-        )
 
 
 def wants_report(claimed: Claimed) -> bool:
