@@ -15,7 +15,8 @@ from prometheus_client import CollectorRegistry
 import postbusd.directory
 from postbus.contracts.app_passwords import Access
 from postbus.contracts.bulk import MailboxRow
-from postbus.contracts.directory import AuthenticateRequest, ListDomainsRequest, ListMailboxesRequest, PageRequest
+from postbus.contracts.directory import ListDomainsRequest, ListMailboxesRequest, PageRequest
+from postbus.contracts.logins import AuthenticateRequest
 from postbus.contracts.owners import Owner, OwnerKind
 from postbus.contracts.relays import Relay, RelaySecurity
 from postbus.core.clock import SystemClock
@@ -40,6 +41,7 @@ from postbus.testing.directory_office_bulk import (
 from postbus.testing.directory_office_contract import DomainCommandsContract, MailboxCommandsContract, events_of
 from postbus.testing.directory_office_people import AppCommandsContract, GroupCommandsContract, UserCommandsContract
 from postbus.testing.directory_office_policy import PolicyCommandsContract
+from postbus.testing.directory_office_provider import IdentityProviderContract, TokenLoginContract
 from postbus.testing.directory_office_roles import ConditionContract, ScopeContract
 from postbus.testing.directory_office_settings import SettingsContract
 from postbus.testing.directory_rows import empty_tables
@@ -133,6 +135,14 @@ class TestSecondFactors(SecondFactorContract):
 
 
 class TestPasswordResets(PasswordResetContract):
+    """Over Postgres."""
+
+
+class TestIdentityProvider(IdentityProviderContract):
+    """Over Postgres."""
+
+
+class TestTokenLogin(TokenLoginContract):
     """Over Postgres."""
 
 
@@ -396,6 +406,7 @@ async def test_fifty_mailboxes_cost_fifty_hashes_and_little_else(pool: asyncpg.P
         keys=KEYS,
         sealer=SEALER,
         clock=SystemClock(),
+        party=office.provider.party(office.repository),
     )
     await office.put_domain("bench.example")
     started = time.perf_counter()

@@ -8,8 +8,9 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from postbus.contracts.app_passwords import Access
-from postbus.contracts.directory import AuthenticateRequest, PutMailboxRequest, ResolveRequest
+from postbus.contracts.directory import PutMailboxRequest, ResolveRequest
 from postbus.contracts.events import DirectoryChanged
+from postbus.contracts.logins import AuthenticateRequest
 from postbus.core.clock import SystemClock
 from postbus.core.errors import ErrorKind, MailError
 from postbus.mailstore.postgres import PostgresMailStore
@@ -17,6 +18,7 @@ from postbus.runtime.sealing import Sealer
 from postbus.testing.directory import KEYS
 from postbus.testing.directory_contract import DirectoryRepositoryContract, put, put_domain
 from postbus.testing.directory_rows import empty_tables
+from postbus.testing.identity_provider import MemoryProvider
 from postbus.testing.installation import Database
 from postbusd.directory.adapters.argon2 import Argon2Hasher
 from postbusd.directory.adapters.postgres import PostgresDirectory
@@ -90,7 +92,15 @@ async def test_a_mailbox_is_made_whole_and_its_owner_logs_in(pool: asyncpg.Pool,
     clock, registry = SystemClock(), CollectorRegistry()
     store = PostgresMailStore(pool)
     hasher = Argon2Hasher(threads=2, queue_logins=4, registry=registry)
-    tools = Tools(repository=repository, accounts=store, hasher=hasher, keys=KEYS, sealer=SEALER, clock=clock)
+    tools = Tools(
+        repository=repository,
+        accounts=store,
+        hasher=hasher,
+        keys=KEYS,
+        sealer=SEALER,
+        clock=clock,
+        party=MemoryProvider(clock).party(repository),
+    )
     administration = Administration(tools, tell_nobody)
     await put_domain(repository, "example.org", incoming=True)
     request = PutMailboxRequest(address="kim@example.org", actor="admin", password="secret", quota_octets=1000)

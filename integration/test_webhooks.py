@@ -17,15 +17,16 @@ from typing import Any
 import asyncpg
 import pytest
 
+from postbus.runtime import http_client
 from postbus.runtime.dns import DnsResolver
+from postbus.runtime.http_client import HttpClient, client_tls
 from postbus.testing.admin_api import make_event
 from postbus.testing.installation import Database, Platform, postbus, short_folder, start_platform
 from postbus.testing.probes import process_ids, submit
 from postbus.testing.webhooks import HOOK, WebhookStoreContract, set_event
-from postbusd.admin_api.adapters import webhook_post
 from postbusd.admin_api.adapters.postgres import PostgresAdminStore
 from postbusd.admin_api.adapters.postgres_webhooks import PostgresWebhookStore
-from postbusd.admin_api.adapters.webhook_post import WebhookPoster, client_tls
+from postbusd.admin_api.adapters.webhook_post import WebhookPoster
 from postbusd.admin_api.webhooks.values import Message
 
 PATIENCE_SECONDS = 40.0
@@ -185,9 +186,15 @@ def test_what_was_not_told_when_the_process_died_is_told_by_the_next(platform: P
     assert ids[0] == ids[1]
 
 
+def make_poster(ca_file: str = "") -> WebhookPoster:
+    tls = client_tls(ca_file, "webhook_ca_file")
+    setting = "POSTBUS_ADMIN_API_WEBHOOK_EGRESS_ALLOW"
+    return WebhookPoster(HttpClient(DnsResolver(), LOOPBACK, tls, agent="postbus/test", setting=setting))
+
+
 @pytest.fixture
 async def poster() -> AsyncIterator[WebhookPoster]:
-    poster = WebhookPoster(DnsResolver(), LOOPBACK, client_tls(""), "postbus/test")
+    poster = make_poster()
     yield poster
     await poster.close()
 
@@ -251,7 +258,7 @@ async def test_a_hostile_receiver_is_a_failure(poster: WebhookPoster, reply: byt
 
 
 async def test_a_silent_receiver_ends_by_the_clock(poster: WebhookPoster, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(webhook_post, "REQUEST_SECONDS", 0.3)
+    monkeypatch.setattr(http_client, "REQUEST_SECONDS", 0.3)
     async with await serve(b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nab", hang=True) as server:
         (answer,) = await poster.post(f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/", [MESSAGE])
     assert (answer.status, answer.text) == (0, "no answer within 0.3 s")
@@ -263,7 +270,7 @@ async def test_a_certificate_of_nobody_is_refused(poster: WebhookPoster, platfor
     (answer,) = await poster.post(url, [MESSAGE])
     assert answer.status == 0
     assert "certificate: " in answer.text
-    trusting = WebhookPoster(DnsResolver(), LOOPBACK, client_tls(str(platform.ca_file)), "postbus/test")
+    trusting = make_poster(str(platform.ca_file))
     (answer,) = await trusting.post(url, [MESSAGE])
     await trusting.close()
     assert answer.status == 405

@@ -10,6 +10,7 @@ from postbus.testing.directory_office_archive import ArchiveContract
 from postbus.testing.directory_office_contract import DomainCommandsContract, MailboxCommandsContract
 from postbus.testing.directory_office_people import AppCommandsContract, GroupCommandsContract, UserCommandsContract
 from postbus.testing.directory_office_policy import PolicyCommandsContract
+from postbus.testing.directory_office_provider import IdentityProviderContract, TokenLoginContract
 from postbus.testing.directory_office_roles import ConditionContract, ScopeContract
 from postbus.testing.directory_office_settings import SettingsContract
 
@@ -64,6 +65,14 @@ class TestAppPasswords(AppPasswordContract):
 
 
 class TestPolicy(PolicyCommandsContract):
+    """Over the fake."""
+
+
+class TestIdentityProvider(IdentityProviderContract):
+    """Over the fake."""
+
+
+class TestTokenLogin(TokenLoginContract):
     """Over the fake."""
 
 

@@ -4,8 +4,13 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from postbus.contracts.app_passwords import Access
-from postbus.contracts.directory import AuthenticateReply, AuthenticateRequest
-from postbus.contracts.logins import MAX_SHOWN_LOGINS, ConfirmLoginsRequest, ShownLogin
+from postbus.contracts.logins import (
+    MAX_SHOWN_LOGINS,
+    AuthenticateReply,
+    AuthenticateRequest,
+    ConfirmLoginsRequest,
+    ShownLogin,
+)
 from postbus.contracts.owners import Owner, OwnerKind
 from postbus.core.errors import ErrorKind, MailError
 from postbus.testing.directory import KEYS, ManualClock, PlainHasher

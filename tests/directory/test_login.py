@@ -4,7 +4,7 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from postbus.contracts.app_passwords import Access
-from postbus.contracts.directory import AuthenticateReply, AuthenticateRequest
+from postbus.contracts.logins import AuthenticateReply, AuthenticateRequest
 from postbus.core.errors import ErrorKind, MailError
 from postbus.testing.directory import KEYS, ManualClock, MemoryDirectory, PlainHasher
 from postbus.testing.directory_contract import put, put_domain

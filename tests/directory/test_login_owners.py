@@ -7,7 +7,7 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from postbus.contracts.app_passwords import Access
-from postbus.contracts.directory import AuthenticateReply, AuthenticateRequest
+from postbus.contracts.logins import AuthenticateReply, AuthenticateRequest
 from postbus.contracts.owners import Owner, OwnerKind
 from postbus.core.errors import ErrorKind, MailError
 from postbus.testing.directory import KEYS, ManualClock, PlainHasher

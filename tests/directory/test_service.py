@@ -9,7 +9,6 @@ from postbus.bus.ports import Bus
 from postbus.bus.subjects import SUBJECT_DIRECTORY_CHANGED
 from postbus.contracts.app_passwords import Access
 from postbus.contracts.directory import (
-    AuthenticateRequest,
     Directory,
     Domain,
     FindRouteRequest,
@@ -20,17 +19,20 @@ from postbus.contracts.directory import (
     ResolveRequest,
 )
 from postbus.contracts.events import DirectoryChanged, EventType
+from postbus.contracts.logins import AuthenticateRequest
 from postbus.core.errors import ErrorKind, MailError
 from postbus.runtime.sealing import Sealer
 from postbus.testing.bus import FakeBus
 from postbus.testing.directory import KEYS, ManualClock, MemoryAccounts, MemoryDirectory, PlainHasher
 from postbus.testing.directory_contract import put, put_domain
+from postbus.testing.identity_provider import MemoryProvider
 from postbusd.directory.administration import Tools
 from postbusd.directory.confirming import LoginConfirming
 from postbusd.directory.login import PasswordAuthenticator
 from postbusd.directory.resolution import CachedResolver
 from postbusd.directory.routes import CachedRoutes
-from postbusd.directory.service import DirectoryService
+from postbusd.directory.service import DirectoryService, LoginParts
+from postbusd.directory.token_login import TokenLogin
 
 SEALER = Sealer(bytes(32))
 
@@ -42,10 +44,14 @@ class Site:
         self.bus = FakeBus()
         bus: Bus = self.bus
         accounts = MemoryAccounts()
+        party = MemoryProvider(clock).party(self.repository)
         self.service = DirectoryService(
-            confirming=LoginConfirming(self.repository, KEYS),
             resolver=CachedResolver(self.repository, accounts, clock, registry),
-            authenticator=PasswordAuthenticator(self.repository, hasher, KEYS, clock, registry),
+            logins=LoginParts(
+                authenticator=PasswordAuthenticator(self.repository, hasher, KEYS, clock, registry),
+                token_login=TokenLogin(self.repository, party, KEYS, clock, registry),
+                confirming=LoginConfirming(self.repository, KEYS),
+            ),
             routes=CachedRoutes(self.repository, SEALER, clock),
             tools=Tools(
                 repository=self.repository,
@@ -54,6 +60,7 @@ class Site:
                 keys=KEYS,
                 sealer=SEALER,
                 clock=clock,
+                party=party,
             ),
             bus=bus,
         )

@@ -10,18 +10,16 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from postbus.bus.subjects import folder_changed_subject
-from postbus.contracts.directory import (
-    AuthenticateReply,
-    AuthenticateRequest,
-    MailboxTarget,
-    Outcome,
-    Resolution,
-    ResolveReply,
-    ResolveRequest,
-)
+from postbus.contracts.directory import MailboxTarget, Outcome, Resolution, ResolveReply, ResolveRequest
 from postbus.contracts.events import FolderChanged
 from postbus.contracts.indexer import SearchReply, SearchRequest, TermHits, TextField
-from postbus.contracts.logins import ConfirmedLogin, ConfirmLoginsReply, ConfirmLoginsRequest
+from postbus.contracts.logins import (
+    AuthenticateReply,
+    AuthenticateRequest,
+    ConfirmedLogin,
+    ConfirmLoginsReply,
+    ConfirmLoginsRequest,
+)
 from postbus.core.errors import ErrorKind, MailError
 from postbus.core.ids import EmailId, FolderId, MailboxId, ModSeq, new_email_id
 from postbus.mailstore.prepare import prepare_message

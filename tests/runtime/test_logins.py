@@ -4,10 +4,10 @@ import asyncio
 
 import pytest
 
-from postbus.contracts.directory import AuthenticateReply
 from postbus.contracts.events import DirectoryChanged
 from postbus.contracts.logins import (
     MAX_SHOWN_LOGINS,
+    AuthenticateReply,
     ConfirmedLogin,
     ConfirmLoginsReply,
     ConfirmLoginsRequest,

@@ -5,10 +5,11 @@ from typing import Protocol
 
 import msgspec
 
-from postbus.contracts.app_passwords import Access, AppPasswordAdmin
+from postbus.contracts.app_passwords import AppPasswordAdmin
 from postbus.contracts.bulk import MailboxImporter
 from postbus.contracts.condition import Condition
-from postbus.contracts.logins import LoginConfirmer
+from postbus.contracts.identity_provider import IdentityProviderAdmin, ProviderSignIn, TokenAuthenticator
+from postbus.contracts.logins import Authenticator, LoginConfirmer
 from postbus.contracts.mailbox_life import MailboxLife
 from postbus.contracts.mailboxes import Mailbox
 from postbus.contracts.own_password import OwnPassword
@@ -109,29 +110,6 @@ class ResolveReply(msgspec.Struct, frozen=True, kw_only=True):
     resolutions: tuple[Resolution, ...]
     revision: int
     """The directory's revision that the answers belong to."""
-
-
-class AuthenticateRequest(msgspec.Struct, frozen=True, kw_only=True):
-    """A login attempt with user name and password (SASL PLAIN, LOGIN)."""
-
-    username: str
-    password: str
-    access: Access
-    client_address: str
-    """IP address of the client, for counting failures per network."""
-
-
-class AuthenticateReply(msgspec.Struct, frozen=True, kw_only=True):
-    """A successful login; a failed one raises MailError (UNAUTHENTICATED, INACTIVE, RATE_LIMITED, UNAVAILABLE)."""
-
-    mailbox_id: MailboxId
-    address: str
-    quota_octets: int | None = None
-    revision: int = 0
-    member: str = ""
-    """Whose password it was: the user's name, of a group mailbox the member's; empty: an app's."""
-    proof: str = ""
-    """Of the secret that opened the mailbox, for `confirm_logins`; says nothing to anybody but directory."""
 
 
 class Route(msgspec.Struct, frozen=True, kw_only=True):
@@ -476,14 +454,6 @@ class AddressResolver(Protocol):
         ...
 
 
-class Authenticator(Protocol):
-    """The port of everything that people log in to."""
-
-    async def authenticate(self, request: AuthenticateRequest) -> AuthenticateReply:
-        """Checks a password; Raises MailError."""
-        ...
-
-
 class RouteFinder(Protocol):
     """The port of delivery."""
 
@@ -654,6 +624,8 @@ class DirectoryAdmin(
     SecondFactorAdmin,
     PasswordReset,
     SignIn,
+    ProviderSignIn,
+    IdentityProviderAdmin,
     PolicyAdmin,
     StandingFinder,
     Protocol,
@@ -661,5 +633,14 @@ class DirectoryAdmin(
     """The port of admin-api."""
 
 
-class Directory(AddressResolver, RouteFinder, PolicyFinder, Authenticator, LoginConfirmer, DirectoryAdmin, Protocol):
+class Directory(
+    AddressResolver,
+    RouteFinder,
+    PolicyFinder,
+    Authenticator,
+    TokenAuthenticator,
+    LoginConfirmer,
+    DirectoryAdmin,
+    Protocol,
+):
     """All that directory serves; callers ask for the narrower ports."""

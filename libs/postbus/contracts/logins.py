@@ -1,10 +1,34 @@
-"""directory's port for open sessions: whether the logins that began them still stand."""
+"""directory's ports for logins by password, and for open sessions: whether the logins that began them still stand."""
 
 from typing import Protocol
 
 import msgspec
 
+from postbus.contracts.app_passwords import Access
 from postbus.core.ids import MailboxId
+
+
+class AuthenticateRequest(msgspec.Struct, frozen=True, kw_only=True):
+    """A login attempt with user name and password (SASL PLAIN, LOGIN)."""
+
+    username: str
+    password: str
+    access: Access
+    client_address: str
+    """IP address of the client, for counting failures per network."""
+
+
+class AuthenticateReply(msgspec.Struct, frozen=True, kw_only=True):
+    """A successful login; a failed one raises MailError (UNAUTHENTICATED, INACTIVE, RATE_LIMITED, UNAVAILABLE)."""
+
+    mailbox_id: MailboxId
+    address: str
+    quota_octets: int | None = None
+    revision: int = 0
+    member: str = ""
+    """Whose password it was: the user's name, of a group mailbox the member's; empty: an app's."""
+    proof: str = ""
+    """Of the secret that opened the mailbox, for `confirm_logins`; says nothing to anybody but directory."""
 
 
 class ShownLogin(msgspec.Struct, frozen=True, kw_only=True):
@@ -40,6 +64,14 @@ class ConfirmLoginsReply(msgspec.Struct, frozen=True, kw_only=True):
 
 MAX_SHOWN_LOGINS = 1_000
 """Of one request."""
+
+
+class Authenticator(Protocol):
+    """The port of everything that people log in to."""
+
+    async def authenticate(self, request: AuthenticateRequest) -> AuthenticateReply:
+        """Checks a password; Raises MailError."""
+        ...
 
 
 class LoginConfirmer(Protocol):

@@ -7,9 +7,9 @@ Sessions `enter` with the reply to their login and say what to do with directory
 import logging
 from collections.abc import Callable, Iterable
 
-from postbus.contracts.directory import AuthenticateReply
 from postbus.contracts.logins import (
     MAX_SHOWN_LOGINS,
+    AuthenticateReply,
     ConfirmedLogin,
     ConfirmLoginsRequest,
     LoginConfirmer,

@@ -8,6 +8,7 @@ from postbus.contracts.mailboxes import Mailbox
 from postbus.contracts.standing import Standing
 from postbus.runtime.sealing import Sealer
 from postbus.testing.directory import KEYS, ManualClock, MemoryAccounts, MemoryDirectory, PlainHasher
+from postbus.testing.identity_provider import MemoryProvider
 from postbusd.directory.administration import Administration, Tools
 from postbusd.directory.routes import relay_owner
 
@@ -21,6 +22,7 @@ class MemoryDirectoryAdmin(Administration):
         self.rows = MemoryDirectory()
         self.actors: list[str] = []
         self.clock = ManualClock()
+        self.provider = MemoryProvider(self.clock)
         tools = Tools(
             repository=self.rows,
             accounts=MemoryAccounts(),
@@ -28,6 +30,7 @@ class MemoryDirectoryAdmin(Administration):
             keys=KEYS,
             sealer=SEALER,
             clock=self.clock,
+            party=self.provider.party(self.rows),
         )
         super().__init__(tools, self._hear)
 

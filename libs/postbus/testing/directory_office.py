@@ -34,6 +34,7 @@ from postbus.contracts.relays import Relay
 from postbus.core.errors import ErrorKind, MailError
 from postbus.runtime.sealing import Sealer
 from postbus.testing.directory import KEYS, ManualClock, MemoryAccounts, MemoryDirectory, PlainHasher
+from postbus.testing.identity_provider import MemoryProvider
 from postbusd.directory.administration import Administration, Tools
 from postbusd.directory.administration.ports import DirectoryRepository
 
@@ -61,6 +62,7 @@ class Office:
         self.hasher = PlainHasher()
         self.keys = KEYS
         self.clock = ManualClock()
+        self.provider = MemoryProvider(self.clock)
         self.told: list[DirectoryChanged] = []
         tools = Tools(
             repository=self.repository,
@@ -69,6 +71,7 @@ class Office:
             keys=KEYS,
             sealer=SEALER,
             clock=self.clock,
+            party=self.provider.party(self.repository),
         )
         self.administration = Administration(tools, self._hear)
 

@@ -11,8 +11,8 @@ from postbus.contracts.app_passwords import (
     DeleteAppPasswordRequest,
     ListAppPasswordsRequest,
 )
-from postbus.contracts.directory import AuthenticateReply, AuthenticateRequest, PutMailboxRequest, PutUserRequest, User
-from postbus.contracts.logins import ConfirmLoginsRequest, ShownLogin
+from postbus.contracts.directory import PutMailboxRequest, PutUserRequest, User
+from postbus.contracts.logins import AuthenticateReply, AuthenticateRequest, ConfirmLoginsRequest, ShownLogin
 from postbus.contracts.own_password import ChangePasswordRequest
 from postbus.contracts.owners import Owner, OwnerKind
 from postbus.contracts.standing import Standing

@@ -82,8 +82,23 @@ class MemoryReader(DirectoryTables):
         ):
             if not self.has_second_factor(member):
                 digests += self.password_digests(member)
+            digests += self.provider_digests()
             digests += [digest_of(index) for (of, _), index in self.app_password_indexes.items() if of == member]
         return Opening(digests=tuple(digests), quota_octets=self.effective_quota(mailbox)) if digests else None
+
+    async def load_opener(self, username: str, local_part: str, domain: str) -> tuple[int, MailboxFacts, bool] | None:
+        """The mailbox of this name, where the user may open it."""
+        self.touch()
+        user = self.users.get(username)
+        for mailbox in self.mailboxes.values():
+            owner = mailbox.owner
+            if user is None or owner is None:
+                continue
+            own = owner == Owner(kind=OwnerKind.USER, name=username)
+            of_group = owner.kind is OwnerKind.GROUP and username in self.groups[owner.name].members
+            if (own and not local_part) or ((own or of_group) and mailbox.address == f"{local_part}@{domain}"):
+                return self.number, self._facts(mailbox), user.active
+        return None
 
     async def find_route(self, names: Sequence[str]) -> StoredRoute:
         """The way out of the longest of these domains that is ours."""

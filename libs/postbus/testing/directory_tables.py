@@ -12,7 +12,8 @@ from postbus.contracts.policy import Policy
 from postbus.core.errors import ErrorKind, MailError
 from postbus.core.ids import MailboxId
 from postbus.core.lists import BOUNCES_SUFFIX
-from postbusd.directory.passwords import digest_of
+from postbusd.directory.oidc.ports import StoredProvider
+from postbusd.directory.passwords import digest_of, provider_digest
 from postbusd.directory.values import StoredPassword, StoredSecondFactor
 
 __all__ = ["DirectoryTables", "StoredPassword"]
@@ -49,6 +50,7 @@ class DirectoryTables:
         self.recovery_indexes: dict[str, tuple[str, ...]] = {}
         self.resets: dict[str, tuple[str, int, int]] = {}
         """By username: index of the code, when it was made, when it ends (`clock_ms`)."""
+        self.identity_provider: StoredProvider | None = None
         self.groups: dict[str, Group] = {}
         self.apps: dict[str, App] = {}
         self.credentials: dict[str, str] = {}
@@ -101,6 +103,10 @@ class DirectoryTables:
         stored = self.passwords.get(username)
         former = self.former_digests.get(username)
         return [*([digest_of(stored.secret_hash)] if stored is not None else []), *([former] if former else [])]
+
+    def provider_digests(self) -> list[str]:
+        """What sign-ins by the identity provider are remembered by."""
+        return [provider_digest(self.identity_provider.provider.issuer)] if self.identity_provider is not None else []
 
     def effective_quota(self, mailbox: Mailbox) -> int | None:
         """What holds; None: unlimited."""

@@ -6,11 +6,14 @@ import msgspec
 
 from postbus.contracts.app_passwords import Access
 from postbus.contracts.directory import User
+from postbus.contracts.identity_provider import IdentityProvider, IdentityProviderReply
 from postbus.contracts.standing import Standing
 from postbus.testing.directory_write_base import MemoryWrites
 from postbusd.directory.administration.refusals import conflict, no_such
+from postbusd.directory.administration.rules import decide_provider
 from postbusd.directory.administration.scope import check_secrets_of
 from postbusd.directory.administration.values import Act, Written
+from postbusd.directory.oidc.ports import StoredProvider
 from postbusd.directory.passwords import digest_of
 from postbusd.directory.values import StoredPassword, StoredSecondFactor, StoredSignIn
 
@@ -46,7 +49,7 @@ class MemoryAccess(MemoryWrites):
             for (of, name), index in self.app_password_indexes.items()
             if of == username and Access.API in self.app_passwords[of][name].scopes
         ]
-        return (*self.password_digests(username), *of_apps)
+        return (*self.password_digests(username), *of_apps, *self.provider_digests())
 
     async def take_code_step(self, username: str, step: int) -> bool:
         """Notes that the code of this step was shown."""
@@ -137,6 +140,22 @@ class MemoryAccess(MemoryWrites):
         self.passwords[username] = password
         self.former_digests.pop(username, None)
         return self.close(self.users[username], changed=True)
+
+    async def load_identity_provider(self) -> StoredProvider | None:
+        """With its secret."""
+        self.touch()
+        return self.identity_provider
+
+    async def put_identity_provider(
+        self, provider: IdentityProvider | None, secret_sealed: bytes | None, act: Act
+    ) -> Written[IdentityProviderReply]:
+        """Replaces or removes it."""
+        self.touch()
+        before = self.identity_provider
+        self.begin(act, before.provider if before is not None else None)
+        self.identity_provider = decide_provider(before, provider, secret_sealed)
+        now = self.identity_provider.provider if self.identity_provider is not None else None
+        return self.close(IdentityProviderReply(provider=now), changed=self.identity_provider != before)
 
     def _set_recovery(self, username: str, indexes: tuple[str, ...]) -> None:
         self.recovery_indexes[username] = indexes

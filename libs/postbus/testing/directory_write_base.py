@@ -3,6 +3,7 @@
 import contextlib
 import copy
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from types import NoneType
 from typing import TypeVar
 
 import msgspec
@@ -21,9 +22,10 @@ from postbusd.directory.administration.refusals import MAX_NAMED, check_conditio
 from postbusd.directory.administration.rules import check_granted
 from postbusd.directory.administration.scope import domain_of
 from postbusd.directory.administration.values import Act, Deleted, Page, Written, describe_deletion
+from postbusd.directory.oidc.ports import StoredProvider
 
 T = TypeVar("T")
-_TABLES = (dict, list, int, Policy)
+_TABLES = (dict, list, int, Policy, StoredProvider, NoneType)
 
 
 class MemoryWrites(DirectoryTables):

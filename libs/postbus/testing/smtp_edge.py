@@ -11,16 +11,7 @@ from prometheus_client import CollectorRegistry
 
 from postbus.contracts import Empty
 from postbus.contracts.delivery import PrecheckReply, PrecheckRequest
-from postbus.contracts.directory import (
-    AuthenticateReply,
-    AuthenticateRequest,
-    MailboxTarget,
-    Outcome,
-    Resolution,
-    ResolveReply,
-    ResolveRequest,
-    Via,
-)
+from postbus.contracts.directory import MailboxTarget, Outcome, Resolution, ResolveReply, ResolveRequest, Via
 from postbus.contracts.filter import (
     CheckConnectionReply,
     CheckConnectionRequest,
@@ -28,7 +19,13 @@ from postbus.contracts.filter import (
     CheckMessageRequest,
     Verdict,
 )
-from postbus.contracts.logins import ConfirmedLogin, ConfirmLoginsReply, ConfirmLoginsRequest
+from postbus.contracts.logins import (
+    AuthenticateReply,
+    AuthenticateRequest,
+    ConfirmedLogin,
+    ConfirmLoginsReply,
+    ConfirmLoginsRequest,
+)
 from postbus.contracts.policy import Policy, PolicyReply
 from postbus.core.clock import SystemClock
 from postbus.core.errors import ErrorKind, MailError

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import postbus
 from postbus.core.errors import ErrorKind, MailError
 from postbus.runtime.dns import DnsResolver
+from postbus.runtime.http_client import HttpClient, client_tls
 from postbus.runtime.sealing import Sealer, read_master_key
 from postbus.runtime.service import Context, ServiceSpec
 from postbus.runtime.tls import ServerTls
@@ -107,7 +108,7 @@ def split_listen(listen: str) -> tuple[str, int]:
 async def build(context: Context, settings: AdminApiSettings) -> RunningAdminApi:
     """Puts the service together."""
     from postbusd.admin_api.adapters.http_server import HttpServer
-    from postbusd.admin_api.adapters.webhook_post import WebhookPoster, client_tls
+    from postbusd.admin_api.adapters.webhook_post import WebhookPoster
     from postbusd.admin_api.rest.application import create_application
     from postbusd.admin_api.rest.backend import Backend
 
@@ -115,9 +116,14 @@ async def build(context: Context, settings: AdminApiSettings) -> RunningAdminApi
     secrets_dir = Path(context.runtime.secrets_dir)
     sealer = Sealer(read_master_key(secrets_dir))
     resolver = DnsResolver(context.runtime.resolver, timeout_seconds=DNS_SECONDS, clock=context.clock)
-    poster = WebhookPoster(
-        resolver, settings.webhook_networks(), client_tls(settings.webhook_ca_file), f"postbus/{postbus.__version__}"
+    client = HttpClient(
+        resolver,
+        settings.webhook_networks(),
+        client_tls(settings.webhook_ca_file, "webhook_ca_file"),
+        agent=f"postbus/{postbus.__version__}",
+        setting="POSTBUS_ADMIN_API_WEBHOOK_EGRESS_ALLOW",
     )
+    poster = WebhookPoster(client)
     hooks = PostgresWebhookStore(context.postgres)
     teller = WebhookTeller(hooks, poster, sealer, context.clock, context.registry)
     tokens = Tokens(store, context.clock, secrets_dir / BOOTSTRAP_FILE)

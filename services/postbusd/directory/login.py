@@ -16,7 +16,7 @@ import msgspec
 from prometheus_client import CollectorRegistry, Counter
 
 from postbus.contracts.app_passwords import Access
-from postbus.contracts.directory import AuthenticateReply, AuthenticateRequest
+from postbus.contracts.logins import AuthenticateReply, AuthenticateRequest
 from postbus.contracts.owners import OwnerKind
 from postbus.core.clock import Clock
 from postbus.core.errors import ErrorKind, MailError, after

@@ -46,6 +46,11 @@ def digest_of(secret_hash: str) -> str:
     return hashlib.sha256(secret_hash.encode()).hexdigest()
 
 
+def provider_digest(issuer: str) -> str:
+    """What sign-ins by an identity provider are remembered by, in the place of `digest_of` a secret."""
+    return hashlib.sha256(f"identity provider {issuer}".encode()).hexdigest()
+
+
 class CredentialKeys:
     """Keyed digests of secrets, under keys derived from the installation's master key.
 

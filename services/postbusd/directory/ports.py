@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from postbus.core.ids import MailboxId
-from postbusd.directory.values import Found, Key, Login, Opening, StoredPassword, StoredRoute
+from postbusd.directory.values import Found, Key, Login, MailboxFacts, Opening, StoredPassword, StoredRoute
 
 
 class DirectoryReader(Protocol):
@@ -31,6 +31,13 @@ class DirectoryReader(Protocol):
         """Revision and, for each mailbox with the name of who opened it (empty: its app), what opens it now.
 
         None: the mailbox or its opener is gone or not active, or may not open it any more.
+        """
+        ...
+
+    async def load_opener(self, username: str, local_part: str, domain: str) -> tuple[int, MailboxFacts, bool] | None:
+        """Revision, the mailbox of this name (empty: the user's own, the oldest), whether the user is active.
+
+        None: there is none, or it is neither the user's nor that of a group of his.
         """
         ...
 

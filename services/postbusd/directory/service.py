@@ -3,27 +3,33 @@
 The administrator's methods stand in Administration; what a change must do to caches and peers stands here.
 """
 
+import msgspec
+
 from postbus.bus.outbox import OutboxRelay
 from postbus.bus.ports import Bus
 from postbus.bus.subjects import SUBJECT_DIRECTORY_CHANGED
-from postbus.contracts.directory import (
-    AuthenticateReply,
-    AuthenticateRequest,
-    FindRouteRequest,
-    ResolveReply,
-    ResolveRequest,
-    Route,
-)
+from postbus.contracts import Empty
+from postbus.contracts.directory import FindRouteRequest, ResolveReply, ResolveRequest, Route
 from postbus.contracts.events import DirectoryChanged
-from postbus.contracts.logins import ConfirmLoginsReply, ConfirmLoginsRequest
+from postbus.contracts.identity_provider import AuthenticateTokenRequest, ProviderFacts
+from postbus.contracts.logins import AuthenticateReply, AuthenticateRequest, ConfirmLoginsReply, ConfirmLoginsRequest
 from postbusd.directory.administration import Administration, Tools
 from postbusd.directory.confirming import LoginConfirming
 from postbusd.directory.login import PasswordAuthenticator
 from postbusd.directory.resolution import CachedResolver
 from postbusd.directory.routes import CachedRoutes
+from postbusd.directory.token_login import TokenLogin
 
 RELAY_SECONDS = 30.0
 """How often the outbox is looked at without a reason: events of a process that died after its commit."""
+
+
+class LoginParts(msgspec.Struct, frozen=True, kw_only=True):
+    """What checks logins to mailboxes."""
+
+    authenticator: PasswordAuthenticator
+    token_login: TokenLogin
+    confirming: LoginConfirming
 
 
 class DirectoryService(Administration):
@@ -33,17 +39,17 @@ class DirectoryService(Administration):
         self,
         *,
         resolver: CachedResolver,
-        authenticator: PasswordAuthenticator,
+        logins: LoginParts,
         routes: CachedRoutes,
-        confirming: LoginConfirming,
         tools: Tools,
         bus: Bus,
     ) -> None:
         super().__init__(tools, self._tell_change)
         self._resolver = resolver
-        self._authenticator = authenticator
+        self._authenticator = logins.authenticator
+        self._token_login = logins.token_login
+        self._confirming = logins.confirming
         self._routes = routes
-        self._confirming = confirming
         self._bus = bus
         self._relay = OutboxRelay(tools.repository.relay_outbox, bus, RELAY_SECONDS)
 
@@ -54,6 +60,14 @@ class DirectoryService(Administration):
     async def authenticate(self, request: AuthenticateRequest) -> AuthenticateReply:
         """Checks a password."""
         return await self._authenticator.authenticate(request)
+
+    async def find_provider(self, request: Empty) -> ProviderFacts:
+        """What mail programs are told of the identity provider."""
+        return await self._token_login.find_provider(request)
+
+    async def authenticate_token(self, request: AuthenticateTokenRequest) -> AuthenticateReply:
+        """Checks a bearer token."""
+        return await self._token_login.authenticate_token(request)
 
     async def confirm_logins(self, request: ConfirmLoginsRequest) -> ConfirmLoginsReply:
         """Whether the logins of open sessions still stand."""

@@ -4,8 +4,9 @@ import msgspec
 
 from postbus.blobs.ports import BlobStore
 from postbus.bus.ports import WakeUps
-from postbus.contracts.directory import AddressResolver, Authenticator
+from postbus.contracts.directory import AddressResolver
 from postbus.contracts.indexer import Indexer
+from postbus.contracts.logins import Authenticator
 from postbus.core.clock import Clock
 from postbus.runtime.event_log import EventLog
 from postbus.runtime.logins import LoginWatch

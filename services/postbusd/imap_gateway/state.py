@@ -6,9 +6,8 @@ from collections.abc import Callable
 import msgspec
 
 from postbus.bus.subjects import folder_changed_subject
-from postbus.contracts.directory import AuthenticateReply
 from postbus.contracts.events import FolderChanged
-from postbus.contracts.logins import ConfirmedLogin
+from postbus.contracts.logins import AuthenticateReply, ConfirmedLogin
 from postbus.core.errors import ErrorKind, LocalProtocolError, MailError
 from postbus.core.ids import FolderId, MailboxId, ModSeq, new_uuid7
 from postbus.imap.engine import Engine

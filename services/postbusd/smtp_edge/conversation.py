@@ -9,8 +9,9 @@ import msgspec
 from postbus.blobs.ports import BlobStore
 from postbus.bus.ports import MailPublisher
 from postbus.contracts.delivery import Prechecker
-from postbus.contracts.directory import AuthenticateReply, Authenticator, Resolution
+from postbus.contracts.directory import Resolution
 from postbus.contracts.filter import MessageFilter, Verdict
+from postbus.contracts.logins import AuthenticateReply, Authenticator
 from postbus.core.clock import Clock
 from postbus.core.errors import MailError
 from postbus.core.ids import QueueId

@@ -3,8 +3,8 @@
 import logging
 
 from postbus.contracts.app_passwords import Access
-from postbus.contracts.directory import AuthenticateRequest
 from postbus.contracts.events import EventType
+from postbus.contracts.logins import AuthenticateRequest
 from postbus.core.errors import MailError
 from postbus.smtp import replies
 from postbus.smtp.commands import Auth

@@ -10,9 +10,8 @@ import logging
 import os
 from collections.abc import Callable
 
-from postbus.contracts.directory import AuthenticateReply
 from postbus.contracts.events import EventType
-from postbus.contracts.logins import ConfirmedLogin
+from postbus.contracts.logins import AuthenticateReply, ConfirmedLogin
 from postbus.core.errors import ErrorKind, MailError
 from postbus.core.trace import new_trace, use_trace
 from postbus.runtime.log import new_incident, use_session

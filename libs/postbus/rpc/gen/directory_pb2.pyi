@@ -3037,3 +3037,242 @@ class FinishResetReply(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___FinishResetReply: _TypeAlias = FinishResetReply  # noqa: Y015
+
+@_typing.final
+class IdentityProvider(_message.Message):
+    """The installation's one provider, which knows its users by the same names."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ISSUER_FIELD_NUMBER: _builtins.int
+    CLIENT_ID_FIELD_NUMBER: _builtins.int
+    HAS_SECRET_FIELD_NUMBER: _builtins.int
+    USERNAME_CLAIM_FIELD_NUMBER: _builtins.int
+    SCOPES_FIELD_NUMBER: _builtins.int
+    REDIRECT_URIS_FIELD_NUMBER: _builtins.int
+    AUDIENCES_FIELD_NUMBER: _builtins.int
+    issuer: _builtins.str
+    client_id: _builtins.str
+    has_secret: _builtins.bool
+    username_claim: _builtins.str
+    @_builtins.property
+    def scopes(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
+    @_builtins.property
+    def redirect_uris(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
+    @_builtins.property
+    def audiences(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
+    def __init__(
+        self,
+        *,
+        issuer: _builtins.str = ...,
+        client_id: _builtins.str = ...,
+        has_secret: _builtins.bool = ...,
+        username_claim: _builtins.str = ...,
+        scopes: _abc.Iterable[_builtins.str] | None = ...,
+        redirect_uris: _abc.Iterable[_builtins.str] | None = ...,
+        audiences: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["audiences", b"audiences", "client_id", b"client_id", "has_secret", b"has_secret", "issuer", b"issuer", "redirect_uris", b"redirect_uris", "scopes", b"scopes", "username_claim", b"username_claim"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___IdentityProvider: _TypeAlias = IdentityProvider  # noqa: Y015
+
+@_typing.final
+class IdentityProviderReply(_message.Message):
+    """The provider as it is now; None: there is none."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PROVIDER_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def provider(self) -> Global___IdentityProvider: ...
+    def __init__(
+        self,
+        *,
+        provider: Global___IdentityProvider | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["provider", b"provider"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["provider", b"provider"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___IdentityProviderReply: _TypeAlias = IdentityProviderReply  # noqa: Y015
+
+@_typing.final
+class GetIdentityProviderRequest(_message.Message):
+    """For an administrator."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ACTOR_FIELD_NUMBER: _builtins.int
+    actor: _builtins.str
+    def __init__(
+        self,
+        *,
+        actor: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["actor", b"actor"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetIdentityProviderRequest: _TypeAlias = GetIdentityProviderRequest  # noqa: Y015
+
+@_typing.final
+class PutIdentityProviderRequest(_message.Message):
+    """The provider as it shall be; None: none."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ACTOR_FIELD_NUMBER: _builtins.int
+    PROVIDER_FIELD_NUMBER: _builtins.int
+    CLIENT_SECRET_FIELD_NUMBER: _builtins.int
+    CONDITION_FIELD_NUMBER: _builtins.int
+    actor: _builtins.str
+    client_secret: _builtins.str
+    @_builtins.property
+    def provider(self) -> Global___IdentityProvider: ...
+    @_builtins.property
+    def condition(self) -> Global___Condition: ...
+    def __init__(
+        self,
+        *,
+        actor: _builtins.str = ...,
+        provider: Global___IdentityProvider | None = ...,
+        client_secret: _builtins.str | None = ...,
+        condition: Global___Condition | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_client_secret", b"_client_secret", "client_secret", b"client_secret", "condition", b"condition", "provider", b"provider"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_client_secret", b"_client_secret", "actor", b"actor", "client_secret", b"client_secret", "condition", b"condition", "provider", b"provider"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__client_secret: _TypeAlias = _typing.Literal["client_secret"]  # noqa: Y015
+    _WhichOneofArgType__client_secret: _TypeAlias = _typing.Literal["_client_secret", b"_client_secret"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__client_secret) -> _WhichOneofReturnType__client_secret | None: ...
+
+Global___PutIdentityProviderRequest: _TypeAlias = PutIdentityProviderRequest  # noqa: Y015
+
+@_typing.final
+class ProviderFacts(_message.Message):
+    """What mail programs are told (RFC 7628 §3.2.2); empty: there is no provider."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CONFIGURATION_URL_FIELD_NUMBER: _builtins.int
+    configuration_url: _builtins.str
+    def __init__(
+        self,
+        *,
+        configuration_url: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["configuration_url", b"configuration_url"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ProviderFacts: _TypeAlias = ProviderFacts  # noqa: Y015
+
+@_typing.final
+class BeginProviderSignInRequest(_message.Message):
+    """Of somebody who is not known yet."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REDIRECT_URI_FIELD_NUMBER: _builtins.int
+    redirect_uri: _builtins.str
+    def __init__(
+        self,
+        *,
+        redirect_uri: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["redirect_uri", b"redirect_uri"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___BeginProviderSignInRequest: _TypeAlias = BeginProviderSignInRequest  # noqa: Y015
+
+@_typing.final
+class BeginProviderSignInReply(_message.Message):
+    """Where to go, and what comes back from there."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    AUTHORIZATION_URL_FIELD_NUMBER: _builtins.int
+    STATE_FIELD_NUMBER: _builtins.int
+    authorization_url: _builtins.str
+    state: _builtins.str
+    def __init__(
+        self,
+        *,
+        authorization_url: _builtins.str = ...,
+        state: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["authorization_url", b"authorization_url", "state", b"state"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___BeginProviderSignInReply: _TypeAlias = BeginProviderSignInReply  # noqa: Y015
+
+@_typing.final
+class FinishProviderSignInRequest(_message.Message):
+    """What the provider has sent back by the redirect_uri."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    STATE_FIELD_NUMBER: _builtins.int
+    CODE_FIELD_NUMBER: _builtins.int
+    state: _builtins.str
+    code: _builtins.str
+    def __init__(
+        self,
+        *,
+        state: _builtins.str = ...,
+        code: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["code", b"code", "state", b"state"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___FinishProviderSignInRequest: _TypeAlias = FinishProviderSignInRequest  # noqa: Y015
+
+@_typing.final
+class AuthenticateTokenRequest(_message.Message):
+    """A bearer token for a mailbox (SASL OAUTHBEARER, RFC 7628; XOAUTH2)."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TOKEN_FIELD_NUMBER: _builtins.int
+    MAILBOX_FIELD_NUMBER: _builtins.int
+    ACCESS_FIELD_NUMBER: _builtins.int
+    CLIENT_ADDRESS_FIELD_NUMBER: _builtins.int
+    token: _builtins.str
+    mailbox: _builtins.str
+    access: Global___Access.ValueType
+    client_address: _builtins.str
+    def __init__(
+        self,
+        *,
+        token: _builtins.str = ...,
+        mailbox: _builtins.str = ...,
+        access: Global___Access.ValueType = ...,
+        client_address: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["access", b"access", "client_address", b"client_address", "mailbox", b"mailbox", "token", b"token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___AuthenticateTokenRequest: _TypeAlias = AuthenticateTokenRequest  # noqa: Y015

@@ -1,48 +1,27 @@
-"""HTTP/1.1 requests to the receivers of webhooks (RFC 9112): one connection a call, nothing followed, little read.
+"""Webhooks' messages to their receivers, over one connection a call."""
 
-The egress rule holds for the address that is connected to, not for a name that may change its mind. Plain http goes
-only to networks that a setting names.
-"""
-
-import asyncio
-import ipaddress
-import ssl
 from collections.abc import Sequence
 from typing import Final
 from urllib.parse import SplitResult, urlsplit
 
-import h11
-
-from postbus.core.egress import Network, is_allowed
-from postbus.core.errors import ErrorKind, MailError
-from postbus.runtime.dns import DnsResolver, RecordType
+from postbus.core.errors import MailError
+from postbus.runtime.http_client import FAULTS, HttpClient, HttpConnection, explain
 from postbusd.admin_api.webhooks.values import Answer, Message
 
-CONNECT_SECONDS: Final = 5.0
-REQUEST_SECONDS: Final = 10.0
-MAX_ANSWER_OCTETS: Final = 65_536
 KEPT_OCTETS: Final = 300
-CHUNK_OCTETS: Final = 16_384
-ADDRESSES: Final = 3
-"""Tried, in order."""
-_NO_ANSWER: Final = "the receiver closed the connection without an answer"
-_FAULTS = (OSError, h11.RemoteProtocolError, TimeoutError)
 
 
 class WebhookPoster:
     """The Poster over the network."""
 
-    def __init__(self, resolver: DnsResolver, allowed: Sequence[Network], tls: ssl.SSLContext, agent: str) -> None:
-        self._resolver = resolver
-        self._allowed = allowed
-        self._tls = tls
-        self._agent = agent
+    def __init__(self, client: HttpClient) -> None:
+        self._client = client
 
     async def post(self, url: str, messages: Sequence[Message]) -> Sequence[Answer]:
         """See `Poster.post`."""
         parts = urlsplit(url)
         answers: list[Answer] = []
-        connection: _Connection | None = None
+        connection: HttpConnection | None = None
         try:
             for message in messages:
                 if connection is None or not connection.reuse():
@@ -52,7 +31,7 @@ class WebhookPoster:
                     break
         except MailError as error:
             answers.append(Answer(status=0, text=error.detail))
-        except _FAULTS as error:
+        except FAULTS as error:
             answers.append(Answer(status=0, text=explain(error)))
         finally:
             if connection is not None:
@@ -61,155 +40,15 @@ class WebhookPoster:
 
     async def close(self) -> None:
         """Ends look-ups."""
-        await self._resolver.close()
+        await self._client.close()
 
-    async def _renew(self, former: "_Connection | None", parts: SplitResult) -> "_Connection":
+    async def _renew(self, former: HttpConnection | None, parts: SplitResult) -> HttpConnection:
         if former is not None:
             former.close()
-        return await self._connect(parts)
+        return await self._client.connect(parts)
 
-    async def _connect(self, parts: SplitResult) -> "_Connection":
-        host = parts.hostname or ""
-        fault: Exception = OSError(f"{host} has no address")
-        for address in (await self._find(host))[:ADDRESSES]:
-            if not self._is_open(parts.scheme, address):
-                fault = OSError(f"{parts.scheme} to {address} is not allowed (POSTBUS_ADMIN_API_WEBHOOK_EGRESS_ALLOW)")
-                continue
-            try:
-                return await self._open(parts, address)
-            except _FAULTS as error:
-                fault = error
-        raise fault
-
-    async def _open(self, parts: SplitResult, address: str) -> "_Connection":
-        secure = parts.scheme == "https"
-        async with asyncio.timeout(CONNECT_SECONDS):
-            reader, writer = await asyncio.open_connection(
-                address,
-                parts.port or (443 if secure else 80),
-                ssl=self._tls if secure else None,
-                server_hostname=parts.hostname if secure else None,
-                limit=MAX_ANSWER_OCTETS,
-            )
-        return _Connection(reader, writer)
-
-    def _is_open(self, scheme: str, address: str) -> bool:
-        if scheme == "https":
-            return is_allowed(address, self._allowed)
-        given = ipaddress.ip_address(address)
-        return any(given in network for network in self._allowed)
-
-    async def _find(self, host: str) -> list[str]:
-        """Raises MailError: UNAVAILABLE, INVALID (DNS)."""
-        if _is_address(host):
-            return [host]
-        answers = [await self._resolver.resolve(host, kind) for kind in (RecordType.A, RecordType.AAAA)]
-        return [value for answer in answers for value in answer.hosts() if _is_address(value)]
-
-    async def _ask(self, connection: "_Connection", parts: SplitResult, message: Message) -> Answer:
-        target = f"{parts.path or '/'}{'?' + parts.query if parts.query else ''}"
-        headers = [
-            ("Host", parts.netloc),
-            ("User-Agent", self._agent),
-            ("Content-Type", "application/json"),
-            ("Content-Length", str(len(message.body))),
-            *message.headers,
-        ]
-        async with asyncio.timeout(REQUEST_SECONDS):
-            return await connection.ask(h11.Request(method="POST", target=target, headers=headers), message.body)
-
-
-class _Connection:
-    """One connection; `ask` as often as `reuse` says."""
-
-    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self._reader = reader
-        self._writer = writer
-        self._protocol = h11.Connection(h11.CLIENT, max_incomplete_event_size=CHUNK_OCTETS)
-
-    async def ask(self, request: h11.Request, body: bytes) -> Answer:
-        """Sends a request, reads the answer; its body is kept as far as it is told."""
-        self._send(request)
-        self._send(h11.Data(data=body))
-        self._send(h11.EndOfMessage())
-        await self._writer.drain()
-        status, retry_after, kept, read = 0, 0.0, b"", 0
-        while True:
-            event = await self._next_event()
-            if isinstance(event, h11.Response):
-                status, retry_after = event.status_code, _retry_after(event)
-            elif isinstance(event, h11.Data):
-                read += len(event.data)
-                kept = (kept + event.data)[:KEPT_OCTETS]
-                if read > MAX_ANSWER_OCTETS:
-                    raise h11.RemoteProtocolError(f"the answer has more than {MAX_ANSWER_OCTETS} octets")
-            elif not isinstance(event, h11.EndOfMessage):
-                raise h11.RemoteProtocolError(_NO_ANSWER)
-            else:
-                return Answer(status=status, text=kept.decode("utf-8", "replace"), retry_after_seconds=retry_after)
-
-    def reuse(self) -> bool:
-        """Whether a request may go: the first one, or another after an answer, and the receiver has not hung up."""
-        if self._protocol.our_state is h11.IDLE:
-            return True
-        done = self._protocol.our_state is h11.DONE and self._protocol.their_state is h11.DONE
-        if done and not self._reader.at_eof():
-            self._protocol.start_next_cycle()
-            return True
-        return False
-
-    def close(self) -> None:
-        """Without waiting for the other side."""
-        self._writer.transport.abort()
-
-    def _send(self, event: h11.Request | h11.Data | h11.EndOfMessage) -> None:
-        self._writer.write(self._protocol.send(event) or b"")
-
-    async def _next_event(self) -> h11.Event:
-        while True:
-            event = self._protocol.next_event()
-            if event is not h11.NEED_DATA and not isinstance(event, h11.InformationalResponse):
-                if isinstance(event, h11.Event):
-                    return event
-                raise h11.RemoteProtocolError("the receiver sends more than an answer")
-            if event is h11.NEED_DATA:
-                data = await self._reader.read(CHUNK_OCTETS)
-                if not data and self._protocol.their_state is h11.SEND_RESPONSE:
-                    raise ConnectionResetError(_NO_ANSWER)
-                self._protocol.receive_data(data)
-
-
-def client_tls(ca_file: str) -> ssl.SSLContext:
-    """Trusts the system's CAs, and those of the file. Raises MailError: INVALID."""
-    context = ssl.create_default_context()
-    if ca_file:
-        try:
-            context.load_verify_locations(cafile=ca_file)
-        except (OSError, ssl.SSLError) as error:
-            raise MailError(ErrorKind.INVALID, f"webhook_ca_file: {ca_file}: {error}") from error
-    return context
-
-
-def explain(error: Exception) -> str:
-    """Why there was no answer, for administrators."""
-    if isinstance(error, TimeoutError):
-        return f"no answer within {REQUEST_SECONDS:g} s"
-    if isinstance(error, ssl.SSLCertVerificationError):
-        return f"certificate: {error.verify_message}"
-    return str(error) or type(error).__name__
-
-
-def _is_address(text: str) -> bool:
-    try:
-        ipaddress.ip_address(text)
-    except ValueError:
-        return False
-    return True
-
-
-def _retry_after(response: h11.Response) -> float:
-    """Seconds (RFC 9110 §10.2.3); a date is not read."""
-    for name, value in response.headers:
-        if name == b"retry-after" and value.isdigit() and len(value) < 7:
-            return float(value)
-    return 0.0
+    async def _ask(self, connection: HttpConnection, parts: SplitResult, message: Message) -> Answer:
+        headers = [("Content-Type", "application/json"), *message.headers]
+        found = await self._client.ask(connection, "POST", parts, headers, message.body, KEPT_OCTETS)
+        text = found.body.decode("utf-8", "replace")
+        return Answer(status=found.status, text=text, retry_after_seconds=found.retry_after_seconds)

@@ -163,10 +163,24 @@ LEFT JOIN LATERAL (
         SELECT encode(sha256(k.secret_hash::bytea), 'hex')
         FROM directory.app a JOIN directory.credential k ON k.app_id = a.app_id AND k.kind = 'generated'
         WHERE w.member = '' AND a.app_id = m.owner_app AND a.active
+        UNION ALL
+        SELECT encode(sha256(('identity provider ' || p.issuer)::bytea), 'hex')
+        FROM directory.user_account u CROSS JOIN directory.identity_provider p
+        WHERE u.username = w.member AND u.active AND (u.user_id = m.owner_user OR EXISTS (
+            SELECT FROM directory.group_member g WHERE g.group_id = m.owner_group AND g.user_id = u.user_id))
     ) AS s(d)
 ) c ON true
 ORDER BY w.position
 """
+_LOAD_OPENER = f"""
+SELECT r.revision, {_COLUMNS}, m.pop3, u.active AS owner_active
+FROM directory.revision r CROSS JOIN directory.user_account u
+JOIN directory.mailbox m ON m.owner_user = u.user_id OR m.owner_group IN (
+    SELECT g.group_id FROM directory.group_member g WHERE g.user_id = u.user_id)
+{_DOMAIN}
+WHERE u.username = $1 AND ($2 = '' AND m.owner_user = u.user_id OR m.local_part = $2 AND m.domain = $3)
+ORDER BY m.created, m.mailbox_id LIMIT 1
+"""  # noqa: S608  our own text
 _FIND_ROUTE = """
 SELECT r.revision, d.name, d.relay_host, d.relay_port, d.relay_security, d.relay_username, d.relay_password_sealed
 FROM directory.revision r LEFT JOIN directory.domain d ON d.name = ANY($1::text[])
@@ -229,6 +243,15 @@ class PostgresReader(PostgresSessions):
             else None
             for row in rows
         ]
+
+    async def load_opener(self, username: str, local_part: str, domain: str) -> tuple[int, MailboxFacts, bool] | None:
+        """The mailbox of this name, where the user may open it."""
+        async with self._connection() as session:
+            row = await session.fetchrow(_LOAD_OPENER, username, local_part, domain)
+        if row is None:
+            return None
+        mailbox = msgspec.structs.replace(_mailbox(row), pop3=row["pop3"])
+        return row["revision"], mailbox, row["owner_active"]
 
     async def find_route(self, names: Sequence[str]) -> StoredRoute:
         """The way out of the longest of these domains that is ours."""

@@ -3,7 +3,12 @@
 from postbus.mailstore.outbox import publish_rows
 from postbus.mailstore.ports import Publish
 from postbusd.directory.adapters.postgres_standing import PostgresStandings
-from postbusd.directory.adapters.postgres_write_access import PostgresResets, PostgresSecondFactors, PostgresSignIns
+from postbusd.directory.adapters.postgres_write_access import (
+    PostgresIdentityProvider,
+    PostgresResets,
+    PostgresSecondFactors,
+    PostgresSignIns,
+)
 from postbusd.directory.adapters.postgres_write_addresses import PostgresAliases, PostgresLists
 from postbusd.directory.adapters.postgres_write_app_passwords import PostgresAppPasswords
 from postbusd.directory.adapters.postgres_write_apps import PostgresApps
@@ -28,6 +33,7 @@ class PostgresWriter(
     PostgresSignIns,
     PostgresSecondFactors,
     PostgresResets,
+    PostgresIdentityProvider,
     PostgresGroups,
     PostgresApps,
     PostgresAliases,

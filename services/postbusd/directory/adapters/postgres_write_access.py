@@ -4,17 +4,21 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import asyncpg
+import msgspec
 
 from postbus.contracts.app_passwords import Access
 from postbus.contracts.directory import User
+from postbus.contracts.identity_provider import IdentityProvider, IdentityProviderReply
 from postbus.contracts.standing import Standing
 from postbusd.directory.adapters.postgres_session import PostgresSessions
 from postbusd.directory.adapters.postgres_standing import find_user, opened_domains
 from postbusd.directory.adapters.postgres_write_base import PostgresWrites
 from postbusd.directory.adapters.postgres_write_passwords import put_password
 from postbusd.directory.administration.refusals import conflict, no_such
+from postbusd.directory.administration.rules import decide_provider
 from postbusd.directory.administration.scope import check_secrets_of
 from postbusd.directory.administration.values import Act, Written
+from postbusd.directory.oidc.ports import StoredProvider
 from postbusd.directory.values import StoredPassword, StoredSecondFactor, StoredSignIn
 
 if TYPE_CHECKING:
@@ -39,6 +43,9 @@ UNION ALL
 SELECT encode(sha256(p.secret_index::bytea), 'hex')
 FROM directory.user_account u JOIN directory.app_password p USING (user_id)
 WHERE u.username = $1 AND u.active AND 'api' = ANY (p.scopes) AND (p.expires IS NULL OR p.expires > now())
+UNION ALL
+SELECT encode(sha256(('identity provider ' || p.issuer)::bytea), 'hex')
+FROM directory.user_account u CROSS JOIN directory.identity_provider p WHERE u.username = $1 AND u.active
 """
 _OF = "FROM directory.user_account u WHERE u.username = $1 AND s.user_id = u.user_id AND s.confirmed IS NOT NULL"
 _TAKE_STEP = f"UPDATE directory.second_factor s SET last_step = $2 {_OF} AND s.last_step < $2 RETURNING 1"  # noqa: S608
@@ -77,6 +84,9 @@ WHERE r.code_index = $1 AND r.expires > now() AND u.active
 _END_RESET = """
 DELETE FROM directory.password_reset r USING directory.user_account u
 WHERE u.user_id = r.user_id AND r.code_index = $1 AND r.expires > now() RETURNING u.username
+"""
+_PUT_PROVIDER = """
+INSERT INTO directory.identity_provider (issuer, provider, secret_sealed) VALUES ($1, $2, $3)
 """
 
 
@@ -175,6 +185,38 @@ class PostgresResets(PostgresWrites):
                 return None
             await put_password(write.session, user.username, password)
             return await write.close(user, changed=True)
+
+
+class PostgresIdentityProvider(PostgresWrites):
+    """The IdentityProviderStore."""
+
+    async def load_identity_provider(self) -> StoredProvider | None:
+        """With its secret."""
+        async with self._connection() as session:
+            return await _load_provider(session)
+
+    async def put_identity_provider(
+        self, provider: IdentityProvider | None, secret_sealed: bytes | None, act: Act
+    ) -> Written[IdentityProviderReply]:
+        """Replaces or removes it."""
+        async with self._writing(act) as write:
+            before = await _load_provider(write.session)
+            now = decide_provider(before, provider, secret_sealed)
+            write.require_match(before.provider if before is not None else None)
+            await write.session.execute("DELETE FROM directory.identity_provider")
+            if now is not None:
+                values = (now.provider.issuer, msgspec.json.encode(now.provider).decode(), now.secret_sealed)
+                await write.session.execute(_PUT_PROVIDER, *values)
+            reply = IdentityProviderReply(provider=now.provider if now is not None else None)
+            return await write.close(reply, changed=now != before)
+
+
+async def _load_provider(session: "Session") -> StoredProvider | None:
+    row = await session.fetchrow("SELECT provider::text AS provider, secret_sealed FROM directory.identity_provider")
+    if row is None:
+        return None
+    provider = msgspec.json.decode(row["provider"], type=IdentityProvider)
+    return StoredProvider(provider=provider, secret_sealed=row["secret_sealed"])
 
 
 async def _load_factor(session: "Session", username: str) -> StoredSecondFactor | None:

@@ -11,6 +11,7 @@ from postbusd.directory.administration.archive import Archive
 from postbusd.directory.administration.desk import Tell, Tools
 from postbusd.directory.administration.domains import Domains
 from postbusd.directory.administration.groups import Groups
+from postbusd.directory.administration.identity_providers import IdentityProviders
 from postbusd.directory.administration.imports import Imports
 from postbusd.directory.administration.lists import Lists
 from postbusd.directory.administration.mailboxes import Mailboxes
@@ -37,6 +38,7 @@ class Administration(
     AppPasswordsDesk,
     OwnPasswords,
     SignIns,
+    IdentityProviders,
     Standings,
 ):
     """The DirectoryAdmin of directory."""

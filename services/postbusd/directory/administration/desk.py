@@ -19,6 +19,7 @@ from postbusd.directory.administration.refusals import invalid
 from postbusd.directory.administration.values import Act, Deleted, Written
 from postbusd.directory.foreign_hashes import read_foreign_hash
 from postbusd.directory.names import is_plain_text, read_domain
+from postbusd.directory.oidc.relying_party import RelyingParty
 from postbusd.directory.passwords import CredentialKeys, check_new_password
 from postbusd.directory.ports import PasswordHasher
 from postbusd.directory.values import StoredPassword
@@ -41,6 +42,7 @@ class Tools(msgspec.Struct, frozen=True, kw_only=True):
     keys: CredentialKeys
     sealer: Sealer
     clock: Clock
+    party: RelyingParty
     wake_purging: Callable[[], None] = lambda: None
     """Called when a mailbox's mail is to go."""
 

@@ -15,6 +15,7 @@ from postbus.contracts.app_passwords import AppPassword
 from postbus.contracts.bulk import MailboxRow, RowResult
 from postbus.contracts.directory import Alias, App, Domain, Group, MailingList, User
 from postbus.contracts.events import Event
+from postbus.contracts.identity_provider import IdentityProvider, IdentityProviderReply
 from postbus.contracts.mailbox_life import ArchivedMailbox
 from postbus.contracts.mailboxes import Mailbox
 from postbus.contracts.owners import Owner
@@ -36,6 +37,7 @@ from postbusd.directory.administration.values import (
     UserChange,
     Written,
 )
+from postbusd.directory.oidc.ports import ProviderReader
 from postbusd.directory.ports import DirectoryReader, PasswordKeeper
 from postbusd.directory.values import StoredPassword, StoredSecondFactor, StoredSignIn
 
@@ -267,6 +269,16 @@ class ResetStore(Protocol):
         ...
 
 
+class IdentityProviderStore(ProviderReader, Protocol):
+    """The identity provider."""
+
+    async def put_identity_provider(
+        self, provider: IdentityProvider | None, secret_sealed: bytes | None, act: Act
+    ) -> Written[IdentityProviderReply]:
+        """By `rules.decide_provider`; None: there is none any more."""
+        ...
+
+
 class GroupStore(Protocol):
     """Groups."""
 
@@ -386,6 +398,7 @@ class DirectoryWriter(
     SignInStore,
     SecondFactorStore,
     ResetStore,
+    IdentityProviderStore,
     GroupStore,
     AppStore,
     AliasStore,

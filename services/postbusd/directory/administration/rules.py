@@ -5,6 +5,7 @@ from collections.abc import Collection
 import msgspec
 
 from postbus.contracts.directory import DOMAINS_QUOTA, App, Domain
+from postbus.contracts.identity_provider import IdentityProvider
 from postbus.contracts.mailbox_life import ArchivedMailbox
 from postbus.contracts.mailboxes import Mailbox
 from postbus.contracts.owners import Owner, OwnerKind
@@ -16,6 +17,7 @@ from postbusd.directory.administration.refusals import conflict, exists, invalid
 from postbusd.directory.administration.scope import forbidden
 from postbusd.directory.administration.values import AppChange, DomainChange, ListChange, MailboxChange, Place
 from postbusd.directory.names import APP_SUFFIX, fold
+from postbusd.directory.oidc.ports import StoredProvider
 
 MAX_ALIASES = 1_000  # of one mailbox
 MAX_CATCH_ALL = 20  # mailboxes of one domain
@@ -176,3 +178,16 @@ def _decide_owner(change: MailboxChange, before: Mailbox | None) -> Owner:
     if stays is not None and stays.kind is OwnerKind.APP and owner != stays:
         raise conflict("owner", f"the mailbox is of app {stays.name} and goes with it")
     return owner
+
+
+def decide_provider(
+    before: StoredProvider | None, wanted: IdentityProvider | None, secret_sealed: bytes | None
+) -> StoredProvider | None:
+    """The identity provider as it shall be; without a new secret it keeps that of the same issuer and client_id."""
+    if wanted is None:
+        return None
+    kept = b""
+    if before is not None and (before.provider.issuer, before.provider.client_id) == (wanted.issuer, wanted.client_id):
+        kept = before.secret_sealed
+    secret = kept if secret_sealed is None else secret_sealed
+    return StoredProvider(provider=msgspec.structs.replace(wanted, has_secret=bool(secret)), secret_sealed=secret)

@@ -22,3 +22,15 @@ CREATE TABLE directory.password_reset (
 COMMENT ON COLUMN directory.password_reset.code_index IS 'A keyed digest of the code.';
 
 GRANT SELECT, INSERT, UPDATE, DELETE ON directory.second_factor, directory.password_reset TO postbus_directory;
+
+-- The identity provider of others, at most one.
+CREATE TABLE directory.identity_provider (
+    single boolean PRIMARY KEY DEFAULT true CHECK (single),
+    issuer text NOT NULL,
+    provider jsonb NOT NULL,
+    secret_sealed bytea NOT NULL
+);
+COMMENT ON COLUMN directory.identity_provider.provider IS 'postbus.contracts.identity_provider.IdentityProvider.';
+COMMENT ON COLUMN directory.identity_provider.secret_sealed IS
+    'Of the client, sealed with the master key for identity_provider; empty: none.';
+GRANT SELECT, INSERT, UPDATE, DELETE ON directory.identity_provider TO postbus_directory;

@@ -4,8 +4,8 @@ import asyncio
 import logging
 
 from postbus.contracts.app_passwords import Access
-from postbus.contracts.directory import AuthenticateRequest
 from postbus.contracts.events import EventType
+from postbus.contracts.logins import AuthenticateRequest
 from postbus.core.errors import ErrorKind, MailError, RemoteProtocolError
 from postbus.imap.commands.login import Authenticate, Login
 from postbus.imap.engine import Line, NeedData
