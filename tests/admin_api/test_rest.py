@@ -15,6 +15,8 @@ from postbusd.admin_api.rest.problems import HTTP_STATUS, TITLES
 
 PUBLIC_WRITES = {
     ("POST", "/api/v1/session"),
+    ("POST", "/api/v1/session/provider"),
+    ("POST", "/api/v1/session/provider/code"),
     ("POST", "/api/v1/password-reset"),
     ("PUT", "/api/v1/password-reset"),
 }

@@ -127,6 +127,7 @@ def body_for(route: Any) -> dict[str, Any]:
         "add_app_password": {"name": "x", "scopes": ["imap"]},
         "rename_mailbox": {"address": "new@b.example"},
         "put_webhook": {"url": "https://hooks.example/x"},
+        "put_identity_provider": {"issuer": "https://id.example", "client_id": "x"},
         "change_webhook_deliveries": {"action": "retry"},
     }
     if route.handler_name == "import_mailboxes":

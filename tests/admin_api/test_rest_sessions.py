@@ -9,6 +9,7 @@ from litestar.testing import TestClient
 
 from postbus.contracts.app_passwords import Access
 from postbus.testing.admin_rest import FakeInstallation, RestClient
+from postbus.testing.identity_provider import CLIENT_ID, CLIENT_SECRET, ISSUER, REDIRECT
 from postbusd.admin_api.sessions import MAX_SESSIONS, TOUCH_MS
 from postbusd.directory.totp import STEP_SECONDS, code_of, step_at
 
@@ -267,3 +268,65 @@ def test_a_code_that_can_not_be_sent_is_counted_and_told_to_nobody(client: RestC
     client.installation.notices.away = True
     assert ask_reset(client)[0] == 202
     assert results(client) == [0, 0, 1]
+
+
+PROVIDER = "/api/v1/identity-provider"
+SETTINGS = {
+    "issuer": ISSUER,
+    "client_id": CLIENT_ID,
+    "client_secret": CLIENT_SECRET,
+    "redirect_uris": [REDIRECT],
+    "audiences": ["mail"],
+}
+
+
+def test_the_identity_provider_is_set_planned_and_removed(client: RestClient) -> None:
+    assert client.ask("GET", PROVIDER)[0] == 404
+    assert client.ask("DELETE", PROVIDER)[0] == 404
+    plan = client.ask("PUT", f"{PROVIDER}?plan=true", json=SETTINGS)[1]
+    assert (plan["action"], "client_secret" in plan["changes"]) == ("create", True)
+    assert client.ask("GET", PROVIDER)[0] == 404
+    assert client.ask("PUT", PROVIDER, json=SETTINGS)[0] == 201
+    answer = client.http.get(PROVIDER, headers={"Authorization": f"Bearer {client.token}"})
+    shown, etag = answer.json(), answer.headers["etag"]
+    assert (shown["has_secret"], shown["username_claim"]) == (True, "preferred_username")
+    assert CLIENT_SECRET not in answer.text
+    kept = {name: value for name, value in SETTINGS.items() if name != "client_secret"}
+    assert client.ask("PUT", PROVIDER, json=kept, headers={"If-Match": etag}) == (200, shown)
+    assert client.ask("PUT", PROVIDER, json=kept, headers={"If-Match": '"x"'})[0] == 412
+    assert client.refusal("PUT", PROVIDER, json={**kept, "issuer": "x"}) == (400, "invalid", "issuer")
+    assert CLIENT_SECRET not in str(client.ask("GET", "/api/v1/audit")[1])
+    gone = [f"identity provider {ISSUER}"]
+    assert client.ask("DELETE", f"{PROVIDER}?dry_run=true")[1] == {"deleted": gone, "dry_run": True}
+    assert client.ask("DELETE", PROVIDER)[1] == {"deleted": gone, "dry_run": False}
+    assert client.ask("GET", PROVIDER)[0] == 404
+
+
+def test_a_user_signs_in_by_the_identity_provider(client: RestClient) -> None:
+    body = {"redirect_uri": REDIRECT}
+    assert client.ask("POST", f"{SESSION}/provider", token=None, json=body)[0] == 404
+    client.ask("PUT", PROVIDER, json=SETTINGS)
+    other = {"redirect_uri": "https://evil.example/"}
+    refusal = client.refusal("POST", f"{SESSION}/provider", token=None, json=other)
+    assert refusal == (403, "forbidden", "redirect_uri")
+    provider = client.installation.directory.provider
+
+    def come_back(claimed: str) -> tuple[int, Any]:
+        begun = client.ask("POST", f"{SESSION}/provider", token=None, json=body)[1]
+        code, state = provider.sign_in(begun["authorization_url"], preferred_username=claimed)
+        assert state == begun["state"]
+        return client.ask("POST", f"{SESSION}/provider/code", token=None, json={"code": code, "state": state})
+
+    status, begun = come_back(KIM)
+    assert (status, begun["username"], begun["method"]) == (201, KIM, "identity_provider")
+    assert me(client, begun["token"]) == 200
+    assert come_back("nobody")[0] == 403
+    wrong = {"code": "x", "state": "x"}
+    assert client.refusal("POST", f"{SESSION}/provider/code", token=None, json=wrong) == (
+        401,
+        "unauthenticated",
+        "state",
+    )
+    assert len(events(client, "login_failed")) == 2
+    client.ask("DELETE", PROVIDER)
+    assert me(client, begun["token"]) == 401

@@ -14,6 +14,8 @@ PUBLIC = {
     "get_docs_script",
     "get_docs_style",
     "begin_session",
+    "begin_provider_sign_in",
+    "finish_provider_sign_in",
     "begin_password_reset",
     "finish_password_reset",
 }

@@ -5,6 +5,10 @@ import base64
 import io
 import json
 import stat
+import threading
+import urllib.error
+import urllib.parse
+import urllib.request
 from pathlib import Path
 
 import pytest
@@ -16,8 +20,10 @@ from postbus.runtime.layout import StartError
 from postbus.runtime.settings import process_environment
 from postbus.testing.admin_rest import TOKEN, FakeInstallation, RestClient
 from postbus.testing.directory import ManualClock
+from postbus.testing.identity_provider import CLIENT_ID, CLIENT_SECRET, ISSUER
 from postbusd.cli import logout, objects
 from postbusd.cli.api import ApiClient
+from postbusd.cli.browser import sign_in_by_browser
 from postbusd.cli.main import main
 from postbusd.cli.objects import Session
 from postbusd.cli.remote import find_remote
@@ -207,3 +213,79 @@ def test_a_forgotten_password_at_a_terminal(person: Person) -> None:
     person.answers(code, "another pass phrase", "another pass phrase")
     assert person.run("reset-password", KIM) == 0
     assert person.out.endswith(f"{KIM} has a new password\n")
+
+
+def set_provider(person: Person, *words: str) -> int:
+    return person.run("identity-provider", "set", *words)
+
+
+def test_the_identity_provider_by_commands(person: Person) -> None:
+    assert person.run("identity-provider", "show") == 1
+    assert set_provider(person) == 2
+    assert set_provider(person, "--issuer", ISSUER) == 2
+    words = ("--issuer", ISSUER, "--client-id", CLIENT_ID, "--redirect-uri", "http://127.0.0.1/callback")
+    assert person.run("identity-provider", "set", *words, "--client-secret-stdin", typed=f"{CLIENT_SECRET}\n") == 0
+    assert set_provider(person, "--audience", "mail", "--audience", "other") == 0
+    assert "secret     set" in person.out
+    assert "audiences  mail other" in person.out
+    assert CLIENT_SECRET not in person.out
+    assert person.run("identity-provider", "delete", "--dry-run") == 0
+    assert person.out == f"would remove: identity provider {ISSUER}\n"
+    assert person.run("identity-provider", "delete") == 0
+    assert person.run("identity-provider", "show", "--json") == 1
+
+
+class Browser:
+    """Signs in at the provider and goes where it is sent to."""
+
+    def __init__(self, person: Person, **changes: str) -> None:
+        self._person = person
+        self._changes = changes
+        self.pages: list[int] = []
+
+    def open(self, url: str) -> None:
+        provider = self._person.wire.installation.directory.provider
+        code, state = provider.sign_in(url, preferred_username=KIM)
+        redirect = dict(urllib.parse.parse_qsl(urllib.parse.urlsplit(url).query))["redirect_uri"]
+        back = urllib.parse.urlencode({"code": code, "state": state, **self._changes})
+        self._thread = threading.Thread(target=self._go, args=(redirect, back))
+        self._thread.start()
+
+    def _go(self, redirect: str, query: str) -> None:
+        for path in (redirect.replace("callback", "favicon.ico"), f"{redirect}?{query}"):
+            try:
+                with urllib.request.urlopen(path, timeout=10) as answer:
+                    self.pages.append(answer.status)
+            except urllib.error.HTTPError as error:
+                self.pages.append(error.code)
+                error.close()
+
+    def end(self) -> None:
+        self._thread.join()
+
+
+def test_signing_in_by_a_browser(person: Person, monkeypatch: pytest.MonkeyPatch) -> None:
+    words = ("--issuer", ISSUER, "--client-id", CLIENT_ID, "--redirect-uri", "http://127.0.0.1/callback")
+    assert person.run("identity-provider", "set", *words, "--client-secret-stdin", typed=f"{CLIENT_SECRET}\n") == 0
+    browser = Browser(person)
+    monkeypatch.setattr("webbrowser.open", browser.open)
+    assert person.run("login", "--browser") == 0
+    browser.end()
+    assert browser.pages == [404, 200]
+    assert f"as {KIM}" in person.out
+    assert "Open this in a browser" in person.err
+    for changes, told in (({"state": "x"}, "another sign-in"), ({"code": "x"}, "invalid_grant")):
+        browser = Browser(person, **changes)
+        monkeypatch.setattr("webbrowser.open", browser.open)
+        assert person.run("login", "--browser") == 1
+        browser.end()
+        assert told in person.err
+    assert person.run("login", "--browser", KIM) == 2
+    assert person.run("login") == 2
+
+
+def test_nobody_comes_back_from_a_browser(person: Person) -> None:
+    words = ("--issuer", ISSUER, "--client-id", CLIENT_ID, "--redirect-uri", "http://127.0.0.1/callback")
+    assert person.run("identity-provider", "set", *words) == 0
+    with pytest.raises(StartError, match="nobody came back"):
+        sign_in_by_browser(person.session().api, lambda text: None, 0.05, opens=False)

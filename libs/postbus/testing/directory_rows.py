@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 _TABLES = (
     "policy",
+    "identity_provider",
     "deleted_mailbox",
     "outbox",
     "catch_all",

@@ -32,7 +32,12 @@ DAY_MS = 86_400_000
 SESSION_NAME = "session"
 """As the audit log names the token of a session."""
 
-_REFUSALS = {ErrorKind.RATE_LIMITED: "limited", ErrorKind.INACTIVE: "inactive", ErrorKind.UNAUTHENTICATED: "refused"}
+_REFUSALS = {
+    ErrorKind.RATE_LIMITED: "limited",
+    ErrorKind.INACTIVE: "inactive",
+    ErrorKind.UNAUTHENTICATED: "refused",
+    ErrorKind.FORBIDDEN: "refused",  # the identity provider's user is none here
+}
 
 log = logging.getLogger(__name__)
 

@@ -10,8 +10,9 @@ from typing import Any
 from postbus.runtime.layout import StartError
 from postbus.runtime.settings import process_environment
 from postbusd.cli.api import ApiClient, ApiError, HttpsWire, path_of
+from postbusd.cli.browser import sign_in_by_browser
 from postbusd.cli.common import add_data_dir
-from postbusd.cli.objects import Session, Subparsers, run_action, show
+from postbusd.cli.objects import Session, Subparsers, UsageError, run_action, show
 from postbusd.cli.secrets_options import STDIN_HELP, read_password_line
 from postbusd.cli.signed_in import SignedIn, write_signed_in
 from postbusd.cli.times import format_moment
@@ -21,7 +22,8 @@ def add_parser(subparsers: Subparsers) -> None:
     """Registers the command."""
     parser = subparsers.add_parser("login", help="sign in as a user", description=__doc__)
     add_data_dir(parser)
-    parser.add_argument("username", help="the user's name")
+    parser.add_argument("username", nargs="?", help="the user's name")
+    parser.add_argument("--browser", action="store_true", help="sign in by the identity provider, in a browser")
     add_where(parser)
     parser.add_argument("--password-stdin", action="store_true", help=STDIN_HELP)
     parser.add_argument("--code", default="", metavar="CODE", help="of the second factor; it is asked for where needed")
@@ -51,8 +53,7 @@ def find_api(args: argparse.Namespace, seconds: float) -> Session | None:
 
 def run_login(session: Session, args: argparse.Namespace) -> int:
     """Signs in and remembers the session."""
-    password = read_password_line() if args.password_stdin else ask_secret("Password: ", "--password-stdin")
-    begun = _sign_in(session, args, password)
+    begun = _begin(session, args)
     where = session.connection
     path = write_signed_in(
         process_environment(),
@@ -64,6 +65,15 @@ def run_login(session: Session, args: argparse.Namespace) -> int:
         f"The session is in {path}; postbus logout ends it."
     )
     return show(args, {**told, "file": str(path)}, text)
+
+
+def _begin(session: Session, args: argparse.Namespace) -> Any:
+    if args.browser != (args.username is None):
+        raise UsageError("say a username, or --browser")
+    if args.browser:
+        return sign_in_by_browser(session.api, lambda text: print(text, file=sys.stderr))
+    password = read_password_line() if args.password_stdin else ask_secret("Password: ", "--password-stdin")
+    return _sign_in(session, args, password)
 
 
 def _sign_in(session: Session, args: argparse.Namespace, password: str) -> Any:

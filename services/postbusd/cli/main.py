@@ -34,6 +34,7 @@ COMMANDS = {
     "alias": "further names of mailboxes",
     "list": "addresses that many receive",
     "policy": "what holds for all mail",
+    "identity-provider": "sign-ins by an OpenID Connect provider",
     "queue": "mail that waits to go out",
     "ledger": "the books of accepted mail, dead letters",
     "token": "who may use the API, and for what",

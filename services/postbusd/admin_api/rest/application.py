@@ -23,6 +23,13 @@ from postbusd.admin_api.rest.domains import delete_domain, get_domain, list_doma
 from postbusd.admin_api.rest.events import list_events
 from postbusd.admin_api.rest.groups import delete_group, get_group, list_groups, patch_group, put_group
 from postbusd.admin_api.rest.held import change_held, list_held
+from postbusd.admin_api.rest.identity_provider import (
+    begin_provider_sign_in,
+    delete_identity_provider,
+    finish_provider_sign_in,
+    get_identity_provider,
+    put_identity_provider,
+)
 from postbusd.admin_api.rest.ledger import get_ledger, settle_ledger
 from postbusd.admin_api.rest.lists import delete_list, get_list, list_lists, patch_list, put_list
 from postbusd.admin_api.rest.mailbox_life import (
@@ -68,7 +75,15 @@ ROOT = "/api/v1"
 _SYSTEM = (get_health, get_status, get_ca)
 _DOMAINS = (list_domains, get_domain, put_domain, patch_domain, delete_domain, get_domain_dns, get_domain_zone)
 _RELAYS = (list_relay_presets, test_relay)
-_SESSIONS = (begin_session, end_session, begin_password_reset, finish_password_reset)
+_SESSIONS = (
+    begin_session,
+    end_session,
+    begin_provider_sign_in,
+    finish_provider_sign_in,
+    begin_password_reset,
+    finish_password_reset,
+)
+_PROVIDER = (get_identity_provider, put_identity_provider, delete_identity_provider)
 _ME = (
     get_me,
     put_own_password,
@@ -124,6 +139,7 @@ ROUTES = (
     *_LEDGER,
     *_WEBHOOKS,
     *_POLICY,
+    *_PROVIDER,
     *_TOKENS,
     *_DOCUMENTS,
 )

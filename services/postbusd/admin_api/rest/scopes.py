@@ -16,6 +16,7 @@ AREAS = {
     "events": "events",
     "groups": "users",
     "held": "ledger",
+    "identity-provider": "policy",
     "ledger": "ledger",
     "lists": "lists",
     "mailboxes": "mailboxes",
