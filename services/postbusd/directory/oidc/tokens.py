@@ -7,6 +7,7 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import Any, Final
 
 import jwt
+import msgspec
 
 from postbus.core.errors import ErrorKind, MailError
 from postbusd.directory.oidc.ports import Claims
@@ -16,7 +17,17 @@ LEEWAY_SECONDS: Final = 60
 MAX_TOKEN_CHARACTERS: Final = 16_384
 MAX_KEYS: Final = 50
 
-Keys = Mapping[str, jwt.PyJWK]
+
+class Key(msgspec.Struct, frozen=True, kw_only=True):
+    """A public key of the provider."""
+
+    public: Any
+    """As the cryptography library has it."""
+    algorithm: str
+    """The only one that it is for; empty: any that it can be used with."""
+
+
+Keys = Mapping[str, Key]
 """By `kid`; of keys without one by their position."""
 
 
@@ -25,18 +36,18 @@ def refuse(reason: str) -> MailError:
     return MailError(ErrorKind.UNAUTHENTICATED, f"token: {reason}")
 
 
-def read_keys(document: Claims) -> dict[str, jwt.PyJWK]:
+def read_keys(document: Claims) -> dict[str, Key]:
     """A JWK Set (RFC 7517 §5): keys for signatures that we know the kind of."""
     found = document.get("keys")
-    keys: dict[str, jwt.PyJWK] = {}
+    keys: dict[str, Key] = {}
     for number, each in enumerate(found[:MAX_KEYS] if isinstance(found, list) else ()):
         if not isinstance(each, dict) or each.get("use", "sig") != "sig" or each.get("kty") == "oct":
             continue
         try:
-            key = jwt.PyJWK(each, algorithm=_algorithm(each))
+            public = jwt.PyJWK(each).key
         except (jwt.PyJWTError, ValueError, TypeError, KeyError):
             continue
-        keys[str(each.get("kid") or number)] = key
+        keys[str(each.get("kid") or number)] = Key(public=public, algorithm=str(each.get("alg") or ""))
     return keys
 
 
@@ -53,27 +64,32 @@ def key_id(token: str) -> str:
     return str(jwt.get_unverified_header(token).get("kid") or "")
 
 
-def candidates(keys: Keys, kid: str) -> list[jwt.PyJWK]:
+def candidates(keys: Keys, kid: str) -> list[Key]:
     """The keys that may have signed it."""
     if kid:
         return [keys[kid]] if kid in keys else []
     return list(keys.values())
 
 
-def verify(token: str, keys: Sequence[jwt.PyJWK], issuer: str, now: float) -> Claims:
+def verify(token: str, keys: Sequence[Key], issuer: str, now: float) -> Claims:
     """The claims of a token that one of these keys has signed, which is of the issuer and in its time.
 
     Raises MailError: UNAUTHENTICATED.
     """
+    algorithm = jwt.get_unverified_header(token).get("alg")
+    if algorithm not in ALGORITHMS:
+        raise refuse("is not signed, or not by a key that only its issuer has")
     for key in keys:
+        if key.algorithm not in ("", algorithm):
+            continue
         try:
             claims: Claims = jwt.decode(
                 token,
-                key=key,
-                algorithms=list(ALGORITHMS),
+                key=key.public,
+                algorithms=[algorithm],
                 options={"verify_exp": False, "verify_nbf": False, "verify_iat": False, "verify_aud": False},
             )
-        except jwt.InvalidSignatureError:
+        except (jwt.InvalidSignatureError, jwt.InvalidKeyError):
             continue
         except (jwt.PyJWTError, ValueError, TypeError) as error:
             raise refuse(f"is malformed: {type(error).__name__}") from error
@@ -110,9 +126,3 @@ def _check_time(claims: Claims, now: float) -> None:
         raise refuse("has expired")
     if begins - LEEWAY_SECONDS > now:
         raise refuse("is not valid yet")
-
-
-def _algorithm(key: Mapping[str, Any]) -> str | None:
-    """What a key without `alg` is for: PyJWK would guess RS256 for RSA, and rightly so for the other kinds."""
-    alg = key.get("alg")
-    return str(alg) if alg in ALGORITHMS else None
