@@ -24,7 +24,7 @@ async def store(database: Database) -> AsyncIterator[PostgresAdminStore]:
     async with asyncpg.create_pool(
         database.dsn, user="postbus_admin_api", password=database.password("admin-api"), min_size=0, max_size=4
     ) as pool:
-        for table in ("token", "session", "event"):
+        for table in ("token", "session", "repeat", "event"):
             await pool.execute(f"DELETE FROM admin.{table}")
 
         async def get() -> asyncpg.Pool:

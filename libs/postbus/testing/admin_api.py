@@ -7,17 +7,19 @@ import msgspec
 from postbus.contracts.events import Event, EventType
 from postbus.core.ids import new_queue_id, new_uuid7
 from postbus.testing.admin_audit import AuditContract, MemoryAudit
+from postbus.testing.admin_repeats import MemoryRepeats, RepeatContract
 from postbus.testing.admin_sessions import MemorySessions, SessionContract
 from postbus.testing.admin_tokens import MemoryTokens, TokenContract
 from postbusd.admin_api.ports import Added, AdminStore, EventQuery, FoundMessage, LoggedEvents, MessageQuery, Seen
 
 
-class MemoryAdminStore(MemoryTokens, MemorySessions, MemoryAudit):
+class MemoryAdminStore(MemoryTokens, MemorySessions, MemoryRepeats, MemoryAudit):
     """The AdminStore; `away` makes every call UNAVAILABLE."""
 
     def __init__(self) -> None:
         MemoryTokens.__init__(self)
         MemorySessions.__init__(self)
+        MemoryRepeats.__init__(self)
         MemoryAudit.__init__(self)
         self._events: dict[str, tuple[int, Event]] = {}
         self._last_event = 0
@@ -109,7 +111,7 @@ def make_event(number: int, kind: EventType = EventType.RECEIVED) -> Event:
     )
 
 
-class AdminStoreContract(TokenContract, SessionContract, AuditContract):
+class AdminStoreContract(TokenContract, SessionContract, RepeatContract, AuditContract):
     """The rules of `postbusd.admin_api.ports`."""
 
     async def test_an_event_is_written_once(self, store: AdminStore) -> None:

@@ -20,6 +20,7 @@ from postbus.testing.webhooks import MemoryPoster, MemoryWebhookStore
 from postbusd.admin_api.audit import Auditor
 from postbusd.admin_api.password_resets import PasswordResets
 from postbusd.admin_api.ports import Token
+from postbusd.admin_api.repeats import Repeats
 from postbusd.admin_api.rest.application import create_application
 from postbusd.admin_api.rest.backend import Backend
 from postbusd.admin_api.sessions import Sessions
@@ -74,6 +75,7 @@ class FakeInstallation:
             auditor=Auditor(self.store, self.registry),
             tokens=Tokens(self.store, SystemClock(), Path("absent-token")),
             sessions=Sessions(self.store, self.store, self.directory, self.clock, AdminApiSettings(), self.registry),
+            repeats=Repeats(self.store, sealer, self.clock),
             password_resets=PasswordResets(
                 self.directory, self.notices, self.store, self.clock, "mail.demo.example", self.registry
             ),

@@ -18,6 +18,7 @@ from postbusd.admin_api.audit import Auditor
 from postbusd.admin_api.books import find_ledger
 from postbusd.admin_api.event_log import EventLog
 from postbusd.admin_api.password_resets import PasswordResets
+from postbusd.admin_api.repeats import Repeats
 from postbusd.admin_api.retention import Retention
 from postbusd.admin_api.sessions import Sessions
 from postbusd.admin_api.settings import AdminApiSettings
@@ -127,6 +128,7 @@ async def build(context: Context, settings: AdminApiSettings) -> RunningAdminApi
     hooks = PostgresWebhookStore(context.postgres)
     teller = WebhookTeller(hooks, poster, sealer, context.clock, context.registry)
     tokens = Tokens(store, context.clock, secrets_dir / BOOTSTRAP_FILE)
+    repeats = Repeats(store, sealer, context.clock)
     sessions = Sessions(store, store, context.rpc.directory, context.clock, settings, context.registry)
     books = context.rpc.delivery
     resets = PasswordResets(
@@ -151,6 +153,7 @@ async def build(context: Context, settings: AdminApiSettings) -> RunningAdminApi
         auditor=Auditor(store, context.registry),
         tokens=tokens,
         sessions=sessions,
+        repeats=repeats,
         password_resets=resets,
         webhooks=WebhookDesk(hooks, poster, teller, sealer, context.clock),
         token_desk=TokenDesk(store, store, context.clock),
@@ -174,7 +177,7 @@ async def build(context: Context, settings: AdminApiSettings) -> RunningAdminApi
         tokens=tokens,
         events=EventLog(store, context.registry, teller.wake),
         teller=teller,
-        retention=Retention(store, sessions, context.clock, context.registry, settings),
+        retention=Retention(store, (sessions, repeats), context.clock, context.registry, settings),
         resets=resets,
         server=server,
     )

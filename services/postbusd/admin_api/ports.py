@@ -9,6 +9,7 @@ from postbus.contracts.events import Event, EventType
 from postbus.contracts.sign_in import SignInMethod
 from postbus.core.ids import QUEUE_ID_LENGTH
 from postbusd.admin_api.audit_ports import AuditStore
+from postbusd.admin_api.repeats import RepeatStore
 
 FIRST_QUEUE_ID = "0"
 BEYOND_QUEUE_ID = "Z" * (QUEUE_ID_LENGTH + 1)
@@ -211,7 +212,7 @@ class MessageFinder(Protocol):
         ...
 
 
-class AdminStore(TokenStore, TokenBook, SessionStore, EventStore, MessageFinder, AuditStore, Protocol):
+class AdminStore(TokenStore, TokenBook, SessionStore, RepeatStore, EventStore, MessageFinder, AuditStore, Protocol):
     """All of it."""
 
     async def check(self) -> None:

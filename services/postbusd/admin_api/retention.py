@@ -10,6 +10,7 @@ from prometheus_client import CollectorRegistry, Counter
 from postbus.core.clock import Clock
 from postbusd.admin_api.audit_ports import AuditStore
 from postbusd.admin_api.ports import EventStore
+from postbusd.admin_api.repeats import Repeats
 from postbusd.admin_api.sessions import Sessions
 from postbusd.admin_api.settings import AdminApiSettings
 
@@ -36,24 +37,24 @@ class Retention:
     def __init__(
         self,
         store: Logs,
-        sessions: Sessions,
+        memories: tuple[Sessions, Repeats],
         clock: Clock,
         registry: CollectorRegistry,
         settings: AdminApiSettings,
         sleep: Sleep = asyncio.sleep,
     ) -> None:
         self._store = store
-        self._sessions = sessions
+        self._sessions, self._repeats = memories
         self._clock = clock
         self._settings = settings
         self._sleep = sleep
         self._trimmed = Counter(
             "postbus_admin_api_trimmed_rows",
             "Rows that ended with their retention.",
-            ["log"],  # events, audit, sessions
+            ["log"],  # events, audit, sessions, repeats
             registry=registry,
         )
-        for name in ("events", "audit", "sessions"):
+        for name in ("events", "audit", "sessions", "repeats"):
             self._trimmed.labels(log=name)
 
     async def run(self) -> None:
@@ -68,6 +69,7 @@ class Retention:
         await self._trim_log("events", lambda: self._store.trim_events(before_ms, BATCH_ROWS))
         await self._trim_log("audit", lambda: self._store.trim_audit(self._settings.audit_days, BATCH_ROWS))
         await self._trim_log("sessions", lambda: self._sessions.trim(BATCH_ROWS))
+        await self._trim_log("repeats", lambda: self._repeats.trim(BATCH_ROWS))
 
     async def _trim_log(self, name: str, trim: Callable[[], Awaitable[int]]) -> None:
         total = 0

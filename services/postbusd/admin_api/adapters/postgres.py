@@ -10,6 +10,7 @@ from postbus.contracts.events import Event, EventType
 from postbus.core.errors import ErrorKind, MailError
 from postbusd.admin_api.adapters.postgres_audit import PostgresAudit
 from postbusd.admin_api.adapters.postgres_messages import PostgresMessages
+from postbusd.admin_api.adapters.postgres_repeats import PostgresRepeats
 from postbusd.admin_api.adapters.postgres_sessions import PostgresAdminSessions
 from postbusd.admin_api.adapters.postgres_tokens import PostgresTokens
 from postbusd.admin_api.ports import Added, EventQuery, LoggedEvents
@@ -71,7 +72,7 @@ _WILD, _ESCAPED = r"([\\%_])", r"\\\1"
 _KNOWN_TYPES = frozenset(EventType)
 
 
-class PostgresAdminStore(PostgresTokens, PostgresAdminSessions, PostgresMessages, PostgresAudit):
+class PostgresAdminStore(PostgresTokens, PostgresAdminSessions, PostgresRepeats, PostgresMessages, PostgresAudit):
     """The AdminStore; `pool` gives the pool of the service's own role."""
 
     async def check(self) -> None:

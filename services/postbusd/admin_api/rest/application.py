@@ -48,6 +48,7 @@ from postbusd.admin_api.rest.policy import get_policy, patch_policy, put_policy
 from postbusd.admin_api.rest.problems import handle_http_error, handle_mail_error, handle_unknown_error
 from postbusd.admin_api.rest.queue import change_queue, list_queue
 from postbusd.admin_api.rest.relays import list_relay_presets, test_relay
+from postbusd.admin_api.rest.repeating import RepeatMiddleware
 from postbusd.admin_api.rest.second_factor import (
     begin_second_factor,
     confirm_second_factor,
@@ -154,7 +155,7 @@ def create_application(backend: Backend, max_body_octets: int) -> Litestar:
                 route_handlers=list(ROUTES),
                 guards=[require_token],
                 before_request=check_request,
-                middleware=[AuditMiddleware],
+                middleware=[AuditMiddleware, RepeatMiddleware],
             )
         ],
         exception_handlers={

@@ -26,8 +26,10 @@ from postbusd.admin_api.audit import Auditor
 from postbusd.admin_api.audit_ports import AuditStore
 from postbusd.admin_api.password_resets import PasswordResets
 from postbusd.admin_api.ports import EventStore, MessageFinder, Token
+from postbusd.admin_api.repeats import Repeats
 from postbusd.admin_api.rest.auditing import audited_of, begin_audit
 from postbusd.admin_api.rest.problems import clean_field, explain_decoding
+from postbusd.admin_api.rest.repeating import answer_again
 from postbusd.admin_api.rest.scopes import is_for_superadmins, needed_scope
 from postbusd.admin_api.scopes import covers
 from postbusd.admin_api.sessions import Sessions
@@ -60,6 +62,7 @@ class Backend(msgspec.Struct, frozen=True, kw_only=True):
     auditor: Auditor
     tokens: Tokens
     sessions: Sessions
+    repeats: Repeats
     password_resets: PasswordResets
     webhooks: WebhookDesk
     token_desk: TokenDesk
@@ -131,8 +134,11 @@ async def find_token(backend: Backend, text: str) -> Token:
     return await backend.tokens.authenticate(text)
 
 
-async def check_request(request: ApiRequest) -> Response[None] | None:
-    """Before any operation: no text has a NUL; query and body are strictly what is taken; then the audit log knows."""
+async def check_request(request: ApiRequest) -> Response[Any] | None:
+    """Before any operation: no text has a NUL; query and body are strictly what is taken; then the audit log knows.
+
+    A request that was carried out before is answered here.
+    """
     if request.method == "OPTIONS":
         return Response(None, status_code=204, headers={"Allow": ", ".join(sorted(_methods(request)))})
     query = list(request.query_params.multi_items())
@@ -140,8 +146,11 @@ async def check_request(request: ApiRequest) -> Response[None] | None:
         raise MailError(ErrorKind.INVALID, "the request has a NUL character")
     _check_query([name for name, _ in query], _query_names(request.route_handler))
     await _check_body(request)
-    await begin_audit(request, await request.body() if request.route_handler.parsed_data_field is not None else None)
-    return None
+    body = await request.body() if request.route_handler.parsed_data_field is not None else None
+    repeated = await answer_again(request, body)
+    if repeated is None:
+        await begin_audit(request, body)
+    return repeated
 
 
 def _methods(request: ApiRequest) -> set[str]:

@@ -6,6 +6,7 @@ import msgspec
 from litestar import Response, get
 
 from postbusd.admin_api.rest.backend import ApiRequest
+from postbusd.admin_api.rest.repeating import PARAMETER
 
 STATIC = Path(__file__).resolve().parent.parent / "static"
 POLICY = (
@@ -19,7 +20,12 @@ async def get_openapi(request: ApiRequest) -> Response[bytes]:
     """The API's own description, made at the first request."""
     state = request.app.state
     if "openapi_document" not in state:
-        state.openapi_document = msgspec.json.encode(request.app.openapi_schema.to_schema())
+        document = request.app.openapi_schema.to_schema()
+        for item in document["paths"].values():
+            for method, operation in item.items():
+                if method != "get" and {} not in operation.get("security", []):
+                    operation.setdefault("parameters", []).append(PARAMETER)
+        state.openapi_document = msgspec.json.encode(document)
     return Response(state.openapi_document, media_type="application/vnd.oai.openapi+json; version=3.1")
 
 
