@@ -92,6 +92,7 @@ OBJECTS: list[tuple[str, str, dict[str, Any], dict[str, Any]]] = [
             "members": ["kim@demo.example", "far@other.example"],
             "active": True,
             "members_only": True,
+            "groups": [],
         },
     ),
 ]

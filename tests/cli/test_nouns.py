@@ -359,7 +359,13 @@ def test_aliases_and_lists(demo: Desk) -> None:
     demo.ok("list", "add", "team@demo.example", "--member", "kim@demo.example", "--member", "x@far.example")
     demo.ok("list", "add", "team@demo.example", "--members-only")
     found = demo.json("list", "set", "team@demo.example", "--active", "off", "--remove-member", "x@far.example")
-    expected = {"address": "team@demo.example", "members": ["kim@demo.example"], "active": False, "members_only": True}
+    expected = {
+        "address": "team@demo.example",
+        "members": ["kim@demo.example"],
+        "active": False,
+        "members_only": True,
+        "groups": [],
+    }
     assert found == expected
     assert demo.json("list", "set", "team@demo.example", "--anybody")["members_only"] is False  # type: ignore[index]
     assert "team@demo.example  inactive  anybody" in demo.ok("list", "list")
@@ -557,6 +563,18 @@ def test_who_one_is_and_the_own_password(demo: Desk, say: Say) -> None:
     say("current\nanother pass phrase\n")
     assert "admin has API tokens" in demo.fails("me", "password", "--stdin")
     assert "--stdin" in demo.fails("me", "password")
+
+
+def test_groups_are_members_of_lists(demo: Desk) -> None:
+    demo.ok("group", "add", "staff", "--member", "kim@demo.example")
+    demo.ok("group", "add", "board")
+    demo.ok("list", "add", "team@demo.example", "--group", "staff")
+    demo.ok("list", "set", "team@demo.example", "--add-group", "board", "--add-member", "x@far.example")
+    assert "board staff" in demo.ok("list", "list")
+    demo.ok("list", "set", "team@demo.example", "--remove-group", "staff")
+    assert "group   board" in demo.ok("list", "show", "team@demo.example")
+    assert "there is no group none" in demo.fails("list", "set", "team@demo.example", "--group", "none")
+    assert "place in list team@demo.example" in demo.ok("group", "delete", "board", "--yes")
 
 
 def test_incoming_mail_is_switched(demo: Desk) -> None:

@@ -33,7 +33,8 @@ class Model:
         self.mailboxes = list(site.directory.mailboxes.values())
         self.aliases = {each.address: self.box(each.mailbox) for each in site.directory.aliases.values()}
         self.lists = site.directory.lists
-        self.groups = [each for each in site.directory.groups.values() if each.address]
+        self.all_groups = list(site.directory.groups.values())
+        self.groups = [each for each in self.all_groups if each.address]
         self.users = site.directory.users
 
     def target(self, name: str) -> Domain:
@@ -124,6 +125,8 @@ class Model:
         """Mailboxes and foreign addresses behind a list."""
         boxes: dict[str, Mailbox] = {}
         remotes: set[str] = set()
+        users = {user for group in self.all_groups if group.name in mailing_list.groups for user in group.members}
+        boxes |= {box.address: box for user in users for box in self.oldest(user)}
         for member in mailing_list.members:
             local_part, _, name = member.partition("@")
             if name not in self.domains or not self.domains[name].incoming:

@@ -422,6 +422,8 @@ class MailingList(msgspec.Struct, frozen=True, kw_only=True):
     active: bool = True
     members_only: bool = False
     """Only members may post to it."""
+    groups: tuple[str, ...] = ()
+    """Names of groups whose active users get it too, in the oldest active mailbox of each; followed as they change."""
 
 
 class PutListRequest(msgspec.Struct, frozen=True, kw_only=True):

@@ -123,11 +123,17 @@ class Office:
         )
 
     async def put_list(
-        self, address: str, *members: str, active: bool = True, members_only: bool = False
+        self,
+        address: str,
+        *members: str,
+        active: bool = True,
+        members_only: bool = False,
+        groups: tuple[str, ...] = (),
+        actor: str = ADMIN,
     ) -> PutListReply:
         """A list."""
-        wanted = MailingList(address=address, members=members, active=active, members_only=members_only)
-        return await self.administration.put_list(PutListRequest(list=wanted, actor=ADMIN))
+        wanted = MailingList(address=address, members=members, active=active, members_only=members_only, groups=groups)
+        return await self.administration.put_list(PutListRequest(list=wanted, actor=actor))
 
     async def delete(self, noun: str, name: str, *, dry_run: bool = False) -> tuple[str, ...]:
         """Any object; the lines of the reply."""

@@ -1,6 +1,6 @@
 """What the administrator's commands do to aliases and lists; run as `directory_office_contract` is."""
 
-from postbus.contracts.directory import Alias, MailingList, PageRequest
+from postbus.contracts.directory import Alias, MailingList, PageRequest, PutUserRequest, User
 from postbus.core.errors import ErrorKind
 from postbus.testing.directory_office import ADMIN, Office, refused
 from postbusd.directory.values import Key
@@ -110,6 +110,43 @@ class ListCommandsContract:
         await office.put_domain("b.test")
         found = await office.get("list", "all@a.test")
         assert getattr(found, "members", None) == ("kim@b.test", "pat@b.test", "Zoe@c.test")
+
+    async def test_groups_are_members_by_name(self, office: Office) -> None:
+        """put_list: NOT_FOUND; in order, each once; a group that goes leaves its lists."""
+        await office.put_domain("a.test")
+        for name in ("staff", "board"):
+            await office.put_group(name)
+        with refused(ErrorKind.NOT_FOUND, "groups: there is no group none"):
+            await office.put_list("all@a.test", groups=("staff", "none"))
+        with refused(ErrorKind.INVALID, "groups"):
+            await office.put_list("all@a.test", groups=("a b",))
+        with refused(ErrorKind.INVALID, "groups: at most"):
+            await office.put_list("all@a.test", groups=tuple(f"g{number}" for number in range(101)))
+        put = await office.put_list("all@a.test", "kim@c.test", groups=("Staff", "board", "staff"))
+        assert put.list == MailingList(address="all@a.test", members=("kim@c.test",), groups=("board", "staff"))
+        before = await office.trace()
+        await office.put_list("all@a.test", "kim@c.test", groups=("staff", "board"))
+        assert await office.trace() == before
+        assert await office.delete("group", "staff", dry_run=True) == ("group staff", "place in list all@a.test")
+        await office.delete("group", "staff")
+        assert getattr(await office.get("list", "all@a.test"), "groups", None) == ("board",)
+        await office.put_list("all@a.test", "kim@c.test")
+        assert getattr(await office.get("list", "all@a.test"), "groups", None) == ()
+
+    async def test_a_domain_admin_gives_a_list_the_own_groups(self, office: Office) -> None:
+        """put_list: FORBIDDEN, but for those that it had."""
+        for domain in ("a.test", "b.test"):
+            await office.put_domain(domain)
+            await office.put_group(domain.partition(".")[0], address=f"staff@{domain}")
+        await office.put_group("none")
+        user = User(username="ann", admin_of=("a.test",))
+        await office.administration.put_user(PutUserRequest(user=user, actor=ADMIN))
+        await office.put_list("all@a.test", groups=("a",), actor="ann")
+        for name in ("b", "none"):
+            with refused(ErrorKind.FORBIDDEN, "groups"):
+                await office.put_list("all@a.test", groups=("a", name), actor="ann")
+        await office.put_list("all@a.test", groups=("a", "b"))
+        await office.put_list("all@a.test", "kim@c.test", groups=("a", "b"), actor="ann")
 
     async def test_a_list_is_no_member_of_itself(self, office: Office) -> None:
         """put_list: INVALID."""

@@ -209,10 +209,12 @@ class MemoryReader(DirectoryTables):
 
     def _group(self, address: str) -> tuple[MailboxFacts, ...] | None:
         group = next((each for each in self.groups.values() if each.address == address), None)
-        if group is None:
-            return None
+        return tuple(self._boxes_of(group.members)) if group is not None else None
+
+    def _boxes_of(self, usernames: Sequence[str]) -> list[MailboxFacts]:
+        """The oldest active mailbox of each active user."""
         found = []
-        for name in sorted(group.members):
+        for name in sorted(usernames):
             own = [
                 each
                 for each in self.mailboxes.values()
@@ -220,7 +222,7 @@ class MemoryReader(DirectoryTables):
             ]
             if own and self.users[name].active:
                 found.append(self._facts(own[0]))
-        return tuple(found)
+        return found
 
     def _list(self, address: str) -> ListFacts | None:
         mailing_list = self.lists.get(address)
@@ -235,6 +237,9 @@ class MemoryReader(DirectoryTables):
             domain=domain,
             active=mailing_list.active,
             members_only=mailing_list.members_only,
+            mailboxes=tuple(
+                self._boxes_of(sorted({user for name in mailing_list.groups for user in self.groups[name].members}))
+            ),
             members=tuple(
                 Member(
                     local_part=name,

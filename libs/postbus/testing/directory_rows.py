@@ -150,6 +150,10 @@ async def _load_lists(connection: "Connection", tables: DirectoryTables) -> None
             local_part, domain = _split(member)
             members.append((_uuid("list", each.address), parse_local_part(local_part), domain))
     await _insert(connection, "list_member (list_id, local_part, domain)", members)
+    groups = [
+        (_uuid("list", each.address), _uuid("group", name)) for each in tables.lists.values() for name in each.groups
+    ]
+    await _insert(connection, "list_group (list_id, group_id)", groups)
     grants = [
         (mailbox.mailbox_id, *_split(address))
         for mailbox in tables.mailboxes.values()

@@ -73,11 +73,18 @@ class Site:
         """An alias, or a wildcard."""
         self._put(self.directory.aliases, address, Alias(address=address, mailbox=mailbox))
 
-    def put_list(self, address: str, *members: str, active: bool = True, members_only: bool = False) -> None:
+    def put_list(
+        self,
+        address: str,
+        *members: str,
+        active: bool = True,
+        members_only: bool = False,
+        groups: tuple[str, ...] = (),
+    ) -> None:
         """A list; its members are folded where we serve their domain, as the administrator's command does."""
         ours = self.directory.domains
         folded = tuple(each.lower() if each.rpartition("@")[2] in ours else each for each in members)
-        made = MailingList(address=address, members=folded, active=active, members_only=members_only)
+        made = MailingList(address=address, members=folded, active=active, members_only=members_only, groups=groups)
         self._put(self.directory.lists, address, made)
 
     def _put(self, table: dict[str, V], name: str, value: V) -> None:
@@ -124,7 +131,10 @@ def sites(draw: st.DrawFn) -> Site:
     for address in of_kind["list"]:
         member = st.sampled_from(named) | st.sampled_from(addresses())
         members = draw(st.lists(member, unique_by=str.lower, max_size=4))
-        site.put_list(address, *members, active=draw(st.booleans() | st.just(True)), members_only=draw(st.booleans()))
+        known = sorted(site.directory.groups)
+        groups = tuple(sorted(draw(st.lists(st.sampled_from(known), unique=True, max_size=2)))) if known else ()
+        active = draw(st.booleans() | st.just(True))
+        site.put_list(address, *members, active=active, members_only=draw(st.booleans()), groups=groups)
     _draw_grants(draw, site)
     return site
 

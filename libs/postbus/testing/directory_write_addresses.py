@@ -13,6 +13,7 @@ from postbusd.directory.administration.rules import (
     decide_members,
     decide_relay_password,
 )
+from postbusd.directory.administration.scope import check_list_groups
 from postbusd.directory.administration.values import Act, Deleted, DomainChange, ListChange, Page, Written
 
 
@@ -154,7 +155,13 @@ class MemoryLists(MemoryWrites):
             members=tuple(map(str, decide_members(change, self.domains))),
             active=change.active,
             members_only=change.members_only,
+            groups=change.groups,
         )
+        for name in change.groups:
+            if name not in self.groups:
+                raise no_such("groups", "group", name)
+        groups = [self.groups[name] for name in change.groups]
+        check_list_groups(act.standing, before.groups if before is not None else (), groups)
         self.lists[now.address] = now
         return self.close(now, changed=before != now, created=before is None)
 

@@ -327,9 +327,14 @@ class MemoryGroups(MemoryWrites):
         self.begin(act, group)
         check_group_change(act.standing, group, group, self._domains_of(name))
         self.require_idle(name, Owner(kind=OwnerKind.GROUP, name=name))
+        lists = sorted(address for address, each in self.lists.items() if name in each.groups)
         if not dry_run:
             del self.groups[name]
+            for address in lists:
+                left = tuple(each for each in self.lists[address].groups if each != name)
+                self.lists[address] = msgspec.structs.replace(self.lists[address], groups=left)
         lines = [f"group {name}"] + ([f"its address {group.address}"] if group.address else [])
+        lines += [f"place in list {address}" for address in lists]
         return self.close_deletion(lines, dry_run=dry_run)
 
     def _domains_of(self, name: str) -> frozenset[str]:

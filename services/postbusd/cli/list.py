@@ -1,4 +1,4 @@
-"""`postbus list`: addresses that many receive; members are addresses of ours or of others."""
+"""`postbus list`: addresses that many receive; members are addresses of ours or of others, and groups."""
 
 import argparse
 from typing import Any
@@ -10,7 +10,7 @@ from postbusd.cli.members import add_member_options, changed_members
 from postbusd.cli.objects import Noun, Session, Subparsers, add_list, find, list_chosen, show
 
 PLURAL = "lists"
-NEW = {"members": [], "active": True, "members_only": False}
+NEW = {"members": [], "active": True, "members_only": False, "groups": []}
 
 
 def add_parser(subparsers: Subparsers) -> None:
@@ -21,6 +21,7 @@ def add_parser(subparsers: Subparsers) -> None:
     for verb in (add, change_it):
         verb.add_argument("address", help="its address")
         add_member_options(verb, "ADDRESS")
+        add_member_options(verb, "NAME", "group")
         who = verb.add_mutually_exclusive_group()
         who.add_argument("--members-only", action="store_true", default=None, help="only members may post")
         who.add_argument("--anybody", action="store_false", dest="members_only", default=None, help="everybody may")
@@ -44,6 +45,7 @@ def run_show(session: Session, args: argparse.Namespace) -> int:
     """Shows a list."""
     found = session.api.get(path_of(PLURAL, args.address))
     facts = [("list", found["address"]), ("state", _state(found)), ("posts", _posts(found))]
+    facts += [("group", name) for name in found["groups"]]
     return show(args, found, format_facts([*facts, *[("member", address) for address in found["members"]]]))
 
 
@@ -55,14 +57,18 @@ def run_list(session: Session, args: argparse.Namespace) -> int:
 
 def format_lists(lists: list[Any]) -> str:
     """A table."""
-    rows = [[each["address"], _state(each), _posts(each), str(len(each["members"]))] for each in lists]
-    return format_table(["LIST", "STATE", "MAY POST", "MEMBERS"], rows, right=frozenset({3}))
+    rows = [
+        [each["address"], _state(each), _posts(each), str(len(each["members"])), " ".join(each["groups"]) or "–"]
+        for each in lists
+    ]
+    return format_table(["LIST", "STATE", "MAY POST", "MEMBERS", "GROUPS"], rows, right=frozenset({3}))
 
 
 def _put(session: Session, args: argparse.Namespace, before: Any) -> int:
     body: dict[str, object] = {
         "members": changed_members(args, before["members"]),
         "active": before["active"] if args.active is None else args.active == "on",
+        "groups": changed_members(args, before["groups"], "group"),
         "members_only": before["members_only"] if args.members_only is None else args.members_only,
     }
     found = session.api.put(path_of(PLURAL, args.address), body)

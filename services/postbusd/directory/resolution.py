@@ -194,4 +194,5 @@ def _limited(found: Found) -> list[MailboxFacts]:
     """Mailboxes with a quota."""
     single = (found.mailbox, found.alias, found.wildcard)
     mailboxes = (*(each for each in single if each is not None), *(found.group or ()), *found.catch_all)
+    mailboxes += found.list.mailboxes if found.list is not None else ()
     return [each for each in mailboxes if each.quota_octets is not None]

@@ -276,6 +276,8 @@ class _Expansion:
     def _add_members(self, mailing_list: ListFacts) -> list[ListFacts]:
         """Adds those who are no lists; gives those that are."""
         nested: list[ListFacts] = []
+        for mailbox in mailing_list.mailboxes:
+            self.targets.setdefault(mailbox.mailbox_id, _target(mailbox, "", self._facts))
         for member in mailing_list.members:
             address = Address(local_part=member.local_part, domain=member.domain)
             if not member.ours:

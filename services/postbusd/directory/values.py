@@ -86,6 +86,8 @@ class ListFacts(msgspec.Struct, frozen=True, kw_only=True):
     active: bool = True
     members_only: bool = False
     members: tuple[Member, ...] = ()
+    mailboxes: tuple[MailboxFacts, ...] = ()
+    """Of its groups: the oldest active one of each active user."""
 
 
 class Found(msgspec.Struct, frozen=True, kw_only=True):

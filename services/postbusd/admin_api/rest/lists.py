@@ -34,6 +34,8 @@ from postbusd.admin_api.rest.parameters import (
 )
 from postbusd.admin_api.rest.problems import BODY_REFUSALS, REFUSALS
 
+_GROUPS = "Groups by name: each active user gets it in the oldest active mailbox, as the group is then."
+
 
 class ListBody(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What a list is to be; what is left out gets its default."""
@@ -44,6 +46,7 @@ class ListBody(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     ] = ()
     active: Annotated[bool, msgspec.Meta(description="Off: mail to it is refused.")] = True
     members_only: Annotated[bool, msgspec.Meta(description="Only members may post to it.")] = False
+    groups: Annotated[tuple[str, ...], msgspec.Meta(description=_GROUPS)] = ()
 
 
 class ListResource(msgspec.Struct, frozen=True, kw_only=True):
@@ -53,6 +56,7 @@ class ListResource(msgspec.Struct, frozen=True, kw_only=True):
     members: Annotated[tuple[str, ...], msgspec.Meta(description="Addresses, ours or others'.")]
     active: Annotated[bool, msgspec.Meta(description="Off: mail to it is refused.")]
     members_only: Annotated[bool, msgspec.Meta(description="Only members may post to it.")]
+    groups: Annotated[tuple[str, ...], msgspec.Meta(description=_GROUPS)]
 
 
 class ListList(msgspec.Struct, frozen=True, kw_only=True):
@@ -141,7 +145,13 @@ async def _get(request: ApiRequest, address: str) -> MailingList:
 
 async def _put(request: ApiRequest, address: str, body: ListBody, condition: Condition) -> Response[Any]:
     before = await find(_get(request, address)) if condition.plan else None
-    wanted = MailingList(address=address, members=body.members, active=body.active, members_only=body.members_only)
+    wanted = MailingList(
+        address=address,
+        members=body.members,
+        active=body.active,
+        members_only=body.members_only,
+        groups=body.groups,
+    )
     reply = await backend_of(request).directory.put_list(
         PutListRequest(list=wanted, actor=actor_of(request), condition=condition)
     )

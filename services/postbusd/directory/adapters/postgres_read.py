@@ -92,6 +92,18 @@ LEFT JOIN LATERAL (
     ) e ON true
     WHERE w.kind = 'name' AND l.domain = t.name AND l.local_part = w.local_part
     UNION ALL
+    SELECT 'list_group', m.mailbox_id, m.local_part, m.domain, m.active, m.quota_octets, u.username, false,
+        NULL, NULL, NULL
+    FROM directory.mailing_list l
+    JOIN directory.list_group h USING (list_id)
+    JOIN directory.group_member e USING (group_id)
+    JOIN directory.user_account u ON u.user_id = e.user_id AND u.active
+    JOIN LATERAL (
+        SELECT {_COLUMNS} FROM directory.mailbox m {_DOMAIN}
+        WHERE m.owner_user = u.user_id AND m.active AND NOT o.suspended ORDER BY m.created, m.mailbox_id LIMIT 1
+    ) m ON true
+    WHERE w.kind = 'name' AND l.domain = t.name AND l.local_part = w.local_part
+    UNION ALL
     SELECT 'catch_all', {_COLUMNS}, m.local_part || '@' || m.domain, false, NULL, NULL, NULL
     FROM directory.catch_all c JOIN directory.mailbox m USING (mailbox_id) {_DOMAIN}
     WHERE w.kind <> 'base' AND c.domain = t.name AND m.active AND NOT o.suspended
@@ -294,7 +306,7 @@ def _found(rows: Sequence[asyncpg.Record]) -> Found:
         alias=_only(by_step.get("alias")),
         wildcard=_only(by_step.get("wildcard")),
         group=tuple(_mailbox(row) for row in groups if row["mailbox_id"] is not None) if groups else None,
-        list=_list(lists[0]) if lists else None,
+        list=_list(lists[0], by_step.get("list_group", ())) if lists else None,
         catch_all=tuple(_mailbox(row) for row in by_step.get("catch_all", ())),
         senders=tuple(MailboxId(str(row["mailbox_id"])) for row in by_step.get("sender", ())),
     )
@@ -304,7 +316,7 @@ def _only(rows: Sequence[asyncpg.Record] | None) -> MailboxFacts | None:
     return _mailbox(rows[0]) if rows else None
 
 
-def _list(row: asyncpg.Record) -> ListFacts:
+def _list(row: asyncpg.Record, of_groups: Sequence[asyncpg.Record]) -> ListFacts:
     members = zip(row["local_parts"] or (), row["domains"] or (), row["ours"] or (), strict=True)
     return ListFacts(
         local_part=row["local_part"],
@@ -312,6 +324,7 @@ def _list(row: asyncpg.Record) -> ListFacts:
         active=row["active"],
         members_only=row["members_only"],
         members=tuple(Member(local_part=name, domain=domain, ours=ours) for name, domain, ours in members),
+        mailboxes=tuple(dict.fromkeys(_mailbox(each) for each in of_groups)),
     )
 
 

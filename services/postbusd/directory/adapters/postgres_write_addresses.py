@@ -5,12 +5,13 @@ from typing import TYPE_CHECKING
 
 import asyncpg
 
-from postbus.contracts.directory import Alias, MailingList
+from postbus.contracts.directory import Alias, Group, MailingList
 from postbus.core.address import Address
 from postbusd.directory.adapters.postgres_write_base import PostgresWrites, page_of
 from postbusd.directory.administration.ports import Domains
 from postbusd.directory.administration.refusals import conflict, no_such
 from postbusd.directory.administration.rules import MAX_ALIASES, decide_members
+from postbusd.directory.administration.scope import check_list_groups
 from postbusd.directory.administration.values import Act, Deleted, ListChange, Page, Written
 
 if TYPE_CHECKING:
@@ -42,6 +43,18 @@ ORDER BY (l.local_part || '@' || l.domain) COLLATE "C" LIMIT $3
 _MEMBERS = """
 SELECT list_id, local_part, domain FROM directory.list_member WHERE list_id = ANY($1::uuid[])
 ORDER BY domain COLLATE "C", local_part COLLATE "C"
+"""
+_GROUPS = """
+SELECT name, coalesce(local_part || '@' || domain, '') AS address FROM directory.user_group
+WHERE name = ANY($1::text[]) FOR SHARE
+"""
+_GROUPS_OF = """
+SELECT h.list_id, g.name FROM directory.list_group h JOIN directory.user_group g USING (group_id)
+WHERE h.list_id = ANY($1::uuid[]) ORDER BY g.name COLLATE "C"
+"""
+_PUT_GROUPS = """
+INSERT INTO directory.list_group (list_id, group_id)
+SELECT $1, group_id FROM directory.user_group WHERE name = ANY($2::text[])
 """
 _PUT_LIST = """
 INSERT INTO directory.mailing_list (list_id, local_part, domain, active, members_only)
@@ -117,7 +130,9 @@ class PostgresLists(PostgresWrites):
                 list({member.domain for member in change.members}),
             )
             members = decide_members(change, {each["name"] for each in rows})
-            now = _list(change.address, change.active, change.members_only, members)
+            groups = await _load_groups(write.session, change.groups)
+            check_list_groups(write.standing, before.groups if before is not None else (), groups)
+            now = _list(change.address, change.active, change.members_only, (members, change.groups))
             if before != now:
                 await _write_list(write.session, change, members)
             return await write.close(now, changed=before != now, created=before is None)
@@ -179,25 +194,50 @@ async def _write_list(session: "Session", change: ListChange, members: Sequence[
     await session.execute(
         _PUT_MEMBERS, list_id, [each.local_part for each in members], [each.domain for each in members]
     )
+    await session.execute("DELETE FROM directory.list_group WHERE list_id = $1", list_id)
+    await session.execute(_PUT_GROUPS, list_id, list(change.groups))
+
+
+async def _load_groups(session: "Session", names: Sequence[str]) -> list[Group]:
+    """Without their members. Raises MailError: NOT_FOUND."""
+    rows = await session.fetch(_GROUPS, list(names))
+    found = {row["name"]: Group(name=row["name"], address=row["address"]) for row in rows}
+    missing = next((name for name in names if name not in found), None)
+    if missing is not None:
+        raise no_such("groups", "group", missing)
+    return [found[name] for name in names]
 
 
 async def _with_members(session: "Session", rows: Sequence[asyncpg.Record]) -> list[MailingList]:
     members: dict[object, list[Address]] = {row["list_id"]: [] for row in rows}
     for row in await session.fetch(_MEMBERS, list(members)):
         members[row["list_id"]].append(Address(local_part=row["local_part"], domain=row["domain"]))
+    groups: dict[object, list[str]] = {row["list_id"]: [] for row in rows}
+    for row in await session.fetch(_GROUPS_OF, list(groups)):
+        groups[row["list_id"]].append(row["name"])
     return [
         _list(
             Address(local_part=row["local_part"], domain=row["domain"]),
             row["active"],
             row["members_only"],
-            members[row["list_id"]],
+            (members[row["list_id"]], groups[row["list_id"]]),
         )
         for row in rows
     ]
 
 
-def _list(address: Address, active: bool, members_only: bool, members: Sequence[Address]) -> MailingList:
-    return MailingList(address=str(address), members=tuple(map(str, members)), active=active, members_only=members_only)
+def _list(
+    address: Address, active: bool, members_only: bool, receivers: tuple[Sequence[Address], Sequence[str]]
+) -> MailingList:
+    """`receivers`: addresses and groups."""
+    members, groups = receivers
+    return MailingList(
+        address=str(address),
+        members=tuple(map(str, members)),
+        active=active,
+        members_only=members_only,
+        groups=tuple(groups),
+    )
 
 
 def _alias(row: asyncpg.Record) -> Alias:

@@ -72,6 +72,11 @@ _PUT_MEMBERS = """
 INSERT INTO directory.group_member (group_id, user_id)
 SELECT $1, user_id FROM directory.user_account WHERE username = ANY($2::text[])
 """
+_LISTS_OF_GROUP = """
+SELECT l.local_part || '@' || l.domain AS address
+FROM directory.list_group h JOIN directory.mailing_list l USING (list_id)
+WHERE h.group_id = $1 ORDER BY (l.local_part || '@' || l.domain) COLLATE "C"
+"""
 _OWNED = """
 SELECT local_part || '@' || domain AS address, count(*) OVER () AS total FROM directory.mailbox
 WHERE owner_user = $1 OR owner_group = $1 ORDER BY (local_part || '@' || domain) COLLATE "C" LIMIT $2
@@ -175,9 +180,11 @@ class PostgresGroups(PostgresWrites):
             write.require_match(group)
             check_group_change(write.standing, group, group, await domains_of_group(write.session, name))
             await _require_idle(write, name, row["group_id"])
+            lists = await write.session.fetch(_LISTS_OF_GROUP, row["group_id"])
             if not dry_run:
                 await write.session.execute("DELETE FROM directory.user_group WHERE group_id = $1", row["group_id"])
             lines = [f"group {name}"] + ([f"its address {row['local_part']}@{row['domain']}"] if row["domain"] else [])
+            lines += [f"place in list {each['address']}" for each in lists]
             return await write.close_deletion(lines, dry_run=dry_run)
 
 

@@ -1,4 +1,4 @@
-"""Lists: addresses that many receive, ours and others'. A list in a list is allowed, itself in itself is not."""
+"""Lists: addresses that many receive, ours and others', and groups. A list in a list is allowed, in itself not."""
 
 from postbus.contracts.directory import (
     DeleteReply,
@@ -11,11 +11,13 @@ from postbus.contracts.directory import (
     PutListRequest,
 )
 from postbusd.directory.administration.desk import Desk, check_page, word
-from postbusd.directory.administration.refusals import invalid
+from postbusd.directory.administration.refusals import MAX_NAMED, invalid
 from postbusd.directory.administration.rules import MAX_MEMBERS
 from postbusd.directory.administration.scope import require_domain, seen_domains
 from postbusd.directory.administration.values import ListChange
-from postbusd.directory.names import check_list_address, read_address, read_any_address
+from postbusd.directory.names import check_group_name, check_list_address, read_address, read_any_address
+
+MAX_GROUPS = 100  # of one list
 
 
 class Lists(Desk):
@@ -27,17 +29,21 @@ class Lists(Desk):
         wanted = request.list
         if len(wanted.members) > MAX_MEMBERS:
             raise invalid("members", f"at most {MAX_MEMBERS}")
+        if len(wanted.groups) > MAX_GROUPS:
+            raise invalid("groups", f"at most {MAX_GROUPS}")
         change = ListChange(
             address=check_list_address(wanted.address),
             members=tuple(read_any_address("members", member) for member in wanted.members),
             active=wanted.active,
             members_only=wanted.members_only,
+            groups=tuple(sorted({check_group_name(name, "groups") for name in wanted.groups})),
         )
         require_domain(standing, "address", change.address.domain)
         facts = [
             f"active={word(wanted.active)}",
             f"members_only={word(wanted.members_only)}",
             f"members={len(wanted.members)}",
+            *([f"groups={' '.join(change.groups[:MAX_NAMED])}"] if change.groups else []),
         ]
         act = self._act(standing, request.condition, f"list {change.address} set", facts, domain=change.address.domain)
         written = await self._repository.put_list(change, act)

@@ -94,6 +94,16 @@ def check_group_change(standing: Standing, before: Group | None, now: Group, ope
             require_domain(standing, "members", domain_of(member))
 
 
+def check_list_groups(standing: Standing, before: Collection[str], groups: Collection[Group]) -> None:
+    """Whether a list may be given these groups: those that the actor administers, and those that it had.
+
+    Raises MailError: FORBIDDEN.
+    """
+    for group in groups:
+        if group.name not in before:
+            require_domain(standing, "groups", domain_of(group.address))
+
+
 def check_owner(standing: Standing, owner: Owner, domains: Collection[str]) -> None:
     """Whether a mailbox may be given to this owner, a user or group of `domains`. Raises MailError: FORBIDDEN."""
     if standing.superadmin or owner.kind is OwnerKind.APP:

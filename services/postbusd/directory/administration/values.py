@@ -104,6 +104,8 @@ class ListChange(msgspec.Struct, frozen=True, kw_only=True):
     """As they were given."""
     active: bool
     members_only: bool
+    groups: tuple[str, ...] = ()
+    """Folded names, in order, each once."""
 
 
 class Written(msgspec.Struct, Generic[T], frozen=True, kw_only=True):
