@@ -42,6 +42,7 @@ OWN = {
     "get_me",
     "put_own_password",
     "end_session",
+    "list_own_logins",
     "list_own_sessions",
     "end_own_session",
     "get_own_second_factor",

@@ -1,13 +1,17 @@
 """Users sign in, see and end their sessions; the second factor through the API."""
 
+import asyncio
 import base64
 from typing import Any
 
+import msgspec
 import pytest
 from litestar import Litestar
 from litestar.testing import TestClient
 
 from postbus.contracts.app_passwords import Access
+from postbus.contracts.events import EventType
+from postbus.testing.admin_api import make_event
 from postbus.testing.admin_rest import FakeInstallation, RestClient
 from postbus.testing.identity_provider import CLIENT_ID, CLIENT_SECRET, ISSUER, REDIRECT
 from postbusd.admin_api.sessions import MAX_SESSIONS, TOUCH_MS
@@ -330,3 +334,18 @@ def test_a_user_signs_in_by_the_identity_provider(client: RestClient) -> None:
     assert len(events(client, "login_failed")) == 2
     client.ask("DELETE", PROVIDER)
     assert me(client, begun["token"]) == 401
+
+
+def test_recent_logins_are_the_own_ones(client: RestClient) -> None:
+    at_imap = make_event(1, EventType.LOGIN_FAILED)
+    others = msgspec.structs.replace(make_event(2, EventType.LOGIN), mailbox="lee@demo.example")
+    mine = msgspec.structs.replace(at_imap, mailbox=KIM, service="imap-gateway")
+    asyncio.run(client.installation.store.add_events([mine, others, make_event(3)]))
+    token = begin(client)
+    found = client.ask("GET", "/api/v1/me/logins", token=token)[1]["logins"]
+    assert [(each["succeeded"], each["account"], each["service"]) for each in found] == [
+        (True, KIM, "admin-api"),
+        (False, KIM, "imap-gateway"),
+    ]
+    assert len(client.ask("GET", "/api/v1/me/logins?limit=1", token=token)[1]["logins"]) == 1
+    assert client.ask("GET", "/api/v1/me/logins")[1]["logins"] == []

@@ -111,6 +111,8 @@ def test_a_session_is_kept_for_its_user_and_used(person: Person, folder: Path) -
     assert KIM in person.out
     assert person.run("me", "sessions") == 0
     assert "this one" in person.out
+    assert person.run("me", "logins") == 0
+    assert "admin-api" in person.out
     assert person.run("logout") == 0
     assert not path.exists()
     assert person.run("me", "show") == 1

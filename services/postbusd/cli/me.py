@@ -24,6 +24,7 @@ def add_parser(subparsers: Subparsers) -> None:
     )
 
     noun.verb("sessions", run_sessions, "list one's sessions")
+    noun.verb("logins", run_logins, "list one's recent logins", "Of mailboxes and at the API, the latest first.")
     end = noun.verb("end-session", run_end_session, "end one of one's sessions")
     end.add_argument("session_id", help="as the list of sessions names it")
     second = noun.verb(
@@ -85,6 +86,23 @@ def run_sessions(session: Session, args: argparse.Namespace) -> int:
         for each in found
     ]
     return show(args, found, format_table(["SESSION", "BY", "FROM", "PROGRAM", "BEGUN", "LAST USED", ""], rows))
+
+
+def run_logins(session: Session, args: argparse.Namespace) -> int:
+    """Lists recent logins."""
+    found = session.api.get(path_of("me", "logins"))["logins"]
+    rows = [
+        [
+            format_moment(each["at_ms"]),
+            "yes" if each["succeeded"] else "no",
+            each["account"],
+            each["service"],
+            each["client_address"] or "–",
+            each["detail"] or "–",
+        ]
+        for each in found
+    ]
+    return show(args, found, format_table(["AT", "IN", "ACCOUNT", "AT SERVICE", "FROM", "DETAIL"], rows))
 
 
 def run_end_session(session: Session, args: argparse.Namespace) -> int:

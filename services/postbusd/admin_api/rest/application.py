@@ -41,7 +41,7 @@ from postbusd.admin_api.rest.mailbox_life import (
 )
 from postbusd.admin_api.rest.mailbox_tables import export_mailboxes, import_mailboxes
 from postbusd.admin_api.rest.mailboxes import delete_mailbox, get_mailbox, list_mailboxes, patch_mailbox, put_mailbox
-from postbusd.admin_api.rest.me import get_me, put_own_password
+from postbusd.admin_api.rest.me import get_me, list_own_logins, put_own_password
 from postbusd.admin_api.rest.messages import get_message, list_messages
 from postbusd.admin_api.rest.password_reset import begin_password_reset, finish_password_reset
 from postbusd.admin_api.rest.policy import get_policy, patch_policy, put_policy
@@ -88,6 +88,7 @@ _PROVIDER = (get_identity_provider, put_identity_provider, delete_identity_provi
 _ME = (
     get_me,
     put_own_password,
+    list_own_logins,
     list_own_sessions,
     end_own_session,
     get_own_second_factor,

@@ -1,4 +1,4 @@
-"""/api/v1/me: whom the token speaks for, and the own password."""
+"""/api/v1/me: whom the token speaks for, the own password, recent logins."""
 
 from typing import Annotated
 
@@ -6,8 +6,11 @@ import msgspec
 from litestar import Response, get, put
 from litestar.params import JSONBody
 
+from postbus.contracts.events import Event, EventType
 from postbus.contracts.own_password import ChangePasswordRequest
-from postbusd.admin_api.rest.backend import ApiRequest, actor_of, backend_of, standing_of, token_of
+from postbusd.admin_api.ports import EventQuery, Seen
+from postbusd.admin_api.rest.backend import DEFAULT_PAGE, ApiRequest, actor_of, backend_of, standing_of, token_of
+from postbusd.admin_api.rest.parameters import Limit
 from postbusd.admin_api.rest.problems import BODY_REFUSALS, REFUSALS
 
 
@@ -58,6 +61,40 @@ async def get_me(request: ApiRequest) -> MeResource:
     )
 
 
+class LoginResource(msgspec.Struct, frozen=True, kw_only=True):
+    """Somebody logged in, or tried to."""
+
+    at_ms: Annotated[int, msgspec.Meta(description="When, Unix time in milliseconds.")]
+    succeeded: Annotated[bool, msgspec.Meta(description="false: it was refused.")]
+    account: Annotated[str, msgspec.Meta(description="The mailbox, or the user at the API.")]
+    service: Annotated[str, msgspec.Meta(description="Where: smtp-edge, imap-gateway, admin-api.")]
+    summary: Annotated[str, msgspec.Meta(description="For people.")]
+    client_address: Annotated[str, msgspec.Meta(description="From which IP address.")]
+    detail: Annotated[str, msgspec.Meta(description="Whose password it was, or why it was refused.")]
+
+
+class LoginList(msgspec.Struct, frozen=True, kw_only=True):
+    """The latest logins."""
+
+    logins: Annotated[tuple[LoginResource, ...], msgspec.Meta(description="The latest first.")]
+
+
+@get("/me/logins", summary="List one's recent logins", tags=["me"], responses=REFUSALS)
+async def list_own_logins(request: ApiRequest, limit: Limit = DEFAULT_PAGE) -> LoginList:
+    """At the own mailboxes and at the API, also refused ones, as long as the event log is kept."""
+    backend = backend_of(request)
+    standing = await standing_of(backend, token_of(request))
+    logged = await backend.events.list_events(
+        EventQuery(
+            after=None,
+            limit=limit,
+            types=(EventType.LOGIN, EventType.LOGIN_FAILED),
+            seen=Seen(mailboxes=tuple({standing.actor: None, **dict.fromkeys(standing.mailboxes)})),
+        )
+    )
+    return LoginList(logins=tuple(_login(each) for each in reversed(logged.events)))
+
+
 @put("/me/password", summary="Change one's own password", tags=["me"], responses=BODY_REFUSALS)
 async def put_own_password(request: ApiRequest, data: JSONBody[PasswordBody]) -> Response[PasswordChange]:
     """Sessions of mail programs that began with the former one end; app passwords and API tokens stay."""
@@ -67,3 +104,15 @@ async def put_own_password(request: ApiRequest, data: JSONBody[PasswordBody]) ->
         )
     )
     return Response(PasswordChange(changed=reply.changed), status_code=200)
+
+
+def _login(event: Event) -> LoginResource:
+    return LoginResource(
+        at_ms=event.at_ms,
+        succeeded=event.type is EventType.LOGIN,
+        account=event.mailbox,
+        service=event.service,
+        summary=event.summary,
+        client_address=event.client_address,
+        detail=event.detail,
+    )
