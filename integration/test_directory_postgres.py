@@ -16,7 +16,7 @@ from postbus.core.errors import ErrorKind, MailError
 from postbus.mailstore.postgres import PostgresMailStore
 from postbus.runtime.sealing import Sealer
 from postbus.testing.directory import KEYS
-from postbus.testing.directory_contract import DirectoryRepositoryContract, put, put_domain
+from postbus.testing.directory_contract import DirectoryRepositoryContract, make_page, put, put_domain
 from postbus.testing.directory_rows import empty_tables
 from postbus.testing.identity_provider import MemoryProvider
 from postbus.testing.installation import Database
@@ -71,7 +71,7 @@ async def test_two_creators_of_one_name_get_one_mailbox(repository: PostgresDire
 
 async def test_octets_that_no_text_has_are_refused(repository: PostgresDirectory) -> None:
     with pytest.raises(MailError) as error:
-        await repository.list_domains(None, "a\0", 1)
+        await repository.list_domains(None, make_page("a\0", 1))
     assert error.value.kind is ErrorKind.INVALID
 
 

@@ -227,3 +227,24 @@ def test_what_a_domain_needs_in_dns(client: RestClient) -> None:
     answer = client.http.get(f"{path}/zone", headers={"Authorization": f"Bearer {client.token}"})
     assert answer.headers["content-type"] == "text/plain; charset=utf-8"
     assert answer.text.splitlines()[0] == "demo.example. 3600 IN MX 10 mail.demo.example."
+
+
+@pytest.mark.parametrize("plural", sorted({each[0] for each in OBJECTS} | {"domains"}))
+def test_a_list_comes_the_other_way_round(client: RestClient, plural: str) -> None:
+    for label in "abc":
+        name = {"domains": f"{label}.example", "users": label, "groups": label, "apps": label}.get(
+            plural, f"{label}@demo.example"
+        )
+        body = {"apps": {"domain": "demo.example"}, "aliases": {"mailbox": "kim@demo.example"}}.get(plural, {})
+        body = {"password": "a pass phrase"} if plural == "mailboxes" else body
+        assert client.ask("PUT", f"/api/v1/{plural}/{name}", json=body)[0] == 201
+    upwards = client.ask("GET", f"/api/v1/{plural}")[1][plural]
+    found, after = [], ""
+    while True:
+        page = client.ask("GET", f"/api/v1/{plural}?sort=-name&limit=2&after={after}")[1]
+        found += page[plural]
+        after = page["next_after"]
+        if not after:
+            break
+    assert found == upwards[::-1]
+    assert client.refusal("GET", f"/api/v1/{plural}?sort=size") == (400, "invalid", "sort")

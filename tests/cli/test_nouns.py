@@ -565,6 +565,12 @@ def test_who_one_is_and_the_own_password(demo: Desk, say: Say) -> None:
     assert "--stdin" in demo.fails("me", "password")
 
 
+def test_lists_may_be_reversed(demo: Desk) -> None:
+    demo.ok("mailbox", "add", "{a,b}@demo.example", "--password", "secret")
+    names = [each["address"].partition("@")[0] for each in demo.json("mailbox", "list", "--reverse")]  # type: ignore[attr-defined]
+    assert names == ["kim", "b", "a"]
+
+
 def test_groups_are_members_of_lists(demo: Desk) -> None:
     demo.ok("group", "add", "staff", "--member", "kim@demo.example")
     demo.ok("group", "add", "board")

@@ -10,6 +10,7 @@ from postbus.contracts.directory import (
     PutMailboxRequest,
 )
 from postbus.core.errors import ErrorKind, MailError
+from postbus.testing.directory_contract import make_page
 from postbus.testing.directory_office import Office
 from postbusd.directory.administration.desk import MAX_PAGE
 from postbusd.directory.administration.rules import MAX_QUOTA_OCTETS
@@ -102,7 +103,7 @@ async def test_a_store_that_is_away_leaves_no_mailbox_behind(office: Office, mon
         patch.setattr(office.accounts, "ensure_mailboxes", fail)
         with pytest.raises(MailError, match=r"^unavailable"):
             await office.put_mailbox("kim@example.org")
-    assert (await office.repository.list_mailboxes(None, "", 10)).objects == ()
+    assert (await office.repository.list_mailboxes(None, make_page("", 10))).objects == ()
     assert (await office.put_mailbox("kim@example.org")).created
 
 

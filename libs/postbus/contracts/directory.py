@@ -169,6 +169,8 @@ class ListDomainsRequest(msgspec.Struct, frozen=True, kw_only=True):
     limit: int = 100
     text: str = ""
     """Only names with this in them, in either case; of users also display names."""
+    descending: bool = False
+    """From the last name to the first; `after` is the name that the page before ended with all the same."""
 
 
 class ListDomainsReply(msgspec.Struct, frozen=True, kw_only=True):
@@ -225,6 +227,8 @@ class ListMailboxesRequest(msgspec.Struct, frozen=True, kw_only=True):
     limit: int = 100
     text: str = ""
     """Only names with this in them, in either case; of users also display names."""
+    descending: bool = False
+    """From the last name to the first; `after` is the name that the page before ended with all the same."""
 
 
 class ListMailboxesReply(msgspec.Struct, frozen=True, kw_only=True):
@@ -268,6 +272,8 @@ class PageRequest(msgspec.Struct, frozen=True, kw_only=True):
     limit: int = 100
     text: str = ""
     """Only names with this in them, in either case; of users also display names."""
+    descending: bool = False
+    """From the last name to the first; `after` is the name that the page before ended with all the same."""
 
 
 class User(msgspec.Struct, frozen=True, kw_only=True):

@@ -15,7 +15,7 @@ from postbus.core.address import parse_address
 from postbus.core.errors import ErrorKind, MailError
 from postbus.core.ids import MailboxId, new_uuid7
 from postbusd.directory.administration.ports import DirectoryRepository
-from postbusd.directory.administration.values import Act, DomainChange, MailboxChange, Written
+from postbusd.directory.administration.values import Act, DomainChange, MailboxChange, PageWanted, Written
 from postbusd.directory.values import DomainFacts, Found, Key, KeyKind, StoredPassword
 
 HASH = "$argon2id$v=19$m=8,t=1,p=1$c2FsdHNhbHQ$aGFzaA"
@@ -64,6 +64,11 @@ async def find(repository: DirectoryRepository, local_part: str, domain: str, *,
     """The answer for one key."""
     key = Key(local_part=local_part, domain=domain, kind=kind)
     return (await repository.find([key]))[1][key]
+
+
+def make_page(after: str, limit: int, *, descending: bool = False) -> PageWanted:
+    """What a list is asked for."""
+    return PageWanted(domain="", after=after, limit=limit, text="", descending=descending)
 
 
 class DirectoryRepositoryContract:
@@ -160,14 +165,18 @@ class DirectoryRepositoryContract:
             await put_domain(repository, name)
             await put(repository, f"x@{name}")
             await put(repository, f"x.y@{name}")
-        domains = await repository.list_domains(None, "", 2)
+        domains = await repository.list_domains(None, make_page("", 2))
         assert ([each.name for each in domains.objects], domains.more) == (["a-b.test", "a.test"], True)
-        rest = await repository.list_domains(None, "a.test", 2)
+        rest = await repository.list_domains(None, make_page("a.test", 2))
         assert ([each.name for each in rest.objects], rest.more) == (["b.test"], False)
-        page = await repository.list_mailboxes(None, "", 4)
+        page = await repository.list_mailboxes(None, make_page("", 4))
         expected = ["x.y@a-b.test", "x.y@a.test", "x.y@b.test", "x@a-b.test"]
         assert ([each.address for each in page.objects], page.more) == (expected, True)
-        of_one = await repository.list_mailboxes(("a.test",), "x.y@a.test", 4)
+        down = await repository.list_mailboxes(None, make_page("", 2, descending=True))
+        assert ([each.address for each in down.objects], down.more) == (["x@b.test", "x@a.test"], True)
+        down = await repository.list_mailboxes(None, make_page("x@a.test", 4, descending=True))
+        assert ([each.address for each in down.objects], down.more) == (["x@a-b.test", *expected[2::-1]], False)
+        of_one = await repository.list_mailboxes(("a.test",), make_page("x.y@a.test", 4))
         assert ([each.address for each in of_one.objects], of_one.more) == (["x@a.test"], False)
 
     async def test_events_are_relayed_once_and_only_of_changes(self, repository: DirectoryRepository) -> None:

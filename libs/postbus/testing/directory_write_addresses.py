@@ -14,7 +14,7 @@ from postbusd.directory.administration.rules import (
     decide_relay_password,
 )
 from postbusd.directory.administration.scope import check_list_groups
-from postbusd.directory.administration.values import Act, Deleted, DomainChange, ListChange, Page, Written
+from postbusd.directory.administration.values import Act, Deleted, DomainChange, ListChange, Page, PageWanted, Written
 
 
 class MemoryDomains(MemoryWrites):
@@ -48,10 +48,10 @@ class MemoryDomains(MemoryWrites):
         self.require_domain("name", name)
         return self.domains[name]
 
-    async def list_domains(self, domains: Domains, after: str, limit: int, text: str = "") -> Page[Domain]:
-        """Domains with a name above `after`."""
+    async def list_domains(self, domains: Domains, wanted: PageWanted) -> Page[Domain]:
+        """Domains by name, as wanted."""
         self.touch()
-        return page_of(self.domains, after, limit, lambda each: domains is None or each.name in domains, text)
+        return page_of(self.domains, wanted, lambda each: domains is None or each.name in domains)
 
     async def delete_domain(self, name: str, act: Act, *, dry_run: bool) -> Deleted:
         """Deletes a domain that nothing lives in."""
@@ -127,10 +127,10 @@ class MemoryAliases(MemoryWrites):
             raise no_such("name", "alias", address)
         return self.aliases[str(address)]
 
-    async def list_aliases(self, domains: Domains, after: str, limit: int, text: str = "") -> Page[Alias]:
-        """Aliases with an address above `after`."""
+    async def list_aliases(self, domains: Domains, wanted: PageWanted) -> Page[Alias]:
+        """Aliases by address, as wanted."""
         self.touch()
-        return page_of(self.aliases, after, limit, is_in(domains), text)
+        return page_of(self.aliases, wanted, is_in(domains))
 
     async def delete_alias(self, address: Address, act: Act, *, dry_run: bool) -> Deleted:
         """Deletes an alias."""
@@ -172,10 +172,10 @@ class MemoryLists(MemoryWrites):
             raise no_such("name", "list", address)
         return self.lists[str(address)]
 
-    async def list_lists(self, domains: Domains, after: str, limit: int, text: str = "") -> Page[MailingList]:
-        """Lists with an address above `after`."""
+    async def list_lists(self, domains: Domains, wanted: PageWanted) -> Page[MailingList]:
+        """Lists by address, as wanted."""
         self.touch()
-        return cut(page_of(self.lists, after, limit, is_in(domains), text), lambda each: len(each.members))
+        return cut(page_of(self.lists, wanted, is_in(domains)), lambda each: len(each.members))
 
     async def delete_list(self, address: Address, act: Act, *, dry_run: bool) -> Deleted:
         """Deletes a list."""

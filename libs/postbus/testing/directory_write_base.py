@@ -21,7 +21,7 @@ from postbusd.directory.administration.ports import MAX_PAGE_MEMBERS, Domains
 from postbusd.directory.administration.refusals import MAX_NAMED, check_condition, no_such, of_alias_domain, owns, taken
 from postbusd.directory.administration.rules import check_granted
 from postbusd.directory.administration.scope import domain_of
-from postbusd.directory.administration.values import Act, Deleted, Page, Written, describe_deletion
+from postbusd.directory.administration.values import Act, Deleted, Page, PageWanted, Written, describe_deletion
 from postbusd.directory.oidc.ports import StoredProvider
 
 T = TypeVar("T")
@@ -145,19 +145,23 @@ class MemoryWrites(DirectoryTables):
 
 def page_of(
     found: Mapping[str, T],
-    after: str,
-    limit: int,
+    wanted: PageWanted,
     is_wanted: Callable[[T], bool] | None = None,
-    text: str = "",
     told: Callable[[T], str] = lambda each: "",
 ) -> Page[T]:
-    """Values with a name above `after`, in octet order; `text` is in the name or in what else is `told`."""
+    """Values by name in octet order, as wanted; the text is in the name or in what else is `told`."""
+    text, after, down = wanted.text, wanted.after, wanted.descending
     names = sorted(
-        name
-        for name, each in found.items()
-        if name > after and (is_wanted is None or is_wanted(each)) and (text in name or text in told(each).lower())
+        (
+            name
+            for name, each in found.items()
+            if (not after or name < after if down else name > after)
+            and (is_wanted is None or is_wanted(each))
+            and (text in name or text in told(each).lower())
+        ),
+        reverse=down,
     )
-    return Page(objects=tuple(found[name] for name in names[:limit]), more=len(names) > limit)
+    return Page(objects=tuple(found[name] for name in names[: wanted.limit]), more=len(names) > wanted.limit)
 
 
 def cut(page: Page[T], members: Callable[[T], int]) -> Page[T]:

@@ -17,7 +17,7 @@ from postbusd.directory.administration.import_rules import (
 )
 from postbusd.directory.administration.ports import Domains
 from postbusd.directory.administration.scope import domain_of
-from postbusd.directory.administration.values import Act, Page, Written
+from postbusd.directory.administration.values import Act, Page, PageWanted, Written
 
 
 class MemoryImports(MemoryWrites):
@@ -48,7 +48,7 @@ class MemoryImports(MemoryWrites):
     async def export_mailboxes(self, domains: Domains, after: str, limit: int) -> Page[MailboxRow]:
         """Mailboxes with an address above `after`, in octet order."""
         self.touch()
-        page = page_of(self.mailboxes, after, limit, is_in(domains))
+        page = page_of(self.mailboxes, PageWanted(domain="", after=after, limit=limit, text=""), is_in(domains))
         rows = [
             MailboxRow(
                 address=each.address,

@@ -27,6 +27,7 @@ from postbusd.directory.administration.values import (
     Deleted,
     MailboxChange,
     Page,
+    PageWanted,
     Place,
     UserChange,
     Written,
@@ -84,10 +85,10 @@ class MemoryMailboxes(MemoryWrites):
             raise no_such("name", "mailbox", address)
         return self.shown(str(address))
 
-    async def list_mailboxes(self, domains: Domains, after: str, limit: int, text: str = "") -> Page[Mailbox]:
-        """Mailboxes with an address above `after`."""
+    async def list_mailboxes(self, domains: Domains, wanted: PageWanted) -> Page[Mailbox]:
+        """Mailboxes by address, as wanted."""
         self.touch()
-        page = page_of(self.mailboxes, after, limit, is_in(domains), text)
+        page = page_of(self.mailboxes, wanted, is_in(domains))
         return Page(objects=tuple(self.shown(each.address) for each in page.objects), more=page.more)
 
     async def delete_mailbox(self, address: Address, act: Act, *, dry_run: bool, purge: bool = False) -> Deleted:
@@ -193,15 +194,15 @@ class MemoryUsers(MemoryWrites):
             raise no_such("name", "user", username)
         return self.users[username]
 
-    async def list_users(self, domains: Domains, after: str, limit: int, text: str = "") -> Page[User]:
-        """Users with a name above `after`."""
+    async def list_users(self, domains: Domains, wanted: PageWanted) -> Page[User]:
+        """Users by name, as wanted."""
         self.touch()
 
         def is_wanted(user: User) -> bool:
             of_user = {domain_of(user.username), *self.opened_domains(user.username, by_groups=False)}
             return domains is None or not of_user.isdisjoint(domains)
 
-        return page_of(self.users, after, limit, is_wanted, text, lambda each: each.display_name)
+        return page_of(self.users, wanted, is_wanted, lambda each: each.display_name)
 
     async def owned_domains(self, username: str) -> frozenset[str]:
         """Of the mailboxes that a user owns himself."""
@@ -316,10 +317,10 @@ class MemoryGroups(MemoryWrites):
             raise no_such("name", "group", name)
         return self.groups[name]
 
-    async def list_groups(self, domains: Domains, after: str, limit: int, text: str = "") -> Page[Group]:
-        """Groups with a name above `after`."""
+    async def list_groups(self, domains: Domains, wanted: PageWanted) -> Page[Group]:
+        """Groups by name, as wanted."""
         self.touch()
-        return cut(page_of(self.groups, after, limit, is_in(domains), text), lambda each: len(each.members))
+        return cut(page_of(self.groups, wanted, is_in(domains)), lambda each: len(each.members))
 
     async def delete_group(self, name: str, act: Act, *, dry_run: bool) -> Deleted:
         """Deletes a group that owns no mailbox."""
@@ -372,10 +373,10 @@ class MemoryApps(MemoryMailboxes):
             self.credentials[now.name] = change.credential
         return self.close(now, changed=before != now or change.rotate, created=before is None)
 
-    async def list_apps(self, domains: Domains, after: str, limit: int, text: str = "") -> Page[App]:
-        """Apps with a name above `after`."""
+    async def list_apps(self, domains: Domains, wanted: PageWanted) -> Page[App]:
+        """Apps by name, as wanted."""
         self.touch()
-        return page_of(self.apps, after, limit, is_in(domains), text)
+        return page_of(self.apps, wanted, is_in(domains))
 
     async def delete_app(self, name: str, act: Act, *, dry_run: bool) -> Deleted:
         """Deletes an app and ends its mailbox."""

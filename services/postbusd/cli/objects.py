@@ -111,6 +111,7 @@ def add_list(noun: Noun, action: Action, plural: str, *, of_domain: bool) -> Non
     """Adds the verb `list`."""
     verb = noun.verb("list", action, f"list the {plural}")
     verb.add_argument("text", nargs="?", default="", metavar="TEXT", help="only names with this in them")
+    verb.add_argument("--reverse", action="store_true", help="from the last name to the first")
     if of_domain:
         verb.add_argument("--domain", default="", metavar="D", help="only those of this domain")
 
@@ -118,6 +119,7 @@ def add_list(noun: Noun, action: Action, plural: str, *, of_domain: bool) -> Non
 def list_chosen(session: Session, args: argparse.Namespace, plural: str) -> list[Any]:
     """What `add_list` was asked for. Raises StartError."""
     query = {name: value for name in ("text", "domain") if (value := getattr(args, name, ""))}
+    query |= {"sort": "-name"} if args.reverse else {}
     return list_all(session.api, f"{ROOT}/{plural}", plural, query)
 
 

@@ -715,10 +715,12 @@ class ListDomainsRequest(_message.Message):
     AFTER_FIELD_NUMBER: _builtins.int
     LIMIT_FIELD_NUMBER: _builtins.int
     TEXT_FIELD_NUMBER: _builtins.int
+    DESCENDING_FIELD_NUMBER: _builtins.int
     actor: _builtins.str
     after: _builtins.str
     limit: _builtins.int
     text: _builtins.str
+    descending: _builtins.bool
     def __init__(
         self,
         *,
@@ -726,10 +728,11 @@ class ListDomainsRequest(_message.Message):
         after: _builtins.str = ...,
         limit: _builtins.int = ...,
         text: _builtins.str = ...,
+        descending: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["actor", b"actor", "after", b"after", "limit", b"limit", "text", b"text"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["actor", b"actor", "after", b"after", "descending", b"descending", "limit", b"limit", "text", b"text"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -943,11 +946,13 @@ class ListMailboxesRequest(_message.Message):
     AFTER_FIELD_NUMBER: _builtins.int
     LIMIT_FIELD_NUMBER: _builtins.int
     TEXT_FIELD_NUMBER: _builtins.int
+    DESCENDING_FIELD_NUMBER: _builtins.int
     actor: _builtins.str
     domain: _builtins.str
     after: _builtins.str
     limit: _builtins.int
     text: _builtins.str
+    descending: _builtins.bool
     def __init__(
         self,
         *,
@@ -956,10 +961,11 @@ class ListMailboxesRequest(_message.Message):
         after: _builtins.str = ...,
         limit: _builtins.int = ...,
         text: _builtins.str = ...,
+        descending: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["actor", b"actor", "after", b"after", "domain", b"domain", "limit", b"limit", "text", b"text"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["actor", b"actor", "after", b"after", "descending", b"descending", "domain", b"domain", "limit", b"limit", "text", b"text"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1081,11 +1087,13 @@ class PageRequest(_message.Message):
     AFTER_FIELD_NUMBER: _builtins.int
     LIMIT_FIELD_NUMBER: _builtins.int
     TEXT_FIELD_NUMBER: _builtins.int
+    DESCENDING_FIELD_NUMBER: _builtins.int
     actor: _builtins.str
     domain: _builtins.str
     after: _builtins.str
     limit: _builtins.int
     text: _builtins.str
+    descending: _builtins.bool
     def __init__(
         self,
         *,
@@ -1094,10 +1102,11 @@ class PageRequest(_message.Message):
         after: _builtins.str = ...,
         limit: _builtins.int = ...,
         text: _builtins.str = ...,
+        descending: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["actor", b"actor", "after", b"after", "domain", b"domain", "limit", b"limit", "text", b"text"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["actor", b"actor", "after", b"after", "descending", b"descending", "domain", b"domain", "limit", b"limit", "text", b"text"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -29,6 +29,8 @@ from postbusd.admin_api.rest.parameters import (
     Limit,
     NextAfter,
     OfDomain,
+    Sort,
+    SortBy,
     WithText,
     deletion,
 )
@@ -102,11 +104,23 @@ async def patch_alias(
 
 @get("/aliases", summary="List aliases", tags=["aliases"], responses=REFUSALS)
 async def list_aliases(
-    request: ApiRequest, of_domain: OfDomain = "", after: After = "", limit: Limit = DEFAULT_PAGE, text: WithText = ""
+    request: ApiRequest,
+    of_domain: OfDomain = "",
+    after: After = "",
+    limit: Limit = DEFAULT_PAGE,
+    text: WithText = "",
+    sort: Sort = SortBy.NAME,
 ) -> AliasList:
     """In the order of their addresses."""
     page = await backend_of(request).directory.list_aliases(
-        PageRequest(actor=actor_of(request), domain=of_domain, after=after, limit=limit, text=text)
+        PageRequest(
+            actor=actor_of(request),
+            domain=of_domain,
+            after=after,
+            limit=limit,
+            text=text,
+            descending=sort is SortBy.NAME_DESCENDING,
+        )
     )
     return AliasList(aliases=tuple(_resource(each) for each in page.aliases), next_after=page.next_after)
 

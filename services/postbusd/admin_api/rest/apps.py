@@ -29,6 +29,8 @@ from postbusd.admin_api.rest.parameters import (
     NamePath,
     NextAfter,
     OfDomain,
+    Sort,
+    SortBy,
     WithText,
     deletion,
 )
@@ -135,11 +137,23 @@ async def patch_app(
 
 @get("/apps", summary="List apps", tags=["apps"], responses=REFUSALS)
 async def list_apps(
-    request: ApiRequest, of_domain: OfDomain = "", after: After = "", limit: Limit = DEFAULT_PAGE, text: WithText = ""
+    request: ApiRequest,
+    of_domain: OfDomain = "",
+    after: After = "",
+    limit: Limit = DEFAULT_PAGE,
+    text: WithText = "",
+    sort: Sort = SortBy.NAME,
 ) -> AppList:
     """In the order of their names."""
     page = await backend_of(request).directory.list_apps(
-        PageRequest(actor=actor_of(request), domain=of_domain, after=after, limit=limit, text=text)
+        PageRequest(
+            actor=actor_of(request),
+            domain=of_domain,
+            after=after,
+            limit=limit,
+            text=text,
+            descending=sort is SortBy.NAME_DESCENDING,
+        )
     )
     return AppList(apps=tuple(_resource(each) for each in page.apps), next_after=page.next_after)
 

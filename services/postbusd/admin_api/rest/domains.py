@@ -23,7 +23,18 @@ from postbusd.admin_api.rest.changes import (
     patch_object,
     tagged,
 )
-from postbusd.admin_api.rest.parameters import After, Deletion, DryRun, Limit, NamePath, NextAfter, WithText, deletion
+from postbusd.admin_api.rest.parameters import (
+    After,
+    Deletion,
+    DryRun,
+    Limit,
+    NamePath,
+    NextAfter,
+    Sort,
+    SortBy,
+    WithText,
+    deletion,
+)
 from postbusd.admin_api.rest.problems import BODY_REFUSALS, REFUSALS
 
 
@@ -158,11 +169,13 @@ async def patch_domain(
 
 @get("/domains", summary="List domains", tags=["domains"], responses=REFUSALS)
 async def list_domains(
-    request: ApiRequest, after: After = "", limit: Limit = DEFAULT_PAGE, text: WithText = ""
+    request: ApiRequest, after: After = "", limit: Limit = DEFAULT_PAGE, text: WithText = "", sort: Sort = SortBy.NAME
 ) -> DomainList:
     """In the order of their names."""
     reply = await backend_of(request).directory.list_domains(
-        ListDomainsRequest(actor=actor_of(request), after=after, limit=limit, text=text)
+        ListDomainsRequest(
+            actor=actor_of(request), after=after, limit=limit, text=text, descending=sort is SortBy.NAME_DESCENDING
+        )
     )
     return DomainList(domains=tuple(_resource(each) for each in reply.domains), next_after=reply.next_after)
 

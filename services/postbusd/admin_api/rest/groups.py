@@ -21,7 +21,18 @@ from postbusd.admin_api.rest.changes import (
     patch_object,
     tagged,
 )
-from postbusd.admin_api.rest.parameters import After, Deletion, DryRun, Limit, NamePath, NextAfter, WithText, deletion
+from postbusd.admin_api.rest.parameters import (
+    After,
+    Deletion,
+    DryRun,
+    Limit,
+    NamePath,
+    NextAfter,
+    Sort,
+    SortBy,
+    WithText,
+    deletion,
+)
 from postbusd.admin_api.rest.problems import BODY_REFUSALS, REFUSALS
 
 
@@ -91,11 +102,13 @@ async def patch_group(
 
 @get("/groups", summary="List groups", tags=["groups"], responses=REFUSALS)
 async def list_groups(
-    request: ApiRequest, after: After = "", limit: Limit = DEFAULT_PAGE, text: WithText = ""
+    request: ApiRequest, after: After = "", limit: Limit = DEFAULT_PAGE, text: WithText = "", sort: Sort = SortBy.NAME
 ) -> GroupList:
     """In the order of their names."""
     page = await backend_of(request).directory.list_groups(
-        PageRequest(actor=actor_of(request), after=after, limit=limit, text=text)
+        PageRequest(
+            actor=actor_of(request), after=after, limit=limit, text=text, descending=sort is SortBy.NAME_DESCENDING
+        )
     )
     return GroupList(groups=tuple(_resource(each) for each in page.groups), next_after=page.next_after)
 

@@ -29,6 +29,8 @@ from postbusd.admin_api.rest.parameters import (
     Limit,
     NextAfter,
     OfDomain,
+    Sort,
+    SortBy,
     WithText,
     deletion,
 )
@@ -110,11 +112,23 @@ async def patch_list(
 
 @get("/lists", summary="List the lists", tags=["lists"], responses=REFUSALS)
 async def list_lists(
-    request: ApiRequest, of_domain: OfDomain = "", after: After = "", limit: Limit = DEFAULT_PAGE, text: WithText = ""
+    request: ApiRequest,
+    of_domain: OfDomain = "",
+    after: After = "",
+    limit: Limit = DEFAULT_PAGE,
+    text: WithText = "",
+    sort: Sort = SortBy.NAME,
 ) -> ListList:
     """In the order of their addresses."""
     page = await backend_of(request).directory.list_lists(
-        PageRequest(actor=actor_of(request), domain=of_domain, after=after, limit=limit, text=text)
+        PageRequest(
+            actor=actor_of(request),
+            domain=of_domain,
+            after=after,
+            limit=limit,
+            text=text,
+            descending=sort is SortBy.NAME_DESCENDING,
+        )
     )
     return ListList(lists=tuple(_resource(each) for each in page.lists), next_after=page.next_after)
 

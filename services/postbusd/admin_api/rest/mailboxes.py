@@ -40,6 +40,8 @@ from postbusd.admin_api.rest.parameters import (
     NextAfter,
     OfDomain,
     PasswordHash,
+    Sort,
+    SortBy,
     WithText,
     deletion,
 )
@@ -162,11 +164,23 @@ async def patch_mailbox(
 
 @get("/mailboxes", summary="List mailboxes", tags=["mailboxes"], responses=REFUSALS)
 async def list_mailboxes(
-    request: ApiRequest, of_domain: OfDomain = "", after: After = "", limit: Limit = DEFAULT_PAGE, text: WithText = ""
+    request: ApiRequest,
+    of_domain: OfDomain = "",
+    after: After = "",
+    limit: Limit = DEFAULT_PAGE,
+    text: WithText = "",
+    sort: Sort = SortBy.NAME,
 ) -> MailboxList:
     """In the order of their addresses."""
     reply = await backend_of(request).directory.list_mailboxes(
-        ListMailboxesRequest(actor=actor_of(request), domain=of_domain, after=after, limit=limit, text=text)
+        ListMailboxesRequest(
+            actor=actor_of(request),
+            domain=of_domain,
+            after=after,
+            limit=limit,
+            text=text,
+            descending=sort is SortBy.NAME_DESCENDING,
+        )
     )
     return MailboxList(mailboxes=tuple(show_mailbox(each) for each in reply.mailboxes), next_after=reply.next_after)
 

@@ -1,6 +1,7 @@
 """What several resources share: query parameters, the answer of a DELETE, 201 or 200."""
 
 import datetime
+import enum
 from typing import Annotated
 
 import msgspec
@@ -17,6 +18,16 @@ OfDomain = Annotated[str, QueryParameter(name="domain", description="Only those 
 WithText = Annotated[
     str, QueryParameter(name="text", description="Only names with this in them, in either case.", max_length=200)
 ]
+
+
+class SortBy(enum.StrEnum):
+    """The order of a list."""
+
+    NAME = "name"
+    NAME_DESCENDING = "-name"
+
+
+Sort = Annotated[SortBy, QueryParameter(description="`name` (or address), or `-name` from the last to the first.")]
 DryRun = Annotated[bool, QueryParameter(description="Only say what would be deleted, or the same refusal.")]
 NextAfter = Annotated[str, msgspec.Meta(description="Pass as `after` for the next page; empty: the last one.")]
 

@@ -31,6 +31,8 @@ from postbusd.admin_api.rest.parameters import (
     NamePath,
     NextAfter,
     PasswordHash,
+    Sort,
+    SortBy,
     WithText,
     deletion,
 )
@@ -122,11 +124,13 @@ async def patch_user(
 
 @get("/users", summary="List users", tags=["users"], responses=REFUSALS)
 async def list_users(
-    request: ApiRequest, after: After = "", limit: Limit = DEFAULT_PAGE, text: WithText = ""
+    request: ApiRequest, after: After = "", limit: Limit = DEFAULT_PAGE, text: WithText = "", sort: Sort = SortBy.NAME
 ) -> UserList:
     """In the order of their names."""
     page = await backend_of(request).directory.list_users(
-        PageRequest(actor=actor_of(request), after=after, limit=limit, text=text)
+        PageRequest(
+            actor=actor_of(request), after=after, limit=limit, text=text, descending=sort is SortBy.NAME_DESCENDING
+        )
     )
     return UserList(users=tuple(_resource(each) for each in page.users), next_after=page.next_after)
 

@@ -7,12 +7,12 @@ import asyncpg
 
 from postbus.contracts.directory import Alias, Group, MailingList
 from postbus.core.address import Address
-from postbusd.directory.adapters.postgres_write_base import PostgresWrites, page_of
+from postbusd.directory.adapters.postgres_write_base import PostgresWrites, list_query, page_of
 from postbusd.directory.administration.ports import Domains
 from postbusd.directory.administration.refusals import conflict, no_such
 from postbusd.directory.administration.rules import MAX_ALIASES, decide_members
 from postbusd.directory.administration.scope import check_list_groups
-from postbusd.directory.administration.values import Act, Deleted, ListChange, Page, Written
+from postbusd.directory.administration.values import Act, Deleted, ListChange, Page, PageWanted, Written
 
 if TYPE_CHECKING:
     from postbus.runtime.database import Session
@@ -95,11 +95,11 @@ class PostgresAliases(PostgresWrites):
         async with self._connection() as session:
             return await _get_alias(session, address)
 
-    async def list_aliases(self, domains: Domains, after: str, limit: int, text: str = "") -> Page[Alias]:
-        """Aliases with an address above `after`, in octet order."""
+    async def list_aliases(self, domains: Domains, wanted: PageWanted) -> Page[Alias]:
+        """Aliases by address, as wanted, in octet order."""
         async with self._connection() as session:
-            rows = await session.fetch(_LIST_ALIASES, after, domains, limit + 1, text)
-        return page_of([_alias(row) for row in rows], limit)
+            rows = await session.fetch(*list_query(_LIST_ALIASES, domains, wanted))
+        return page_of([_alias(row) for row in rows], wanted.limit)
 
     async def delete_alias(self, address: Address, act: Act, *, dry_run: bool) -> Deleted:
         """Deletes an alias."""
@@ -142,11 +142,11 @@ class PostgresLists(PostgresWrites):
         async with self._connection() as session:
             return (await _with_members(session, [await _get_list(session, address)]))[0]
 
-    async def list_lists(self, domains: Domains, after: str, limit: int, text: str = "") -> Page[MailingList]:
-        """Lists with an address above `after`, in octet order."""
+    async def list_lists(self, domains: Domains, wanted: PageWanted) -> Page[MailingList]:
+        """Lists by address, as wanted, in octet order."""
         async with self._connection() as session:
-            rows = await session.fetch(_LIST_LISTS, after, domains, limit + 1, text)
-            page = page_of(rows, limit, lambda row: row["members"])
+            rows = await session.fetch(*list_query(_LIST_LISTS, domains, wanted))
+            page = page_of(rows, wanted.limit, lambda row: row["members"])
             return Page(objects=tuple(await _with_members(session, page.objects)), more=page.more)
 
     async def delete_list(self, address: Address, act: Act, *, dry_run: bool) -> Deleted:

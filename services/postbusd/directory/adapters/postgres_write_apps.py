@@ -8,13 +8,13 @@ from postbus.contracts.directory import App
 from postbus.contracts.mailboxes import Mailbox
 from postbus.contracts.owners import Owner, OwnerKind
 from postbus.core.address import Address
-from postbusd.directory.adapters.postgres_write_base import PostgresWrites, page_of
+from postbusd.directory.adapters.postgres_write_base import PostgresWrites, list_query, page_of
 from postbusd.directory.adapters.postgres_write_mailboxes import write_mailbox
 from postbusd.directory.adapters.postgres_write_passwords import put_generated
 from postbusd.directory.administration.ports import Domains
 from postbusd.directory.administration.refusals import ended, no_such
 from postbusd.directory.administration.rules import decide_app
-from postbusd.directory.administration.values import Act, AppChange, Deleted, Page, Written
+from postbusd.directory.administration.values import Act, AppChange, Deleted, Page, PageWanted, Written
 
 if TYPE_CHECKING:
     from postbus.runtime.database import Session
@@ -69,11 +69,11 @@ class PostgresApps(PostgresWrites):
                 await put_generated(write.session, now.name, change.credential)
             return await write.close(now, changed=before != now or change.rotate, created=before is None)
 
-    async def list_apps(self, domains: Domains, after: str, limit: int, text: str = "") -> Page[App]:
-        """Apps with a name above `after`, in octet order."""
+    async def list_apps(self, domains: Domains, wanted: PageWanted) -> Page[App]:
+        """Apps by name, as wanted, in octet order."""
         async with self._connection() as session:
-            rows = await session.fetch(_LIST_APPS, after, domains, limit + 1, text)
-        return page_of([_app(row) for row in rows], limit)
+            rows = await session.fetch(*list_query(_LIST_APPS, domains, wanted))
+        return page_of([_app(row) for row in rows], wanted.limit)
 
     async def delete_app(self, name: str, act: Act, *, dry_run: bool) -> Deleted:
         """Deletes an app and ends its mailbox."""

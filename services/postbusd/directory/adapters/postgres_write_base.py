@@ -23,10 +23,10 @@ from postbus.core.lists import BOUNCES_SUFFIX
 from postbus.mailstore.outbox import pack_event
 from postbusd.directory.adapters.postgres_session import PostgresSessions
 from postbusd.directory.adapters.postgres_standing import load_standing
-from postbusd.directory.administration.ports import MAX_PAGE_MEMBERS
+from postbusd.directory.administration.ports import MAX_PAGE_MEMBERS, Domains
 from postbusd.directory.administration.refusals import check_condition, no_such, of_alias_domain, taken
 from postbusd.directory.administration.rules import check_granted
-from postbusd.directory.administration.values import Act, Deleted, Page, Written, describe_deletion
+from postbusd.directory.administration.values import Act, Deleted, Page, PageWanted, Written, describe_deletion
 
 if TYPE_CHECKING:
     from postbus.runtime.database import Session
@@ -47,6 +47,8 @@ LEFT JOIN directory.user_account u ON u.user_id = m.owner_user
 LEFT JOIN directory.user_group g ON g.group_id = m.owner_group
 LEFT JOIN directory.app a ON a.app_id = m.owner_app
 """
+_ABOVE, _BELOW = 'COLLATE "C" > $1', """COLLATE "C" < coalesce(nullif($1, ''), chr(1114111))"""
+_UPWARDS, _DOWNWARDS = 'COLLATE "C" LIMIT $3', 'COLLATE "C" DESC LIMIT $3'
 _CLAIMED = """
 SELECT local_part, kind FROM directory.address_claim WHERE domain = $1 AND local_part = ANY($2)
 ORDER BY length(local_part) LIMIT 1
@@ -205,6 +207,16 @@ def read_mailbox(row: asyncpg.Record) -> Mailbox:
         send_as=tuple(row["send_as"]),
         effective_quota_octets=row["effective_quota_octets"],
     )
+
+
+def list_query(statement: str, domains: Domains, wanted: PageWanted) -> tuple[str, str, Domains, int, str]:
+    """A statement that lists names above $1 of domains $2 with text $4, up to $3, and its parameters.
+
+    The other way round it lists those below $1, from the last one where $1 is empty.
+    """
+    if wanted.descending:
+        statement = statement.replace(_ABOVE, _BELOW).replace(_UPWARDS, _DOWNWARDS)
+    return statement, wanted.after, domains, wanted.limit + 1, wanted.text
 
 
 def page_of(objects: Sequence[T], limit: int, members: Callable[[T], int] | None = None) -> Page[T]:

@@ -6,11 +6,11 @@ import asyncpg
 
 from postbus.contracts.directory import Domain
 from postbus.contracts.relays import Relay, RelaySecurity
-from postbusd.directory.adapters.postgres_write_base import PostgresWrites, WriteSession, page_of
+from postbusd.directory.adapters.postgres_write_base import PostgresWrites, WriteSession, list_query, page_of
 from postbusd.directory.administration.ports import Domains
 from postbusd.directory.administration.refusals import conflict, lived_in, no_such
 from postbusd.directory.administration.rules import check_domain_change, decide_relay_password
-from postbusd.directory.administration.values import Act, Deleted, DomainChange, Page, Written
+from postbusd.directory.administration.values import Act, Deleted, DomainChange, Page, PageWanted, Written
 
 if TYPE_CHECKING:
     from postbus.runtime.database import Session
@@ -90,11 +90,11 @@ class PostgresDomains(PostgresWrites):
         async with self._connection() as session:
             return await _load_domain(session, name)
 
-    async def list_domains(self, domains: Domains, after: str, limit: int, text: str = "") -> Page[Domain]:
-        """Domains with a name above `after`, in octet order."""
+    async def list_domains(self, domains: Domains, wanted: PageWanted) -> Page[Domain]:
+        """Domains by name, as wanted, in octet order."""
         async with self._connection() as session:
-            rows = await session.fetch(_LIST_DOMAINS, after, domains, limit + 1, text)
-        return page_of([_domain(row) for row in rows], limit)
+            rows = await session.fetch(*list_query(_LIST_DOMAINS, domains, wanted))
+        return page_of([_domain(row) for row in rows], wanted.limit)
 
     async def delete_domain(self, name: str, act: Act, *, dry_run: bool) -> Deleted:
         """Deletes a domain that nothing lives in."""

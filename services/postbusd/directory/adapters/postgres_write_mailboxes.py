@@ -14,6 +14,7 @@ from postbusd.directory.adapters.postgres_write_base import (
     MAILBOXES,
     PostgresWrites,
     WriteSession,
+    list_query,
     load_mailbox,
     page_of,
     read_mailbox,
@@ -23,7 +24,7 @@ from postbusd.directory.administration.ports import Domains
 from postbusd.directory.administration.refusals import conflict, ended, no_such
 from postbusd.directory.administration.rules import decide_mailbox, own_user
 from postbusd.directory.administration.scope import check_owner, check_user_change, domain_of
-from postbusd.directory.administration.values import Act, Deleted, MailboxChange, Page, Place, Written
+from postbusd.directory.administration.values import Act, Deleted, MailboxChange, Page, PageWanted, Place, Written
 
 if TYPE_CHECKING:
     from postbus.runtime.database import Session
@@ -105,11 +106,11 @@ class PostgresMailboxes(PostgresWrites):
         async with self._connection() as session:
             return await _get_mailbox(session, address)
 
-    async def list_mailboxes(self, domains: Domains, after: str, limit: int, text: str = "") -> Page[Mailbox]:
-        """Mailboxes with an address above `after`, in octet order."""
+    async def list_mailboxes(self, domains: Domains, wanted: PageWanted) -> Page[Mailbox]:
+        """Mailboxes by address, as wanted, in octet order."""
         async with self._connection() as session:
-            rows = await session.fetch(_LIST_MAILBOXES, after, domains, limit + 1, text)
-        return page_of([read_mailbox(row) for row in rows], limit)
+            rows = await session.fetch(*list_query(_LIST_MAILBOXES, domains, wanted))
+        return page_of([read_mailbox(row) for row in rows], wanted.limit)
 
     async def delete_mailbox(self, address: Address, act: Act, *, dry_run: bool, purge: bool = False) -> Deleted:
         """Ends a mailbox, and its own user who has nothing else."""

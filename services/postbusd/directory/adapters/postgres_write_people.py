@@ -14,12 +14,12 @@ from postbusd.directory.adapters.postgres_standing import (
     opened_domains,
     read_user,
 )
-from postbusd.directory.adapters.postgres_write_base import PostgresWrites, WriteSession, page_of
+from postbusd.directory.adapters.postgres_write_base import PostgresWrites, WriteSession, list_query, page_of
 from postbusd.directory.adapters.postgres_write_passwords import put_password
 from postbusd.directory.administration.ports import Domains
 from postbusd.directory.administration.refusals import MAX_NAMED, conflict, no_such, owns
 from postbusd.directory.administration.scope import check_group_change, check_user_change
-from postbusd.directory.administration.values import Act, Deleted, Page, UserChange, Written
+from postbusd.directory.administration.values import Act, Deleted, Page, PageWanted, UserChange, Written
 from postbusd.directory.values import StoredPassword
 
 if TYPE_CHECKING:
@@ -121,11 +121,11 @@ class PostgresUsers(PostgresWrites):
         async with self._connection() as session:
             return await _get_user(session, username)
 
-    async def list_users(self, domains: Domains, after: str, limit: int, text: str = "") -> Page[User]:
-        """Users with a name above `after`, in octet order."""
+    async def list_users(self, domains: Domains, wanted: PageWanted) -> Page[User]:
+        """Users by name, as wanted, in octet order."""
         async with self._connection() as session:
-            rows = await session.fetch(_LIST_USERS, after, domains, limit + 1, text)
-        return page_of([read_user(row) for row in rows], limit)
+            rows = await session.fetch(*list_query(_LIST_USERS, domains, wanted))
+        return page_of([read_user(row) for row in rows], wanted.limit)
 
     async def delete_user(self, username: str, act: Act, *, dry_run: bool) -> Deleted:
         """Deletes a user who owns no mailbox, with his memberships."""
@@ -165,11 +165,11 @@ class PostgresGroups(PostgresWrites):
         async with self._connection() as session:
             return (await _with_members(session, [await _find_group(session, name)]))[0]
 
-    async def list_groups(self, domains: Domains, after: str, limit: int, text: str = "") -> Page[Group]:
-        """Groups with a name above `after`, in octet order."""
+    async def list_groups(self, domains: Domains, wanted: PageWanted) -> Page[Group]:
+        """Groups by name, as wanted, in octet order."""
         async with self._connection() as session:
-            rows = await session.fetch(_LIST_GROUPS, after, domains, limit + 1, text)
-            page = page_of(rows, limit, lambda row: row["members"])
+            rows = await session.fetch(*list_query(_LIST_GROUPS, domains, wanted))
+            page = page_of(rows, wanted.limit, lambda row: row["members"])
             return Page(objects=tuple(await _with_members(session, page.objects)), more=page.more)
 
     async def delete_group(self, name: str, act: Act, *, dry_run: bool) -> Deleted:

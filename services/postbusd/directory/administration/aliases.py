@@ -10,7 +10,7 @@ from postbus.contracts.directory import (
     PutAliasReply,
     PutAliasRequest,
 )
-from postbusd.directory.administration.desk import Desk, check_page
+from postbusd.directory.administration.desk import Desk, check_list
 from postbusd.directory.administration.scope import require_domain, seen_domains
 from postbusd.directory.names import check_alias_address, read_address
 
@@ -47,9 +47,9 @@ class Aliases(Desk):
     async def list_aliases(self, request: PageRequest) -> AliasPage:
         """One page of aliases, of the domain that they are in."""
         standing = await self._standing(request.actor)
-        wanted = check_page(request.after, request.limit, request.domain, text=request.text)
+        wanted = check_list(request, request.domain)
         domains = seen_domains(standing, wanted.domain)
-        page = await self._repository.list_aliases(domains, wanted.after, wanted.limit, wanted.text)
+        page = await self._repository.list_aliases(domains, wanted)
         return AliasPage(aliases=page.objects, next_after=page.objects[-1].address if page.more else "")
 
     async def delete_alias(self, request: DeleteRequest) -> DeleteReply:

@@ -15,7 +15,7 @@ from postbus.contracts.directory import (
 )
 from postbus.contracts.standing import Standing
 from postbus.core.ids import MailboxId, new_mailbox_id
-from postbusd.directory.administration.desk import Desk, check_page, word
+from postbusd.directory.administration.desk import Desk, check_list, word
 from postbusd.directory.administration.refusals import no_such
 from postbusd.directory.administration.rules import check_free, decide_app
 from postbusd.directory.administration.scope import domain_of, forbidden, require_domain, seen_domains
@@ -67,9 +67,9 @@ class Apps(Desk):
     async def list_apps(self, request: PageRequest) -> AppPage:
         """One page of apps, of the domain that their mailboxes are in."""
         standing = await self._standing(request.actor)
-        wanted = check_page(request.after, request.limit, request.domain, text=request.text)
+        wanted = check_list(request, request.domain)
         domains = seen_domains(standing, wanted.domain)
-        page = await self._repository.list_apps(domains, wanted.after, wanted.limit, wanted.text)
+        page = await self._repository.list_apps(domains, wanted)
         return AppPage(apps=page.objects, next_after=page.objects[-1].name if page.more else "")
 
     async def delete_app(self, request: DeleteRequest) -> DeleteReply:

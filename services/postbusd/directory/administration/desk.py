@@ -6,7 +6,13 @@ from typing import TypeVar
 import msgspec
 
 from postbus.contracts.condition import Condition
-from postbus.contracts.directory import DeleteReply, DeleteRequest
+from postbus.contracts.directory import (
+    DeleteReply,
+    DeleteRequest,
+    ListDomainsRequest,
+    ListMailboxesRequest,
+    PageRequest,
+)
 from postbus.contracts.events import DirectoryChanged, Event, EventType
 from postbus.contracts.standing import ADMINISTRATOR, Standing
 from postbus.core.clock import Clock
@@ -16,7 +22,7 @@ from postbus.mailstore.ports import Accounts
 from postbus.runtime.sealing import Sealer
 from postbusd.directory.administration.ports import DirectoryRepository
 from postbusd.directory.administration.refusals import invalid
-from postbusd.directory.administration.values import Act, Deleted, Written
+from postbusd.directory.administration.values import Act, Deleted, PageWanted, Written
 from postbusd.directory.foreign_hashes import read_foreign_hash
 from postbusd.directory.names import is_plain_text, read_domain
 from postbusd.directory.oidc.relying_party import RelyingParty
@@ -45,16 +51,6 @@ class Tools(msgspec.Struct, frozen=True, kw_only=True):
     party: RelyingParty
     wake_purging: Callable[[], None] = lambda: None
     """Called when a mailbox's mail is to go."""
-
-
-class PageWanted(msgspec.Struct, frozen=True, kw_only=True):
-    """The checked part of a list request."""
-
-    domain: str
-    after: str
-    limit: int
-    text: str
-    """Lower case."""
 
 
 class Desk:
@@ -149,6 +145,12 @@ def check_page(after: str, limit: int, domain: str = "", text: str = "") -> Page
         raise invalid("text", f"at most {MAX_TEXT_CHARACTERS} characters, none of them control characters")
     wanted = read_domain("domain", domain) if domain else ""
     return PageWanted(domain=wanted, after=after, limit=limit, text=text.lower())
+
+
+def check_list(request: PageRequest | ListDomainsRequest | ListMailboxesRequest, domain: str = "") -> PageWanted:
+    """The same of a list of objects; `domain` where it narrows that."""
+    page = check_page(request.after, request.limit, domain, request.text)
+    return msgspec.structs.replace(page, descending=request.descending)
 
 
 def word(value: bool) -> str:

@@ -16,7 +16,7 @@ from postbus.contracts.directory import (
 )
 from postbus.contracts.relays import Relay, RelaySecurity
 from postbus.core.errors import MailError
-from postbusd.directory.administration.desk import Desk, check_page, word
+from postbusd.directory.administration.desk import Desk, check_list, word
 from postbusd.directory.administration.refusals import invalid
 from postbusd.directory.administration.rules import MAX_CATCH_ALL, MAX_QUOTA_OCTETS, check_alias_domain, is_same_account
 from postbusd.directory.administration.scope import require_domain, require_superadmin, seen_domains
@@ -77,9 +77,9 @@ class Domains(Desk):
     async def list_domains(self, request: ListDomainsRequest) -> ListDomainsReply:
         """One page of domains."""
         standing = await self._standing(request.actor)
-        wanted = check_page(request.after, request.limit, text=request.text)
+        wanted = check_list(request)
         domains = seen_domains(standing)
-        page = await self._repository.list_domains(domains, wanted.after, wanted.limit, wanted.text)
+        page = await self._repository.list_domains(domains, wanted)
         return ListDomainsReply(domains=page.objects, next_after=page.objects[-1].name if page.more else "")
 
     async def delete_domain(self, request: DeleteRequest) -> DeleteReply:

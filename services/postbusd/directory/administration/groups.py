@@ -12,7 +12,7 @@ from postbus.contracts.directory import (
 )
 from postbus.contracts.standing import Standing
 from postbus.core.errors import ErrorKind, MailError
-from postbusd.directory.administration.desk import Desk, check_page
+from postbusd.directory.administration.desk import Desk, check_list
 from postbusd.directory.administration.refusals import invalid
 from postbusd.directory.administration.rules import MAX_MEMBERS
 from postbusd.directory.administration.scope import domain_of, forbidden, require_domain, seen_domains
@@ -49,9 +49,9 @@ class Groups(Desk):
     async def list_groups(self, request: PageRequest) -> GroupPage:
         """One page of groups."""
         standing = await self._standing(request.actor)
-        wanted = check_page(request.after, request.limit, text=request.text)
+        wanted = check_list(request)
         domains = seen_domains(standing)
-        page = await self._repository.list_groups(domains, wanted.after, wanted.limit, wanted.text)
+        page = await self._repository.list_groups(domains, wanted)
         return GroupPage(groups=page.objects, next_after=page.objects[-1].name if page.more else "")
 
     async def delete_group(self, request: DeleteRequest) -> DeleteReply:

@@ -10,7 +10,7 @@ from postbus.contracts.directory import (
     PutListReply,
     PutListRequest,
 )
-from postbusd.directory.administration.desk import Desk, check_page, word
+from postbusd.directory.administration.desk import Desk, check_list, word
 from postbusd.directory.administration.refusals import MAX_NAMED, invalid
 from postbusd.directory.administration.rules import MAX_MEMBERS
 from postbusd.directory.administration.scope import require_domain, seen_domains
@@ -60,9 +60,9 @@ class Lists(Desk):
     async def list_lists(self, request: PageRequest) -> ListPage:
         """One page of lists."""
         standing = await self._standing(request.actor)
-        wanted = check_page(request.after, request.limit, request.domain, text=request.text)
+        wanted = check_list(request, request.domain)
         domains = seen_domains(standing, wanted.domain)
-        page = await self._repository.list_lists(domains, wanted.after, wanted.limit, wanted.text)
+        page = await self._repository.list_lists(domains, wanted)
         return ListPage(lists=page.objects, next_after=page.objects[-1].address if page.more else "")
 
     async def delete_list(self, request: DeleteRequest) -> DeleteReply:

@@ -27,7 +27,7 @@ from postbus.contracts.standing import Standing
 from postbus.core.address import Address
 from postbus.core.ids import new_mailbox_id
 from postbus.mailstore.values import Totals
-from postbusd.directory.administration.desk import Desk, check_page, word
+from postbusd.directory.administration.desk import Desk, check_list, word
 from postbusd.directory.administration.refusals import invalid
 from postbusd.directory.administration.rules import MAX_QUOTA_OCTETS, decide_mailbox
 from postbusd.directory.administration.scope import require_domain, seen_domains
@@ -87,9 +87,9 @@ class Mailboxes(Desk):
     async def list_mailboxes(self, request: ListMailboxesRequest) -> ListMailboxesReply:
         """One page of mailboxes."""
         standing = await self._standing(request.actor)
-        wanted = check_page(request.after, request.limit, request.domain, text=request.text)
+        wanted = check_list(request, request.domain)
         domains = seen_domains(standing, wanted.domain)
-        page = await self._repository.list_mailboxes(domains, wanted.after, wanted.limit, wanted.text)
+        page = await self._repository.list_mailboxes(domains, wanted)
         mailboxes = await self._with_usage(page.objects)
         return ListMailboxesReply(mailboxes=mailboxes, next_after=mailboxes[-1].address if page.more else "")
 

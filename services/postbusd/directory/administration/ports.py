@@ -33,6 +33,7 @@ from postbusd.directory.administration.values import (
     ListChange,
     MailboxChange,
     Page,
+    PageWanted,
     Place,
     UserChange,
     Written,
@@ -64,8 +65,8 @@ class DomainStore(Protocol):
         """One domain, its relay without the password."""
         ...
 
-    async def list_domains(self, domains: Domains, after: str, limit: int, text: str = "") -> Page[Domain]:
-        """Domains with a name above `after`."""
+    async def list_domains(self, domains: Domains, wanted: PageWanted) -> Page[Domain]:
+        """Domains by name, as wanted."""
         ...
 
     async def delete_domain(self, name: str, act: Act, *, dry_run: bool) -> Deleted:
@@ -89,8 +90,8 @@ class MailboxStore(Protocol):
         """One mailbox, without its usage."""
         ...
 
-    async def list_mailboxes(self, domains: Domains, after: str, limit: int, text: str = "") -> Page[Mailbox]:
-        """Mailboxes with an address above `after`; `domains` None: of all."""
+    async def list_mailboxes(self, domains: Domains, wanted: PageWanted) -> Page[Mailbox]:
+        """Mailboxes by address, as wanted; `domains` None: of all."""
         ...
 
     async def delete_mailbox(self, address: Address, act: Act, *, dry_run: bool, purge: bool = False) -> Deleted:
@@ -181,8 +182,8 @@ class UserStore(Protocol):
         """Of the mailboxes that a user owns himself; of one who is not there: none."""
         ...
 
-    async def list_users(self, domains: Domains, after: str, limit: int, text: str = "") -> Page[User]:
-        """Users with a name above `after`; `domains`: of their names, or of mailboxes that they own."""
+    async def list_users(self, domains: Domains, wanted: PageWanted) -> Page[User]:
+        """Users by name, as wanted; `domains`: of their names, or of mailboxes that they own."""
         ...
 
     async def delete_user(self, username: str, act: Act, *, dry_run: bool) -> Deleted:
@@ -290,8 +291,8 @@ class GroupStore(Protocol):
         """One group, its members in order."""
         ...
 
-    async def list_groups(self, domains: Domains, after: str, limit: int, text: str = "") -> Page[Group]:
-        """Groups with a name above `after`; `domains`: of their addresses.
+    async def list_groups(self, domains: Domains, wanted: PageWanted) -> Page[Group]:
+        """Groups by name, as wanted; `domains`: of their addresses.
 
         A page ends before its members are more than MAX_PAGE_MEMBERS.
         """
@@ -314,8 +315,8 @@ class AppStore(Protocol):
         NOT_FOUND (no such domain), CONFLICT (address taken; it ended meanwhile)."""
         ...
 
-    async def list_apps(self, domains: Domains, after: str, limit: int, text: str = "") -> Page[App]:
-        """Apps with a name above `after`; `domains`: of their mailboxes."""
+    async def list_apps(self, domains: Domains, wanted: PageWanted) -> Page[App]:
+        """Apps by name, as wanted; `domains`: of their mailboxes."""
         ...
 
     async def delete_app(self, name: str, act: Act, *, dry_run: bool) -> Deleted:
@@ -335,8 +336,8 @@ class AliasStore(Protocol):
         """One alias."""
         ...
 
-    async def list_aliases(self, domains: Domains, after: str, limit: int, text: str = "") -> Page[Alias]:
-        """Aliases with an address above `after`; `domains`: that they are in."""
+    async def list_aliases(self, domains: Domains, wanted: PageWanted) -> Page[Alias]:
+        """Aliases by address, as wanted; `domains`: that they are in."""
         ...
 
     async def delete_alias(self, address: Address, act: Act, *, dry_run: bool) -> Deleted:
@@ -358,8 +359,8 @@ class ListStore(Protocol):
         """One list, its members in order."""
         ...
 
-    async def list_lists(self, domains: Domains, after: str, limit: int, text: str = "") -> Page[MailingList]:
-        """Lists with an address above `after`; a page ends before its members are more than MAX_PAGE_MEMBERS."""
+    async def list_lists(self, domains: Domains, wanted: PageWanted) -> Page[MailingList]:
+        """Lists by address, as wanted; a page ends before its members are more than MAX_PAGE_MEMBERS."""
         ...
 
     async def delete_list(self, address: Address, act: Act, *, dry_run: bool) -> Deleted:

@@ -13,7 +13,7 @@ from postbus.contracts.directory import (
     UserPage,
 )
 from postbus.contracts.standing import ADMINISTRATOR
-from postbusd.directory.administration.desk import Desk, check_page, word
+from postbusd.directory.administration.desk import Desk, check_list, word
 from postbusd.directory.administration.refusals import MAX_NAMED, invalid
 from postbusd.directory.administration.scope import domain_of, forbidden, is_seen, require_domain, seen_domains
 from postbusd.directory.administration.values import UserChange
@@ -56,9 +56,9 @@ class Users(Desk):
     async def list_users(self, request: PageRequest) -> UserPage:
         """One page of users."""
         standing = await self._standing(request.actor)
-        wanted = check_page(request.after, request.limit, text=request.text)
+        wanted = check_list(request)
         domains = seen_domains(standing)
-        page = await self._repository.list_users(domains, wanted.after, wanted.limit, wanted.text)
+        page = await self._repository.list_users(domains, wanted)
         return UserPage(users=page.objects, next_after=page.objects[-1].username if page.more else "")
 
     async def delete_user(self, request: DeleteRequest) -> DeleteReply:

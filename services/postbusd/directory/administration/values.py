@@ -108,6 +108,17 @@ class ListChange(msgspec.Struct, frozen=True, kw_only=True):
     """Folded names, in order, each once."""
 
 
+class PageWanted(msgspec.Struct, frozen=True, kw_only=True):
+    """The checked part of a list request."""
+
+    domain: str
+    after: str
+    limit: int
+    text: str
+    """Lower case."""
+    descending: bool = False
+
+
 class Written(msgspec.Struct, Generic[T], frozen=True, kw_only=True):
     """What a write did."""
 
