@@ -33,7 +33,7 @@ BENCH_JSON = build/bench
 bench:
 	./postbus test --help >/dev/null
 	@for command in "road.py --json $(BENCH_JSON)/road.json" "imap.py --json $(BENCH_JSON)/imap.json" \
-		"outbound.py --messages 200" "startup.py --rounds 1 --idle-seconds 15" "resolve.py" \
+		"outbound.py --messages 200" "startup.py --rounds 1 --idle-seconds 15" "resolve.py" "group_login.py" \
 		"api.py --json $(BENCH_JSON)/api.json" "import_mailboxes.py" "mailstore.py --messages 20000 --appends 2000" "mime.py"; \
 		do echo "== $$command"; $(BENCH)/$$command || exit; done
 
