@@ -1,5 +1,6 @@
 """API tokens in memory, and what every TokenStore with a TokenBook must do."""
 
+import asyncio
 from collections.abc import Sequence
 
 import msgspec
@@ -104,6 +105,15 @@ def make_token(name: str, actor: str = "admin") -> Token:
 
 class TokenContract:
     """The rules of TokenStore and TokenBook; a subclass gives a fixture `store`, empty."""
+
+    async def test_a_token_that_many_enter_at_once_is_there(self, store: AdminStore) -> None:
+        """put_token: as a process does that starts while requests come."""
+        for number in range(20):
+            token = Token(actor="admin", scopes=("admin",))
+            await asyncio.gather(*[store.put_token("one", bytes([number]) * 32, token) for _ in range(4)])
+            found = await store.find_token(bytes([number]) * 32)
+            assert found is not None
+            assert found.token_id == "one"  # noqa: S105 (an id)
 
     async def test_a_token_is_found_by_its_hash_only(self, store: AdminStore) -> None:
         """put_token, find_token."""

@@ -1,5 +1,6 @@
 """Table `admin.token`: the TokenStore and the TokenBook."""
 
+import contextlib
 from collections.abc import Sequence
 
 import asyncpg
@@ -48,7 +49,9 @@ class PostgresTokens(PostgresBase):
         """Creates or replaces."""
         expires = to_moment(token.expires_ms)
         async with self._connection() as session:
-            await session.execute(_SAVE, token_id, token_hash, token.actor, list(token.scopes), expires)
+            # Another process, or another request of this one, enters the same token at the same moment
+            with contextlib.suppress(asyncpg.UniqueViolationError):
+                await session.execute(_SAVE, token_id, token_hash, token.actor, list(token.scopes), expires)
 
     async def touch_token(self, token_id: str, at_ms: int) -> None:
         """Notes that it was used."""
