@@ -71,6 +71,17 @@ def test_an_app_password_is_for_its_protocols_and_ends_at_once(person: Person) -
     with pytest.raises(imaplib.IMAP4.error):
         person.read(made["secret"])
     person.write(sender["secret"])
+    wanted, end = {f"{person.address}, app password {name}" for name in ("telephone", "printer")}, time.monotonic() + 20
+    while not wanted <= {each["detail"] for each in logins(person)}:
+        assert time.monotonic() < end, logins(person)
+        time.sleep(0.2)
+
+
+def logins(person: Person) -> list[dict[str, str]]:
+    """What the event log says of them."""
+    words = ("events", "--type", "login", "--mailbox", person.address, "--json")
+    lines = postbus(*words, "--data-dir", str(person.platform.data_dir)).stdout.splitlines()
+    return [json.loads(line) for line in lines]
 
 
 def test_people_of_another_system_log_in_with_their_passwords(person: Person) -> None:

@@ -29,6 +29,13 @@ class AuthenticateReply(msgspec.Struct, frozen=True, kw_only=True):
     """Whose password it was: the user's name, of a group mailbox the member's; empty: an app's."""
     proof: str = ""
     """Of the secret that opened the mailbox, for `confirm_logins`; says nothing to anybody but directory."""
+    app_password: str = ""
+    """The name of the app password that it was; empty: none."""
+
+    @property
+    def shown(self) -> str:
+        """Whose secret it was, for events."""
+        return f"{self.member}, app password {self.app_password}" if self.app_password else self.member
 
 
 class ShownLogin(msgspec.Struct, frozen=True, kw_only=True):

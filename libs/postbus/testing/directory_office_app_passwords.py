@@ -126,11 +126,12 @@ class AppPasswordContract:
         for address in (KIM, "box@a.test"):
             for access in (Access.IMAP, Access.SMTP, Access.IMAP):
                 assert (await door.enter(address, secret, access)).member == KIM
+            assert (await door.enter(address, secret)).shown == f"{KIM}, app password phone"
             assert await door.is_shut(address, secret, Access.SIEVE)
             assert (await door.enter(address, secret)).member == KIM
         assert office.hasher.verifications == slow
         assert await door.is_shut("kim@b.test", secret)
-        assert (await door.enter(KIM, PASSWORD, Access.SIEVE)).member == KIM
+        assert (await door.enter(KIM, PASSWORD, Access.SIEVE)).shown == KIM
         used = await office.administration.list_app_passwords(ListAppPasswordsRequest(username=KIM, actor=ADMIN))
         assert used.app_passwords[0].last_used_ms is not None
 

@@ -45,6 +45,7 @@ class _Proven(msgspec.Struct, frozen=True, kw_only=True):
     """None: everything."""
     second_factor: bool
     """A password that is not enough."""
+    app_password: str
     revision: int
     expires: float
     proof: str
@@ -210,6 +211,7 @@ class PasswordAuthenticator:
             active=login.mailbox.active and credential.active,
             scopes=credential.scopes,
             second_factor=credential.second_factor,
+            app_password=credential.app_password,
             revision=login.revision,
             expires=self._clock.monotonic() + min(SUCCESS_SECONDS, self._seconds_left(credential)),
             proof=self._keys.proof(login.mailbox.mailbox_id, member, digest),
@@ -247,6 +249,7 @@ class PasswordAuthenticator:
             revision=proven.revision,
             member=proven.member,
             proof=proven.proof,
+            app_password=proven.app_password,
         )
 
     def _refuse_for(self, seconds: float) -> None:

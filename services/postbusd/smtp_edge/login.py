@@ -96,5 +96,11 @@ async def _authenticate(conversation: Conversation, credentials: Credentials) ->
         "smtp.login.succeeded",
         extra={"mailbox_id": reply.mailbox_id, "client_address": conversation.client_address},
     )
-    events.note(EventType.LOGIN, "login", mailbox=reply.address, client_address=conversation.client_address)
+    events.note(
+        EventType.LOGIN,
+        "login",
+        mailbox=reply.address,
+        client_address=conversation.client_address,
+        detail=reply.shown,
+    )
     return replies.AUTH_SUCCEEDED

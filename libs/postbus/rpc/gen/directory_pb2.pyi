@@ -407,12 +407,14 @@ class AuthenticateReply(_message.Message):
     REVISION_FIELD_NUMBER: _builtins.int
     MEMBER_FIELD_NUMBER: _builtins.int
     PROOF_FIELD_NUMBER: _builtins.int
+    APP_PASSWORD_FIELD_NUMBER: _builtins.int
     mailbox_id: _builtins.str
     address: _builtins.str
     quota_octets: _builtins.int
     revision: _builtins.int
     member: _builtins.str
     proof: _builtins.str
+    app_password: _builtins.str
     def __init__(
         self,
         *,
@@ -422,10 +424,11 @@ class AuthenticateReply(_message.Message):
         revision: _builtins.int = ...,
         member: _builtins.str = ...,
         proof: _builtins.str = ...,
+        app_password: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_quota_octets", b"_quota_octets", "quota_octets", b"quota_octets"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_quota_octets", b"_quota_octets", "address", b"address", "mailbox_id", b"mailbox_id", "member", b"member", "proof", b"proof", "quota_octets", b"quota_octets", "revision", b"revision"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_quota_octets", b"_quota_octets", "address", b"address", "app_password", b"app_password", "mailbox_id", b"mailbox_id", "member", b"member", "proof", b"proof", "quota_octets", b"quota_octets", "revision", b"revision"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__quota_octets: _TypeAlias = _typing.Literal["quota_octets"]  # noqa: Y015
     _WhichOneofArgType__quota_octets: _TypeAlias = _typing.Literal["_quota_octets", b"_quota_octets"]  # noqa: Y015

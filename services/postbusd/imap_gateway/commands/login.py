@@ -88,7 +88,7 @@ async def _log_in(session: SessionState, username: str, password: str) -> Reply:
         return refuse("Too many sessions of this mailbox", b"LIMIT")
     session.begin_account(account)
     session.deps.metrics.logins.labels("ok").inc()
-    _note(session, EventType.LOGIN, account.address, account.member)
+    _note(session, EventType.LOGIN, account.address, account.shown)
     extra = {"session_id": session.session_id, "mailbox_id": account.mailbox_id, "client_address": client_address}
     log.info("imap.login.accepted", extra=extra)
     return Reply(text="Logged in")
