@@ -8,6 +8,8 @@ from postbus.contracts.directory import User
 from postbus.contracts.standing import MAX_OPENED, Standing
 from postbus.core.errors import ErrorKind, MailError
 from postbusd.directory.adapters.postgres_session import PostgresSessions
+from postbusd.directory.administration.refusals import no_such
+from postbusd.directory.administration.scope import check_secrets_of
 
 if TYPE_CHECKING:
     from postbus.runtime.database import Session
@@ -81,6 +83,15 @@ async def find_user(session: "Session", username: str) -> User | None:
     """None: there is no such user."""
     row = await session.fetchrow(f"{USERS} WHERE u.username = $1", username)
     return read_user(row) if row is not None else None
+
+
+async def find_keeper(session: "Session", username: str, standing: Standing) -> User:
+    """The user whose secrets the actor may see and change. Raises MailError: FORBIDDEN, NOT_FOUND (username)."""
+    user = await find_user(session, username)
+    check_secrets_of(standing, username, user, await opened_domains(session, username))
+    if user is None:
+        raise no_such("username", "user", username)
+    return user
 
 
 def read_user(row: asyncpg.Record) -> User:

@@ -11,12 +11,11 @@ from postbus.contracts.directory import User
 from postbus.contracts.identity_provider import IdentityProvider, IdentityProviderReply
 from postbus.contracts.standing import Standing
 from postbusd.directory.adapters.postgres_session import PostgresSessions
-from postbusd.directory.adapters.postgres_standing import find_user, opened_domains
+from postbusd.directory.adapters.postgres_standing import find_keeper, find_user
 from postbusd.directory.adapters.postgres_write_base import PostgresWrites
 from postbusd.directory.adapters.postgres_write_passwords import put_password
-from postbusd.directory.administration.refusals import conflict, no_such
+from postbusd.directory.administration.refusals import conflict
 from postbusd.directory.administration.rules import decide_provider
-from postbusd.directory.administration.scope import check_secrets_of
 from postbusd.directory.administration.values import Act, Written
 from postbusd.directory.oidc.ports import StoredProvider
 from postbusd.directory.values import StoredPassword, StoredSecondFactor, StoredSignIn
@@ -131,7 +130,7 @@ class PostgresSecondFactors(PostgresWrites):
     async def load_second_factor(self, username: str, standing: Standing) -> StoredSecondFactor | None:
         """Also one that is not in force."""
         async with self._connection() as session:
-            await _check_user(session, username, standing)
+            await find_keeper(session, username, standing)
             return await _load_factor(session, username)
 
     async def begin_second_factor(self, username: str, secret_sealed: bytes) -> bool:
@@ -154,7 +153,7 @@ class PostgresSecondFactors(PostgresWrites):
     async def end_second_factor(self, username: str, act: Act) -> Written[StoredSecondFactor] | None:
         """The one that was in force."""
         async with self._writing(act) as write:
-            await _check_user(write.session, username, act.standing)
+            await find_keeper(write.session, username, act.standing)
             found = await _load_factor(write.session, username)
             if found is None or found.since_ms is None:
                 return None
@@ -231,11 +230,3 @@ def _factor(row: asyncpg.Record) -> StoredSecondFactor:
         last_step=row["last_step"],
         recovery_codes=row["recovery_codes"],
     )
-
-
-async def _check_user(session: "Session", username: str, standing: Standing) -> None:
-    """Raises MailError: FORBIDDEN, NOT_FOUND."""
-    user = await find_user(session, username)
-    check_secrets_of(standing, username, user, await opened_domains(session, username))
-    if user is None:
-        raise no_such("username", "user", username)

@@ -5,13 +5,11 @@ from typing import TYPE_CHECKING
 import asyncpg
 
 from postbus.contracts.app_passwords import Access, AppPassword
-from postbus.contracts.directory import User
 from postbus.contracts.standing import Standing
 from postbus.core.errors import ErrorKind, MailError
-from postbusd.directory.adapters.postgres_standing import find_user, opened_domains
+from postbusd.directory.adapters.postgres_standing import find_keeper
 from postbusd.directory.adapters.postgres_write_base import PostgresWrites
 from postbusd.directory.administration.refusals import no_such
-from postbusd.directory.administration.scope import check_secrets_of
 from postbusd.directory.administration.values import Act, Written
 
 if TYPE_CHECKING:
@@ -43,7 +41,7 @@ class PostgresAppPasswords(PostgresWrites):
     ) -> Written[AppPassword]:
         """One more of a user."""
         async with self._writing(act) as write:
-            await _check_user(write.session, username, act.standing)
+            await find_keeper(write.session, username, act.standing)
             names = [each.name for each in await _list(write.session, username)]
             if made.name in names:
                 raise MailError(ErrorKind.ALREADY_EXISTS, "name: there is an app password of this name")
@@ -56,13 +54,13 @@ class PostgresAppPasswords(PostgresWrites):
     async def list_app_passwords(self, username: str, standing: Standing) -> tuple[AppPassword, ...]:
         """By name."""
         async with self._connection() as session:
-            await _check_user(session, username, standing)
+            await find_keeper(session, username, standing)
             return await _list(session, username)
 
     async def delete_app_password(self, username: str, name: str, act: Act) -> Written[AppPassword]:
         """One of a user's."""
         async with self._writing(act) as write:
-            await _check_user(write.session, username, act.standing)
+            await find_keeper(write.session, username, act.standing)
             found = next((each for each in await _list(write.session, username) if each.name == name), None)
             if found is None:
                 raise no_such("name", "app password", name)
@@ -72,15 +70,6 @@ class PostgresAppPasswords(PostgresWrites):
 
 async def _list(session: "Session", username: str) -> tuple[AppPassword, ...]:
     return tuple(_app_password(row) for row in await session.fetch(_LIST, username))
-
-
-async def _check_user(session: "Session", username: str, standing: Standing) -> User:
-    """Raises MailError: FORBIDDEN, NOT_FOUND."""
-    user = await find_user(session, username)
-    check_secrets_of(standing, username, user, await opened_domains(session, username))
-    if user is None:
-        raise no_such("username", "user", username)
-    return user
 
 
 def _app_password(row: asyncpg.Record) -> AppPassword:
