@@ -57,8 +57,7 @@ class IdentityProviders(Desk):
 
     async def finish_provider_sign_in(self, request: FinishProviderSignInRequest) -> SignedIn:
         """Exchanges the code, finds the user."""
-        claimed = await self._tools.party.redeem(request.state, request.code)
-        issuer = (await self._tools.party.provider()).provider.issuer
+        issuer, claimed = await self._tools.party.redeem(request.state, request.code)
         username = await self._find_user(claimed)
         proof = self._tools.keys.proof(API, username, provider_digest(issuer))
         return SignedIn(username=username, method=SignInMethod.IDENTITY_PROVIDER, proof=proof)
@@ -67,9 +66,9 @@ class IdentityProviders(Desk):
         """Raises MailError: FORBIDDEN."""
         try:
             username = check_username(claimed)
-            stored = await self._repository.load_sign_in(username, "")
         except MailError:
-            stored = None
+            username = ""
+        stored = await self._repository.load_sign_in(username, "") if username else None
         if stored is None or not stored.active:
             raise forbidden(f"there is no active user {claimed[:MAX_TEXT_CHARACTERS]!r} here")
         return stored.username

@@ -114,8 +114,8 @@ class RelyingParty:
         where = _endpoint(configuration, "authorization_endpoint")
         return f"{where}{'&' if '?' in where else '?'}{urllib.parse.urlencode(query)}", sealed
 
-    async def redeem(self, state: str, code: str) -> str:
-        """The username of who has signed in. Raises MailError: UNAUTHENTICATED (state, code), NOT_FOUND."""
+    async def redeem(self, state: str, code: str) -> tuple[str, str]:
+        """The issuer, and who has signed in there. Raises MailError: UNAUTHENTICATED (state, code), NOT_FOUND."""
         opened = self._open(state)
         stored = await self.provider()
         provider = stored.provider
@@ -136,7 +136,8 @@ class RelyingParty:
             raise _refuse("code", f"the identity provider refused it: {_told(answer)}")
         claims = await self._verify(provider, id_token)
         self._check_id_token(claims, provider, opened.nonce)
-        return await self._username(provider, configuration, claims, str(answer.get("access_token") or ""))
+        access_token = str(answer.get("access_token") or "")
+        return provider.issuer, await self._username(provider, configuration, claims, access_token)
 
     async def check(self, token: str) -> Bearer:
         """Whom a bearer token speaks for. Raises MailError: UNAUTHENTICATED, NOT_FOUND."""
