@@ -17,10 +17,12 @@ class FakeConnection:
     def __init__(self, answers: list[Any]) -> None:
         self.answers = answers
         self.asked: list[tuple[str, str]] = []
+        self.keys: list[str] = []
         self.closed = False
 
     def request(self, method: str, path: str, body: bytes | None, headers: dict[str, str]) -> None:
         self.asked.append((method, path))
+        self.keys.append(headers.get("Idempotency-Key", ""))
 
     def getresponse(self) -> Any:
         answer = self.answers.pop(0)
@@ -60,10 +62,10 @@ class Net:
         return self.opened[-1]
 
 
-def make_client(net: Net, monkeypatch: pytest.MonkeyPatch) -> ApiClient:
+def make_client(net: Net, monkeypatch: pytest.MonkeyPatch, token: str = "token") -> ApiClient:
     monkeypatch.setattr(api, "_connect", net.connect)
     monkeypatch.setattr(ssl, "create_default_context", lambda cafile: None)
-    return ApiClient(HttpsWire("https://127.0.0.1:2080", "ca.pem"), "token")
+    return ApiClient(HttpsWire("https://127.0.0.1:2080", "ca.pem"), token)
 
 
 def test_a_connection_is_used_again(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -82,9 +84,20 @@ def test_a_kept_connection_that_has_gone_is_replaced_once(monkeypatch: pytest.Mo
     assert [connection.closed for connection in net.opened] == [True, True, True]
 
 
-def test_a_post_is_never_sent_twice(monkeypatch: pytest.MonkeyPatch) -> None:
-    net = Net([b"1"], [ConnectionResetError("gone")], [b"3"])
+def test_a_post_that_comes_twice_has_one_key(monkeypatch: pytest.MonkeyPatch) -> None:
+    net = Net([b"1", ConnectionResetError("gone")], [b"2", b"3"])
     client = make_client(net, monkeypatch)
+    assert [client.get("/a"), client.post("/b", {}), client.post("/c")] == [1, 2, 3]
+    assert [each.asked for each in net.opened] == [[("GET", "/a"), ("POST", "/b")], [("POST", "/b"), ("POST", "/c")]]
+    first, again, other = net.opened[0].keys[1], *net.opened[1].keys
+    assert net.opened[0].keys[0] == ""
+    assert first == again != other
+    assert len(first) == 36
+
+
+def test_a_post_of_nobody_is_never_sent_twice(monkeypatch: pytest.MonkeyPatch) -> None:
+    net = Net([b"1"], [ConnectionResetError("gone")], [b"3"])
+    client = make_client(net, monkeypatch, token="")
     client.get("/a")
     with pytest.raises(StartError):
         client.post("/b", {})

@@ -1,7 +1,8 @@
 """A small client of the administrator's API for the command line: HTTPS, our own CA, one line of error for people.
 
 Connections are kept and used again, one for each thread. A kept connection that the server has closed meanwhile is
-opened anew without a word; POST never goes over a kept one, since it must not be sent twice.
+opened anew without a word: a POST has a key (Idempotency-Key) by which the server knows it when it comes twice; one
+without never goes over a kept connection.
 """
 
 import contextlib
@@ -10,6 +11,7 @@ import re
 import ssl
 import threading
 import urllib.parse
+import uuid
 from typing import Any, Protocol
 
 import msgspec
@@ -20,6 +22,7 @@ ROOT = "/api/v1"
 TIMEOUT_SECONDS = 60.0
 MAX_ANSWER_OCTETS = 16 * 1024 * 1024
 CA_PATH = f"{ROOT}/ca.pem"
+KEY = "Idempotency-Key"
 NOT_FOUND = 404
 UNAVAILABLE = 503
 _MISSING_DOMAIN = re.compile(r"(?:address|domain): there is no domain (\S+) here\Z")
@@ -69,7 +72,7 @@ class HttpsWire:
     def exchange(self, method: str, path: str, headers: dict[str, str], body: bytes | None) -> tuple[int, bytes]:
         """Status and body of the answer; a kept connection that has gone is replaced once."""
         connection: http.client.HTTPSConnection | None = getattr(self._kept, "connection", None)
-        if connection is not None and method != "POST":
+        if connection is not None and (method != "POST" or KEY in headers):
             with contextlib.suppress(OSError, http.client.HTTPException):
                 return _ask(connection, method, path, headers, body)
         if connection is not None:
@@ -124,6 +127,8 @@ class ApiClient:
 
     def _request(self, method: str, path: str, body: bytes | None, media_type: str = "application/json") -> bytes:
         headers = {"Authorization": f"Bearer {self._token}", "Accept": "application/json"}
+        if method == "POST" and self._token:
+            headers[KEY] = str(uuid.uuid4())
         if body is not None:
             headers["Content-Type"] = media_type
         status, answer = self._wire.exchange(method, path, headers, body)
