@@ -9,7 +9,7 @@ from engine import Engine
 from shell import TrialError, attempt, say
 from stack import SERVICES, Stack
 
-INSIDE_ONLY = ("directory", "indexer", "postgres", "nats")
+INSIDE_ONLY = ("indexer", "postgres", "nats")
 OWN_KEYS = {
     "directory": {"master.key"},
     "dns-provisioner": {"master.key"},
@@ -89,7 +89,7 @@ def check_inside(stack: Stack) -> None:
     gateway = next(iter(stack.containers(("imap-gateway",)).values()))
     address = gateway["NetworkSettings"]["Networks"][f"{project}_outside"]["IPAddress"]
     script = f"import socket; socket.create_connection(({address!r}, 2993), 3.0).close()"
-    for service, may in (("admin-api", True), ("directory", False), ("indexer", False)):
+    for service, may in (("admin-api", True), ("directory", True), ("indexer", False)):
         command = ("docker", "compose", "exec", "-T", service, "python", "-c", script)
         code, _, errors = attempt(command, stack.environment, folder=stack.folder, seconds=60.0)
         if (code == 0) is not may:

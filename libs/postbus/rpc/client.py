@@ -18,6 +18,8 @@ CHANNEL_OPTIONS = (
     # gRPC's name for the time that one attempt to connect may take: enough on a busy machine, short for a hung peer.
     ("grpc.min_reconnect_backoff_ms", 2000),
     ("grpc.max_reconnect_backoff_ms", 250),
+    # A container that was started again may have another address; the default is half a minute.
+    ("grpc.dns_min_time_between_resolutions_ms", 1000),
 )
 
 
