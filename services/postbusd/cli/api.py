@@ -23,6 +23,7 @@ TIMEOUT_SECONDS = 60.0
 MAX_ANSWER_OCTETS = 16 * 1024 * 1024
 CA_PATH = f"{ROOT}/ca.pem"
 KEY = "Idempotency-Key"
+JSON = "application/json"
 NOT_FOUND = 404
 UNAVAILABLE = 503
 _MISSING_DOMAIN = re.compile(r"(?:address|domain): there is no domain (\S+) here\Z")
@@ -115,7 +116,8 @@ class ApiClient:
 
     def post(self, path: str, body: dict[str, object] | None = None) -> Any:  # Any: JSON, read by the caller
         """The answer of a POST."""
-        return _decode(self._request("POST", path, None if body is None else msgspec.json.encode(body)))
+        key = str(uuid.uuid4()) if self._token else ""
+        return _decode(self._request("POST", path, None if body is None else msgspec.json.encode(body), key=key))
 
     def post_octets(self, path: str, media_type: str, octets: bytes) -> Any:  # Any: JSON, read by the caller
         """The answer of a POST of something that is no JSON object."""
@@ -125,10 +127,10 @@ class ApiClient:
         """The answer of a DELETE."""
         return _decode(self._request("DELETE", _with_query(path, query), None))
 
-    def _request(self, method: str, path: str, body: bytes | None, media_type: str = "application/json") -> bytes:
+    def _request(self, method: str, path: str, body: bytes | None, media_type: str = JSON, key: str = "") -> bytes:
         headers = {"Authorization": f"Bearer {self._token}", "Accept": "application/json"}
-        if method == "POST" and self._token:
-            headers[KEY] = str(uuid.uuid4())
+        if key:
+            headers[KEY] = key
         if body is not None:
             headers["Content-Type"] = media_type
         status, answer = self._wire.exchange(method, path, headers, body)

@@ -6,7 +6,7 @@ import msgspec
 from litestar import Response, get
 
 from postbusd.admin_api.rest.backend import ApiRequest
-from postbusd.admin_api.rest.repeating import PARAMETER
+from postbusd.admin_api.rest.repeating import PARAMETER, takes_key
 
 STATIC = Path(__file__).resolve().parent.parent / "static"
 POLICY = (
@@ -21,9 +21,13 @@ async def get_openapi(request: ApiRequest) -> Response[bytes]:
     state = request.app.state
     if "openapi_document" not in state:
         document = request.app.openapi_schema.to_schema()
+        handlers = {
+            each.handler_name: each for route in request.app.routes for each in getattr(route, "route_handlers", ())
+        }
         for item in document["paths"].values():
             for method, operation in item.items():
-                if method != "get" and {} not in operation.get("security", []):
+                public = {} in operation.get("security", [])
+                if method != "get" and not public and takes_key(handlers[operation["operationId"]]):
                     operation.setdefault("parameters", []).append(PARAMETER)
         state.openapi_document = msgspec.json.encode(document)
     return Response(state.openapi_document, media_type="application/vnd.oai.openapi+json; version=3.1")

@@ -98,6 +98,7 @@ class ExportOperation(Operation):
     responses=BODY_REFUSALS,
     request_max_body_size=MAX_TABLE_OCTETS,
     operation_class=ImportOperation,
+    streams_body=True,
 )
 async def import_mailboxes(
     request: ApiRequest,

@@ -7,9 +7,10 @@ import logging
 from typing import Any
 
 from litestar import Response
+from litestar.handlers import BaseRouteHandler
 from litestar.types import ASGIApp, Message, Receive, Scope, Send
 
-from postbus.core.errors import MailError
+from postbus.core.errors import ErrorKind, MailError
 from postbusd.admin_api.repeats import MAX_BODY_OCTETS, Repeats, fingerprint_of
 from postbusd.admin_api.rest.auditing import audited_of
 
@@ -41,6 +42,8 @@ async def answer_again(request: Any, body: bytes | None) -> Response[bytes] | No
     token = request.state.get("token")
     if key is None or token is None or request.method in ("GET", "HEAD"):
         return None
+    if not takes_key(request.route_handler):
+        raise MailError(ErrorKind.INVALID, "idempotency_key: is not taken here: the same table again changes nothing")
     repeats: Repeats = request.app.state.backend.repeats
     query = request.scope["query_string"].decode("latin-1")
     fingerprint = fingerprint_of(request.method, request.url.path, query, body or b"")
@@ -53,6 +56,11 @@ async def answer_again(request: Any, body: bytes | None) -> Response[bytes] | No
         audited.token = None
     headers = {**kept.headers, REPLAYED: "true"}
     return Response(kept.body, status_code=kept.status, headers=headers, media_type=kept.headers.get("content-type"))
+
+
+def takes_key(handler: BaseRouteHandler) -> bool:
+    """Whether its requests are small enough to be known by; one that reads its body in parts says `streams_body`."""
+    return not handler.opt.get("streams_body")
 
 
 class RepeatMiddleware:
