@@ -8,10 +8,12 @@ from pathlib import Path
 import pytest
 
 from postbus.contracts.directory import App, Domain, MailingList, User
+from postbus.contracts.identity_provider import IdentityProviderReply
 from postbus.contracts.mailboxes import Mailbox
 from postbus.contracts.policy import Policy
 from postbus.core.ids import MailboxId
 from postbusd.admin_api.settings import AdminApiSettings
+from postbusd.cli.main import module_of
 
 PAGE = (Path(__file__).resolve().parents[2] / "docs/defaults.md").read_text()
 ROWS = {
@@ -60,6 +62,10 @@ def code_says() -> dict[str, str]:
         "readers of the event log": "more"
         if POLICY.events_for_users or POLICY.events_for_domain_admins
         else "superadmins",
+        "groups of a list": " ".join(LIST.groups) or "none",
+        "identity provider": "none" if IdentityProviderReply().provider is None else "one",
+        "session of the API, unused": f"{SETTINGS.session_idle_minutes} minutes",
+        "session of the API, at most": f"{SETTINGS.session_days} days",
         "event log": f"{SETTINGS.event_days} days",
         "audit log": f"{SETTINGS.audit_days} days",
     }
@@ -80,5 +86,5 @@ def test_each_can_be_changed_where_it_says(where: str) -> None:
     program, noun, *words = found[1].split()
     assert program == "postbus"
     parser = argparse.ArgumentParser(exit_on_error=False)
-    importlib.import_module(f"postbusd.cli.{noun}").add_parser(parser.add_subparsers())
+    importlib.import_module(f"postbusd.cli.{module_of(noun)}").add_parser(parser.add_subparsers())
     parser.parse_args([noun, *words])
