@@ -349,3 +349,16 @@ def test_recent_logins_are_the_own_ones(client: RestClient) -> None:
     ]
     assert len(client.ask("GET", "/api/v1/me/logins?limit=1", token=token)[1]["logins"]) == 1
     assert client.ask("GET", "/api/v1/me/logins")[1]["logins"] == []
+
+
+def test_nobody_inherits_the_session_of_a_former_user(client: RestClient) -> None:
+    """By the identity provider too, whose proof a new user of the same name would have again."""
+    client.ask("PUT", PROVIDER, json=SETTINGS)
+    begun = client.ask("POST", f"{SESSION}/provider", token=None, json={"redirect_uri": REDIRECT})[1]
+    provider = client.installation.directory.provider
+    code, state = provider.sign_in(begun["authorization_url"], preferred_username=KIM)
+    token = client.ask("POST", f"{SESSION}/provider/code", token=None, json={"code": code, "state": state})[1]["token"]
+    path = f"/api/v1/mailboxes/{KIM}"
+    assert f"user {KIM}" in client.ask("DELETE", path)[1]["deleted"]
+    assert client.ask("PUT", path, json={"password": NEW})[0] == 201
+    assert me(client, token) == 401

@@ -24,6 +24,13 @@ class MemoryAdminStore(MemoryTokens, MemorySessions, MemoryRepeats, MemoryAudit)
         self._events: dict[str, tuple[int, Event]] = {}
         self._last_event = 0
 
+    async def delete_tokens_of(self, actor: str) -> int:
+        """All that speak for it, its sessions and kept answers too."""
+        gone = await super().delete_tokens_of(actor)
+        self.sessions = {name: each for name, each in self.sessions.items() if each[1].username != actor}
+        self.repeats = {name: each for name, each in self.repeats.items() if name[0] != actor}
+        return gone
+
     async def add_events(self, events: Sequence[Event]) -> Added:
         """Writes what is not there yet."""
         await self.check()

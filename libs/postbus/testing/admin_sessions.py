@@ -105,6 +105,17 @@ class SessionContract:
         assert [each.session_id for each in await store.list_sessions("kim")] == ["session-2", "session-4"]
         assert len(await store.list_sessions("lee")) == 1
 
+    async def test_sessions_and_kept_answers_go_with_the_tokens_of_a_user(self, store: AdminStore) -> None:
+        """delete_tokens_of."""
+        for number, username in enumerate(("kim", "lee")):
+            await store.add_session(bytes([number]) * 32, make_session(number, username), MOST)
+            await store.claim_repeat(username, "key", b"f", 1_000)
+        assert await store.delete_tokens_of("kim") == 0
+        assert await store.list_sessions("kim") == []
+        assert len(await store.list_sessions("lee")) == 1
+        assert await store.claim_repeat("kim", "key", b"f", 2_000) is None
+        assert await store.claim_repeat("lee", "key", b"f", 2_000) is not None
+
     async def test_sessions_that_are_over_are_forgotten(self, store: AdminStore) -> None:
         """trim_sessions."""
         for number in range(1, 4):

@@ -141,7 +141,7 @@ class TokenBook(Protocol):
         ...
 
     async def delete_tokens_of(self, actor: str) -> int:
-        """All that speak for it; how many."""
+        """All that speak for it; how many. Its sessions and kept answers go too."""
         ...
 
 

@@ -111,7 +111,7 @@ class TokenDesk:
         return token
 
     async def delete_of(self, by: str, actor: str) -> None:
-        """All tokens of a user who is deleted: another one with that name must not find them."""
+        """All tokens, sessions and kept answers of a user who is deleted: nobody else of that name must find them."""
         gone = await self._book.delete_tokens_of(actor)
         if gone:
             await self._tell(f"{gone} API tokens of {actor} deleted with the user by {by}", None)

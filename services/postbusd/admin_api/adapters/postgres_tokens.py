@@ -31,6 +31,10 @@ _LIST = f"""
 SELECT {_COLUMNS} FROM admin.token WHERE name COLLATE "C" > $2 AND ($1 = '' OR actor = $1)
 ORDER BY name COLLATE "C" LIMIT $3
 """  # noqa: S608 (the same)
+_DELETE_OF = """
+WITH sessions AS (DELETE FROM admin.session WHERE username = $1), repeats AS (DELETE FROM admin.repeat WHERE actor = $1)
+DELETE FROM admin.token WHERE actor = $1
+"""
 _ROTATE = """
 UPDATE admin.token SET token_hash = $2, created_by = $3, created = now(), last_used = NULL WHERE token_id = $1
 """
@@ -102,9 +106,9 @@ class PostgresTokens(PostgresBase):
             return (await session.execute("DELETE FROM admin.token WHERE token_id = $1", token_id)) == "DELETE 1"
 
     async def delete_tokens_of(self, actor: str) -> int:
-        """All that speak for it."""
+        """All that speak for it, its sessions and kept answers too."""
         async with self._connection() as session:
-            done: str = await session.execute("DELETE FROM admin.token WHERE actor = $1", actor)
+            done: str = await session.execute(_DELETE_OF, actor)
         return int(done.rpartition(" ")[2])
 
 
