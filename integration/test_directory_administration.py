@@ -15,8 +15,10 @@ from prometheus_client import CollectorRegistry
 import postbusd.directory
 from postbus.contracts.app_passwords import Access
 from postbus.contracts.bulk import MailboxRow
-from postbus.contracts.directory import ListDomainsRequest, ListMailboxesRequest, PageRequest
+from postbus.contracts.directory import ListMailboxesRequest
+from postbus.contracts.domains import ListDomainsRequest
 from postbus.contracts.logins import AuthenticateRequest
+from postbus.contracts.objects import PageRequest
 from postbus.contracts.owners import Owner, OwnerKind
 from postbus.contracts.relays import Relay, RelaySecurity
 from postbus.core.clock import SystemClock

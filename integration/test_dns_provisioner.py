@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 import asyncpg
 import pytest
 
-from postbus.contracts.directory import Domain, ObjectRequest
 from postbus.contracts.dns_provisioner import (
     GetDkimKeysReply,
     GetDkimKeysRequest,
@@ -15,6 +14,8 @@ from postbus.contracts.dns_provisioner import (
     PlanDomainRequest,
     RecordState,
 )
+from postbus.contracts.domains import Domain
+from postbus.contracts.objects import ObjectRequest
 from postbus.core.clock import SystemClock
 from postbus.core.errors import MailError
 from postbus.runtime.dns import DnsResolver

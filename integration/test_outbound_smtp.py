@@ -14,7 +14,8 @@ import pytest
 import uvloop
 from prometheus_client import CollectorRegistry
 
-from postbus.contracts.directory import Domain, FindRouteRequest, Route
+from postbus.contracts.directory import FindRouteRequest, Route
+from postbus.contracts.domains import Domain
 from postbus.contracts.relay_test import RelayTestRequest
 from postbus.contracts.relays import Relay, RelaySecurity
 from postbus.core.clock import SystemClock

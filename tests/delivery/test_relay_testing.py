@@ -6,7 +6,13 @@ from typing import Any
 import pytest
 from prometheus_client import CollectorRegistry
 
-from postbus.contracts.directory import Domain, FindRouteRequest, PutDomainRequest, PutUserRequest, Route, User
+from postbus.contracts.directory import (
+    FindRouteRequest,
+    PutUserRequest,
+    Route,
+    User,
+)
+from postbus.contracts.domains import Domain, PutDomainRequest
 from postbus.contracts.relay_test import RelayStage, RelayTestReply, RelayTestRequest
 from postbus.contracts.relays import Relay, RelaySecurity
 from postbus.core.clock import SystemClock

@@ -2,13 +2,8 @@
 
 import pytest
 
-from postbus.contracts.directory import (
-    Domain,
-    ListDomainsRequest,
-    ListMailboxesRequest,
-    PutDomainRequest,
-    PutMailboxRequest,
-)
+from postbus.contracts.directory import ListMailboxesRequest, PutMailboxRequest
+from postbus.contracts.domains import Domain, ListDomainsRequest, PutDomainRequest
 from postbus.core.errors import ErrorKind, MailError
 from postbus.testing.directory_contract import make_page
 from postbus.testing.directory_office import Office

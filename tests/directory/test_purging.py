@@ -5,7 +5,7 @@ import asyncio
 import pytest
 from prometheus_client import CollectorRegistry
 
-from postbus.contracts.directory import DeleteRequest
+from postbus.contracts.objects import DeleteRequest
 from postbus.contracts.policy import Policy, PutPolicyRequest
 from postbus.core.errors import ErrorKind, MailError
 from postbus.core.ids import MailboxId

@@ -6,8 +6,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from prometheus_client import CollectorRegistry
 
-from postbus.contracts.directory import Domain, MailingList, Outcome, ResolveRequest, Via
+from postbus.contracts.directory import Outcome, ResolveRequest, Via
+from postbus.contracts.domains import Domain
 from postbus.contracts.mailboxes import Mailbox
+from postbus.contracts.mailing_lists import MailingList
 from postbus.contracts.owners import Owner, OwnerKind
 from postbus.core.errors import ErrorKind
 from postbus.testing.directory import ManualClock, MemoryAccounts

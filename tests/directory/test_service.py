@@ -10,14 +10,12 @@ from postbus.bus.subjects import SUBJECT_DIRECTORY_CHANGED
 from postbus.contracts.app_passwords import Access
 from postbus.contracts.directory import (
     Directory,
-    Domain,
     FindRouteRequest,
-    ListDomainsRequest,
     ListMailboxesRequest,
-    PutDomainRequest,
     PutMailboxRequest,
     ResolveRequest,
 )
+from postbus.contracts.domains import Domain, ListDomainsRequest, PutDomainRequest
 from postbus.contracts.events import DirectoryChanged, EventType
 from postbus.contracts.logins import AuthenticateRequest
 from postbus.core.errors import ErrorKind, MailError

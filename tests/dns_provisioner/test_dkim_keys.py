@@ -6,8 +6,9 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from postbus.contracts.directory import Domain, ObjectRequest
 from postbus.contracts.dns_provisioner import DkimAlgorithm, GetDkimKeysReply, GetDkimKeysRequest
+from postbus.contracts.domains import Domain
+from postbus.contracts.objects import ObjectRequest
 from postbus.core.clock import SystemClock
 from postbus.core.errors import ErrorKind, MailError
 from postbus.dkim.sign import load_signing_key, sign_message

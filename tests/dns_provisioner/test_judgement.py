@@ -3,8 +3,8 @@
 import msgspec
 import pytest
 
-from postbus.contracts.directory import Domain
 from postbus.contracts.dns_provisioner import DkimAlgorithm, RecordState, WantedRecord
+from postbus.contracts.domains import Domain
 from postbus.contracts.relays import Relay
 from postbusd.dns_provisioner.judgement import judge_dkim, judge_dmarc, judge_mx, judge_silence, judge_spf
 from postbusd.dns_provisioner.plan import plan_dkim, plan_dmarc, plan_mx, plan_spf

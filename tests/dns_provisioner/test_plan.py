@@ -9,7 +9,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from postbus.contracts.directory import Domain, ObjectRequest
 from postbus.contracts.dns_provisioner import (
     DkimAlgorithm,
     PlanDomainReply,
@@ -17,6 +16,8 @@ from postbus.contracts.dns_provisioner import (
     RecordState,
     WantedRecord,
 )
+from postbus.contracts.domains import Domain
+from postbus.contracts.objects import ObjectRequest
 from postbus.contracts.relays import Relay
 from postbus.core.errors import ErrorKind, MailError
 from postbus.testing.dns import FakeResolver

@@ -7,9 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from postbus.contracts.directory import App, Domain, MailingList, User
+from postbus.contracts.directory import App, User
+from postbus.contracts.domains import Domain
 from postbus.contracts.identity_provider import IdentityProviderReply
 from postbus.contracts.mailboxes import Mailbox
+from postbus.contracts.mailing_lists import MailingList
 from postbus.contracts.policy import Policy
 from postbus.core.ids import MailboxId
 from postbusd.admin_api.settings import AdminApiSettings

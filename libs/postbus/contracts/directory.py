@@ -8,10 +8,13 @@ import msgspec
 from postbus.contracts.app_passwords import AppPasswordAdmin
 from postbus.contracts.bulk import MailboxImporter
 from postbus.contracts.condition import Condition
+from postbus.contracts.domains import DomainAdmin
 from postbus.contracts.identity_provider import IdentityProviderAdmin, ProviderSignIn, TokenAuthenticator
 from postbus.contracts.logins import Authenticator, LoginConfirmer
 from postbus.contracts.mailbox_life import MailboxLife
 from postbus.contracts.mailboxes import Mailbox
+from postbus.contracts.mailing_lists import ListAdmin
+from postbus.contracts.objects import DeleteReply, DeleteRequest, ObjectRequest, PageRequest
 from postbus.contracts.own_password import OwnPassword
 from postbus.contracts.owners import Owner
 from postbus.contracts.password_reset import PasswordReset
@@ -128,58 +131,6 @@ class FindRouteRequest(msgspec.Struct, frozen=True, kw_only=True):
     domain: str
 
 
-class Domain(msgspec.Struct, frozen=True, kw_only=True):
-    """A domain of ours."""
-
-    name: str
-    """Lower-case A-labels."""
-    incoming: bool = False
-    """Whether we receive mail for it (off at creation)."""
-    catch_all: tuple[str, ...] = ()
-    """Addresses of mailboxes of ours that get what nobody else takes; none: such mail is refused."""
-    relay: Relay | None = None
-    """The smart host of its outgoing mail; None: to the recipients' MX."""
-    masquerading: bool = False
-    """Whoever logs in with one of its mailboxes may send as any address of it."""
-    alias_of: str = ""
-    """Every address of it means the same local_part at that domain of ours; empty: it has addresses of its own."""
-    suspended: bool = False
-    """Mail for it is refused, nobody logs in to its mailboxes; nothing is deleted."""
-    quota_octets: int | None = None
-    """What its mailboxes may be granted together; None: unlimited."""
-    default_quota_octets: int | None = None
-    """Of its mailboxes that have no quota of their own; None: unlimited."""
-    max_message_octets: int | None = None
-    """The largest message that it takes, where the policy allows more; None: what the policy says."""
-
-
-class PutDomainRequest(msgspec.Struct, frozen=True, kw_only=True):
-    """Creates or replaces a domain."""
-
-    domain: Domain
-    actor: str
-    condition: Condition = Condition()
-
-
-class ListDomainsRequest(msgspec.Struct, frozen=True, kw_only=True):
-    """Domains by name, after `after`, at most `limit`."""
-
-    actor: str
-    after: str = ""
-    limit: int = 100
-    text: str = ""
-    """Only names with this in them, in either case; of users also display names."""
-    descending: bool = False
-    """From the last name to the first; `after` is the name that the page before ended with all the same."""
-
-
-class ListDomainsReply(msgspec.Struct, frozen=True, kw_only=True):
-    """One page; `next_after` empty: the last one."""
-
-    domains: tuple[Domain, ...]
-    next_after: str = ""
-
-
 class Addresses(msgspec.Struct, frozen=True, kw_only=True):
     """Of a request that may leave them as they are."""
 
@@ -236,44 +187,6 @@ class ListMailboxesReply(msgspec.Struct, frozen=True, kw_only=True):
 
     mailboxes: tuple[Mailbox, ...]
     next_after: str = ""
-
-
-class ObjectRequest(msgspec.Struct, frozen=True, kw_only=True):
-    """One object by the name that administrators know it by (an address for mailboxes, aliases and lists)."""
-
-    name: str
-    actor: str
-
-
-class DeleteRequest(msgspec.Struct, frozen=True, kw_only=True):
-    """Deletes an object by name; NOT_FOUND when there is none, CONFLICT naming what still needs it."""
-
-    name: str
-    actor: str
-    dry_run: bool = False
-    """Only says what would be deleted, or the same error."""
-    condition: Condition = Condition()
-    purge: bool = False
-    """Of a mailbox: its mail goes for good, at once."""
-
-
-class DeleteReply(msgspec.Struct, frozen=True, kw_only=True):
-    """What was, or in a dry run would be, deleted: one line an object, for people."""
-
-    deleted: tuple[str, ...]
-
-
-class PageRequest(msgspec.Struct, frozen=True, kw_only=True):
-    """Objects by name, after `after`, at most `limit`; `domain` empty: all (ignored for users and groups)."""
-
-    actor: str
-    domain: str = ""
-    after: str = ""
-    limit: int = 100
-    text: str = ""
-    """Only names with this in them, in either case; of users also display names."""
-    descending: bool = False
-    """From the last name to the first; `after` is the name that the page before ended with all the same."""
 
 
 class User(msgspec.Struct, frozen=True, kw_only=True):
@@ -419,41 +332,6 @@ class AliasPage(msgspec.Struct, frozen=True, kw_only=True):
     next_after: str = ""
 
 
-class MailingList(msgspec.Struct, frozen=True, kw_only=True):
-    """An address that many receive."""
-
-    address: str
-    members: tuple[str, ...] = ()
-    """Addresses, ours (mailboxes, aliases, groups, other lists) or others'."""
-    active: bool = True
-    members_only: bool = False
-    """Only members may post to it."""
-    groups: tuple[str, ...] = ()
-    """Names of groups whose active users get it too, in the oldest active mailbox of each; followed as they change."""
-
-
-class PutListRequest(msgspec.Struct, frozen=True, kw_only=True):
-    """Creates or replaces a list."""
-
-    list: MailingList
-    actor: str
-    condition: Condition = Condition()
-
-
-class PutListReply(msgspec.Struct, frozen=True, kw_only=True):
-    """The list as it is now."""
-
-    list: MailingList
-    created: bool
-
-
-class ListPage(msgspec.Struct, frozen=True, kw_only=True):
-    """One page; `next_after` empty: the last one."""
-
-    lists: tuple[MailingList, ...]
-    next_after: str = ""
-
-
 class AddressResolver(Protocol):
     """The port of smtp-edge, filter and delivery; imap-gateway asks for the quota of a mailbox before it refuses."""
 
@@ -470,30 +348,6 @@ class RouteFinder(Protocol):
 
         Raises MailError: UNAVAILABLE.
         """
-        ...
-
-
-class DomainAdmin(Protocol):
-    """The administrator's domains. Every request names its actor; the owner's query checks the scope (architecture §6).
-
-    In every admin port: writes are idempotent; errors are INVALID (naming the field), NOT_FOUND, ALREADY_EXISTS,
-    CONFLICT, FORBIDDEN, UNAVAILABLE.
-    """
-
-    async def put_domain(self, request: PutDomainRequest) -> Domain:
-        """Creates or replaces a domain; idempotent."""
-        ...
-
-    async def list_domains(self, request: ListDomainsRequest) -> ListDomainsReply:
-        """One page of domains."""
-        ...
-
-    async def get_domain(self, request: ObjectRequest) -> Domain:
-        """One domain."""
-        ...
-
-    async def delete_domain(self, request: DeleteRequest) -> DeleteReply:
-        """Deletes a domain that nothing lives in."""
         ...
 
 
@@ -594,26 +448,6 @@ class AliasAdmin(Protocol):
 
     async def delete_alias(self, request: DeleteRequest) -> DeleteReply:
         """Deletes an alias."""
-        ...
-
-
-class ListAdmin(Protocol):
-    """The administrator's lists."""
-
-    async def put_list(self, request: PutListRequest) -> PutListReply:
-        """Creates or replaces a list; idempotent."""
-        ...
-
-    async def get_list(self, request: ObjectRequest) -> MailingList:
-        """One list."""
-        ...
-
-    async def list_lists(self, request: PageRequest) -> ListPage:
-        """One page of lists."""
-        ...
-
-    async def delete_list(self, request: DeleteRequest) -> DeleteReply:
-        """Deletes a list."""
         ...
 
 

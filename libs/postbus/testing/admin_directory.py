@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from postbus.contracts.directory import Domain
+from postbus.contracts.domains import Domain
 from postbus.contracts.events import DirectoryChanged
 from postbus.contracts.mailboxes import Mailbox
 from postbus.contracts.standing import Standing

@@ -14,7 +14,6 @@ from postbus.contracts.delivery import (
     QueueEntry,
     QueueState,
 )
-from postbus.contracts.directory import DomainAdmin, ObjectRequest
 from postbus.contracts.dns_provisioner import (
     ListCertificatesReply,
     ListCertificatesRequest,
@@ -23,7 +22,9 @@ from postbus.contracts.dns_provisioner import (
     RecordState,
     WantedRecord,
 )
+from postbus.contracts.domains import DomainAdmin
 from postbus.contracts.notices import SendNoticeReply, SendNoticeRequest
+from postbus.contracts.objects import ObjectRequest
 from postbus.contracts.relay_test import RelayTestReply, RelayTestRequest
 from postbus.core.errors import ErrorKind, MailError
 from postbus.core.ids import QueueId, new_queue_id

@@ -16,7 +16,7 @@ import httpx
 import msgspec
 from prometheus_client import CollectorRegistry
 
-from postbus.contracts.directory import Domain, PutDomainRequest
+from postbus.contracts.domains import Domain, PutDomainRequest
 from postbus.core.clock import SystemClock
 from postbus.testing.admin_directory import MemoryDirectoryAdmin
 from postbus.testing.admin_rest import MAX_BODY_OCTETS, TOKEN, FakeInstallation

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import pytest
 
-from postbus.contracts.directory import Domain
+from postbus.contracts.domains import Domain
 from postbus.contracts.events import Event, EventType
 from postbus.contracts.mailboxes import Mailbox
 from postbus.contracts.standing import ADMINISTRATOR, Standing

@@ -7,28 +7,23 @@ import pytest
 
 from postbus.contracts.directory import (
     Alias,
-    DeleteReply,
-    DeleteRequest,
-    Domain,
     Group,
-    MailingList,
-    ObjectRequest,
     PutAliasReply,
     PutAliasRequest,
     PutAppReply,
     PutAppRequest,
-    PutDomainRequest,
     PutGroupReply,
     PutGroupRequest,
-    PutListReply,
-    PutListRequest,
     PutMailboxReply,
     PutMailboxRequest,
     PutUserReply,
     PutUserRequest,
     User,
 )
+from postbus.contracts.domains import Domain, PutDomainRequest
 from postbus.contracts.events import DirectoryChanged
+from postbus.contracts.mailing_lists import MailingList, PutListReply, PutListRequest
+from postbus.contracts.objects import DeleteReply, DeleteRequest, ObjectRequest
 from postbus.contracts.owners import Owner
 from postbus.contracts.relays import Relay
 from postbus.core.errors import ErrorKind, MailError

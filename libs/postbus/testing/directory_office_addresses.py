@@ -1,6 +1,8 @@
 """What the administrator's commands do to aliases and lists; run as `directory_office_contract` is."""
 
-from postbus.contracts.directory import Alias, MailingList, PageRequest, PutUserRequest, User
+from postbus.contracts.directory import Alias, PutUserRequest, User
+from postbus.contracts.mailing_lists import MailingList
+from postbus.contracts.objects import PageRequest
 from postbus.core.errors import ErrorKind
 from postbus.testing.directory_office import ADMIN, Office, refused
 from postbusd.directory.values import Key

@@ -4,7 +4,7 @@ from typing import Any
 
 import msgspec
 
-from postbus.contracts.directory import DeleteRequest, User
+from postbus.contracts.directory import User
 from postbus.contracts.events import Event
 from postbus.contracts.mailbox_life import (
     ArchivedMailbox,
@@ -17,6 +17,7 @@ from postbus.contracts.mailbox_life import (
     UsageRequest,
 )
 from postbus.contracts.mailboxes import Mailbox
+from postbus.contracts.objects import DeleteRequest
 from postbus.contracts.owners import Owner, OwnerKind
 from postbus.contracts.policy import Policy, PutPolicyRequest
 from postbus.core.errors import ErrorKind

@@ -5,7 +5,8 @@ in `directory_office_people` and `directory_office_addresses`.
 
 from collections.abc import Sequence
 
-from postbus.contracts.directory import Domain, ListDomainsRequest, ListMailboxesRequest, PutMailboxRequest, User
+from postbus.contracts.directory import ListMailboxesRequest, PutMailboxRequest, User
+from postbus.contracts.domains import Domain, ListDomainsRequest
 from postbus.contracts.events import Event
 from postbus.contracts.mailboxes import Mailbox
 from postbus.contracts.owners import Owner, OwnerKind

@@ -1,6 +1,7 @@
 """What the administrator's commands do to users, groups and apps; run as `directory_office_contract` is."""
 
-from postbus.contracts.directory import App, Group, PageRequest, User
+from postbus.contracts.directory import App, Group, User
+from postbus.contracts.objects import PageRequest
 from postbus.contracts.owners import Owner, OwnerKind
 from postbus.core.errors import ErrorKind
 from postbus.testing.directory_office import ADMIN, Office, refused

@@ -12,23 +12,18 @@ from postbus.contracts import Empty
 from postbus.contracts.condition import ANY, Condition, etag_of
 from postbus.contracts.directory import (
     Alias,
-    DeleteRequest,
-    Domain,
     Group,
-    ListDomainsRequest,
     ListMailboxesRequest,
-    MailingList,
-    ObjectRequest,
-    PageRequest,
     PutAliasRequest,
     PutAppRequest,
-    PutDomainRequest,
     PutGroupRequest,
-    PutListRequest,
     PutMailboxRequest,
     PutUserRequest,
     User,
 )
+from postbus.contracts.domains import Domain, ListDomainsRequest, PutDomainRequest
+from postbus.contracts.mailing_lists import MailingList, PutListRequest
+from postbus.contracts.objects import DeleteRequest, ObjectRequest, PageRequest
 from postbus.contracts.owners import Owner, OwnerKind
 from postbus.contracts.policy import PutPolicyRequest
 from postbus.contracts.standing import Standing, StandingRequest

@@ -7,15 +7,13 @@ import pytest
 from postbus.contracts.directory import (
     DOMAINS_QUOTA,
     Addresses,
-    Domain,
-    ListDomainsRequest,
     ListMailboxesRequest,
-    PageRequest,
-    PutDomainRequest,
     PutMailboxRequest,
     User,
 )
+from postbus.contracts.domains import Domain, ListDomainsRequest, PutDomainRequest
 from postbus.contracts.mailboxes import Mailbox
+from postbus.contracts.objects import PageRequest
 from postbus.core.errors import ErrorKind
 from postbus.testing.directory_office import ADMIN, Office, refused
 from postbus.testing.directory_office_roles import ANN, put_user

@@ -5,8 +5,15 @@ from typing import Any, TypeVar
 import msgspec
 from hypothesis import strategies as st
 
-from postbus.contracts.directory import Alias, App, Domain, Group, MailingList, User
+from postbus.contracts.directory import (
+    Alias,
+    App,
+    Group,
+    User,
+)
+from postbus.contracts.domains import Domain
 from postbus.contracts.mailboxes import Mailbox
+from postbus.contracts.mailing_lists import MailingList
 from postbus.contracts.owners import Owner, OwnerKind
 from postbus.core.ids import MailboxId
 from postbus.testing.directory import KEYS, MemoryDirectory

@@ -4,10 +4,17 @@ Every dict is in the order of creation; values are the contract's own.
 """
 
 from postbus.contracts.app_passwords import AppPassword
-from postbus.contracts.directory import Alias, App, Domain, Group, MailingList, User
+from postbus.contracts.directory import (
+    Alias,
+    App,
+    Group,
+    User,
+)
+from postbus.contracts.domains import Domain
 from postbus.contracts.events import Event
 from postbus.contracts.mailbox_life import ArchivedMailbox
 from postbus.contracts.mailboxes import Mailbox
+from postbus.contracts.mailing_lists import MailingList
 from postbus.contracts.policy import Policy
 from postbus.core.errors import ErrorKind, MailError
 from postbus.core.ids import MailboxId

@@ -2,7 +2,9 @@
 
 import msgspec
 
-from postbus.contracts.directory import Alias, Domain, MailingList
+from postbus.contracts.directory import Alias
+from postbus.contracts.domains import Domain
+from postbus.contracts.mailing_lists import MailingList
 from postbus.core.address import Address, parse_address
 from postbus.testing.directory_write_base import MemoryWrites, cut, is_in, page_of
 from postbusd.directory.administration.ports import Domains

@@ -8,8 +8,9 @@ from typing import TypeVar
 
 import msgspec
 
-from postbus.contracts.directory import Alias, App, Group, MailingList
+from postbus.contracts.directory import Alias, App, Group
 from postbus.contracts.mailboxes import Mailbox
+from postbus.contracts.mailing_lists import MailingList
 from postbus.contracts.owners import Owner, OwnerKind
 from postbus.contracts.policy import Policy
 from postbus.contracts.standing import ADMINISTRATOR, MAX_OPENED, Standing

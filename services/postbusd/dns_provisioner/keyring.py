@@ -7,8 +7,8 @@ mail of a domain that directory routes is ever signed.
 import asyncio
 import logging
 
-from postbus.contracts.directory import ObjectRequest
 from postbus.contracts.dns_provisioner import DkimKey, GetDkimKeysReply, GetDkimKeysRequest
+from postbus.contracts.objects import ObjectRequest
 from postbus.core.address import parse_domain
 from postbus.core.errors import ErrorKind, MailError
 from postbus.runtime.sealing import Sealer

@@ -7,8 +7,8 @@ MX when we take its mail (RFC 5321 §5.1), SPF (RFC 7208), a key record for each
 from collections.abc import Sequence
 from typing import Final
 
-from postbus.contracts.directory import Domain
 from postbus.contracts.dns_provisioner import WantedRecord
+from postbus.contracts.domains import Domain
 from postbusd.dns_provisioner.dkim_keys import KEY_TYPES, format_key_record
 from postbusd.dns_provisioner.values import PublicDkimKey
 

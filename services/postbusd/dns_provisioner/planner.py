@@ -3,8 +3,8 @@
 import asyncio
 from collections.abc import Sequence
 
-from postbus.contracts.directory import ObjectRequest
 from postbus.contracts.dns_provisioner import PlanDomainReply, PlanDomainRequest, WantedRecord
+from postbus.contracts.objects import ObjectRequest
 from postbus.core.address import parse_domain
 from postbus.core.errors import MailError
 from postbus.runtime.dns import RecordType, Resolver

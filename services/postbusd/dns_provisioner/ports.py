@@ -3,7 +3,8 @@
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
-from postbus.contracts.directory import Domain, ObjectRequest
+from postbus.contracts.domains import Domain
+from postbus.contracts.objects import ObjectRequest
 from postbusd.dns_provisioner.values import SealedDkimKey, Stock
 
 Change = Callable[[Stock], Stock | None]

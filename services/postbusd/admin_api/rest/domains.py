@@ -8,7 +8,8 @@ from litestar.openapi import ResponseSpec
 from litestar.params import JSONBody
 
 from postbus.contracts.condition import Condition
-from postbus.contracts.directory import DeleteRequest, Domain, ListDomainsRequest, ObjectRequest, PutDomainRequest
+from postbus.contracts.domains import Domain, ListDomainsRequest, PutDomainRequest
+from postbus.contracts.objects import DeleteRequest, ObjectRequest
 from postbus.contracts.relays import Relay, RelaySecurity
 from postbus.core.errors import ErrorKind, MailError
 from postbusd.admin_api.rest.backend import DEFAULT_PAGE, ApiRequest, actor_of, backend_of

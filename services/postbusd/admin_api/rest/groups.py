@@ -8,7 +8,8 @@ from litestar.openapi import ResponseSpec
 from litestar.params import JSONBody
 
 from postbus.contracts.condition import Condition
-from postbus.contracts.directory import DeleteRequest, Group, ObjectRequest, PageRequest, PutGroupRequest
+from postbus.contracts.directory import Group, PutGroupRequest
+from postbus.contracts.objects import DeleteRequest, ObjectRequest, PageRequest
 from postbusd.admin_api.rest.backend import DEFAULT_PAGE, ApiRequest, actor_of, backend_of
 from postbusd.admin_api.rest.changes import (
     IfMatch,

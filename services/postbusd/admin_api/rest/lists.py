@@ -8,7 +8,8 @@ from litestar.openapi import ResponseSpec
 from litestar.params import JSONBody
 
 from postbus.contracts.condition import Condition
-from postbus.contracts.directory import DeleteRequest, MailingList, ObjectRequest, PageRequest, PutListRequest
+from postbus.contracts.mailing_lists import MailingList, PutListRequest
+from postbus.contracts.objects import DeleteRequest, ObjectRequest, PageRequest
 from postbusd.admin_api.rest.backend import DEFAULT_PAGE, ApiRequest, actor_of, backend_of
 from postbusd.admin_api.rest.changes import (
     IfMatch,

@@ -12,12 +12,11 @@ from postbus.contracts.condition import Condition
 from postbus.contracts.directory import (
     DOMAINS_QUOTA,
     Addresses,
-    DeleteRequest,
     ListMailboxesRequest,
-    ObjectRequest,
     PutMailboxRequest,
 )
 from postbus.contracts.mailboxes import Mailbox
+from postbus.contracts.objects import DeleteRequest, ObjectRequest
 from postbus.contracts.owners import Owner, OwnerKind
 from postbusd.admin_api.rest.backend import DEFAULT_PAGE, ApiRequest, actor_of, backend_of, token_of
 from postbusd.admin_api.rest.changes import (

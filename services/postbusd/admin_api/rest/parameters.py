@@ -7,7 +7,7 @@ from typing import Annotated
 import msgspec
 from litestar.params import PathParameter, QueryParameter
 
-from postbus.contracts.directory import DeleteReply
+from postbus.contracts.objects import DeleteReply
 from postbus.core.address import parse_domain
 from postbus.core.errors import ErrorKind, MailError
 from postbusd.admin_api.rest.backend import MAX_PAGE

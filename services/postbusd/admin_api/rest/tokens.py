@@ -7,7 +7,7 @@ from litestar import Response, delete, get, post
 from litestar.openapi import ResponseSpec
 from litestar.params import JSONBody
 
-from postbus.contracts.directory import ObjectRequest
+from postbus.contracts.objects import ObjectRequest
 from postbus.core.errors import ErrorKind, MailError
 from postbusd.admin_api.ports import Token
 from postbusd.admin_api.rest.backend import DEFAULT_PAGE, ApiRequest, actor_of, backend_of, standing_of, token_of

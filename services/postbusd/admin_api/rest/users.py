@@ -8,7 +8,8 @@ from litestar.openapi import ResponseSpec
 from litestar.params import JSONBody
 
 from postbus.contracts.condition import Condition
-from postbus.contracts.directory import DeleteRequest, ObjectRequest, PageRequest, PutUserRequest, User
+from postbus.contracts.directory import PutUserRequest, User
+from postbus.contracts.objects import DeleteRequest, ObjectRequest, PageRequest
 from postbus.contracts.standing import ADMINISTRATOR
 from postbus.core.errors import ErrorKind, MailError
 from postbusd.admin_api.rest.backend import DEFAULT_PAGE, ApiRequest, actor_of, backend_of, token_of

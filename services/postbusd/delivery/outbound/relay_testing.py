@@ -11,7 +11,9 @@ from typing import Final, Protocol
 
 import msgspec
 
-from postbus.contracts.directory import DomainAdmin, FindRouteRequest, ObjectRequest, RouteFinder
+from postbus.contracts.directory import FindRouteRequest, RouteFinder
+from postbus.contracts.domains import DomainAdmin
+from postbus.contracts.objects import ObjectRequest
 from postbus.contracts.relay_test import (
     RELAY_TEST_SECONDS,
     RelayStage,

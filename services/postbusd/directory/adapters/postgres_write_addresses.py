@@ -5,7 +5,8 @@ from typing import TYPE_CHECKING
 
 import asyncpg
 
-from postbus.contracts.directory import Alias, Group, MailingList
+from postbus.contracts.directory import Alias, Group
+from postbus.contracts.mailing_lists import MailingList
 from postbus.core.address import Address
 from postbusd.directory.adapters.postgres_write_base import PostgresWrites, list_query, page_of
 from postbusd.directory.administration.ports import Domains

@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING
 
 import asyncpg
 
-from postbus.contracts.directory import Domain
+from postbus.contracts.domains import Domain
 from postbus.contracts.relays import Relay, RelaySecurity
 from postbusd.directory.adapters.postgres_write_base import PostgresWrites, WriteSession, list_query, page_of
 from postbusd.directory.administration.ports import Domains

@@ -3,12 +3,14 @@
 from postbus.contracts.directory import (
     Alias,
     AliasPage,
+    PutAliasReply,
+    PutAliasRequest,
+)
+from postbus.contracts.objects import (
     DeleteReply,
     DeleteRequest,
     ObjectRequest,
     PageRequest,
-    PutAliasReply,
-    PutAliasRequest,
 )
 from postbusd.directory.administration.desk import Desk, check_list
 from postbusd.directory.administration.scope import require_domain, seen_domains

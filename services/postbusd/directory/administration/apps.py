@@ -6,12 +6,14 @@ from postbus.contracts.condition import Condition
 from postbus.contracts.directory import (
     App,
     AppPage,
+    PutAppReply,
+    PutAppRequest,
+)
+from postbus.contracts.objects import (
     DeleteReply,
     DeleteRequest,
     ObjectRequest,
     PageRequest,
-    PutAppReply,
-    PutAppRequest,
 )
 from postbus.contracts.standing import Standing
 from postbus.core.ids import MailboxId, new_mailbox_id

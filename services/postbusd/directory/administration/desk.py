@@ -6,14 +6,10 @@ from typing import TypeVar
 import msgspec
 
 from postbus.contracts.condition import Condition
-from postbus.contracts.directory import (
-    DeleteReply,
-    DeleteRequest,
-    ListDomainsRequest,
-    ListMailboxesRequest,
-    PageRequest,
-)
+from postbus.contracts.directory import ListMailboxesRequest
+from postbus.contracts.domains import ListDomainsRequest
 from postbus.contracts.events import DirectoryChanged, Event, EventType
+from postbus.contracts.objects import DeleteReply, DeleteRequest, PageRequest
 from postbus.contracts.standing import ADMINISTRATOR, Standing
 from postbus.core.clock import Clock
 from postbus.core.ids import new_uuid7

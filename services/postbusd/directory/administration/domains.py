@@ -5,15 +5,13 @@ A relay's password comes in and never goes out: it is sealed here for its domain
 
 import msgspec
 
-from postbus.contracts.directory import (
-    DeleteReply,
-    DeleteRequest,
+from postbus.contracts.domains import (
     Domain,
     ListDomainsReply,
     ListDomainsRequest,
-    ObjectRequest,
     PutDomainRequest,
 )
+from postbus.contracts.objects import DeleteReply, DeleteRequest, ObjectRequest
 from postbus.contracts.relays import Relay, RelaySecurity
 from postbus.core.errors import MailError
 from postbusd.directory.administration.desk import Desk, check_list, word

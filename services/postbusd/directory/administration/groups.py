@@ -1,14 +1,16 @@
 """Groups: users who open a mailbox together, or are reached together."""
 
 from postbus.contracts.directory import (
-    DeleteReply,
-    DeleteRequest,
     Group,
     GroupPage,
-    ObjectRequest,
-    PageRequest,
     PutGroupReply,
     PutGroupRequest,
+)
+from postbus.contracts.objects import (
+    DeleteReply,
+    DeleteRequest,
+    ObjectRequest,
+    PageRequest,
 )
 from postbus.contracts.standing import Standing
 from postbus.core.errors import ErrorKind, MailError

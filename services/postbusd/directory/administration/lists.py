@@ -1,14 +1,16 @@
 """Lists: addresses that many receive, ours and others', and groups. A list in a list is allowed, in itself not."""
 
-from postbus.contracts.directory import (
-    DeleteReply,
-    DeleteRequest,
+from postbus.contracts.mailing_lists import (
     ListPage,
     MailingList,
-    ObjectRequest,
-    PageRequest,
     PutListReply,
     PutListRequest,
+)
+from postbus.contracts.objects import (
+    DeleteReply,
+    DeleteRequest,
+    ObjectRequest,
+    PageRequest,
 )
 from postbusd.directory.administration.desk import Desk, check_list, word
 from postbusd.directory.administration.refusals import MAX_NAMED, invalid

@@ -13,15 +13,13 @@ from postbus.contracts.condition import Condition
 from postbus.contracts.directory import (
     DOMAINS_QUOTA,
     Addresses,
-    DeleteReply,
-    DeleteRequest,
     ListMailboxesReply,
     ListMailboxesRequest,
-    ObjectRequest,
     PutMailboxReply,
     PutMailboxRequest,
 )
 from postbus.contracts.mailboxes import Mailbox
+from postbus.contracts.objects import DeleteReply, DeleteRequest, ObjectRequest
 from postbus.contracts.owners import Owner, OwnerKind
 from postbus.contracts.standing import Standing
 from postbus.core.address import Address

@@ -13,11 +13,18 @@ from typing import Protocol
 
 from postbus.contracts.app_passwords import AppPassword
 from postbus.contracts.bulk import MailboxRow, RowResult
-from postbus.contracts.directory import Alias, App, Domain, Group, MailingList, User
+from postbus.contracts.directory import (
+    Alias,
+    App,
+    Group,
+    User,
+)
+from postbus.contracts.domains import Domain
 from postbus.contracts.events import Event
 from postbus.contracts.identity_provider import IdentityProvider, IdentityProviderReply
 from postbus.contracts.mailbox_life import ArchivedMailbox
 from postbus.contracts.mailboxes import Mailbox
+from postbus.contracts.mailing_lists import MailingList
 from postbus.contracts.owners import Owner
 from postbus.contracts.policy import Policy
 from postbus.contracts.standing import Standing

@@ -4,7 +4,8 @@ from collections.abc import Collection
 
 import msgspec
 
-from postbus.contracts.directory import DOMAINS_QUOTA, App, Domain
+from postbus.contracts.directory import DOMAINS_QUOTA, App
+from postbus.contracts.domains import Domain
 from postbus.contracts.identity_provider import IdentityProvider
 from postbus.contracts.mailbox_life import ArchivedMailbox
 from postbus.contracts.mailboxes import Mailbox

@@ -3,14 +3,16 @@
 from collections.abc import Sequence
 
 from postbus.contracts.directory import (
-    DeleteReply,
-    DeleteRequest,
-    ObjectRequest,
-    PageRequest,
     PutUserReply,
     PutUserRequest,
     User,
     UserPage,
+)
+from postbus.contracts.objects import (
+    DeleteReply,
+    DeleteRequest,
+    ObjectRequest,
+    PageRequest,
 )
 from postbus.contracts.standing import ADMINISTRATOR
 from postbusd.directory.administration.desk import Desk, check_list, word

@@ -8,7 +8,8 @@ from typing import Generic, TypeVar
 import msgspec
 
 from postbus.contracts.condition import Condition
-from postbus.contracts.directory import Domain, User
+from postbus.contracts.directory import User
+from postbus.contracts.domains import Domain
 from postbus.contracts.events import Event
 from postbus.contracts.mailboxes import Mailbox
 from postbus.contracts.owners import Owner
