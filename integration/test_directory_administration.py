@@ -41,6 +41,7 @@ from postbus.testing.directory_office_bulk import (
     told,
 )
 from postbus.testing.directory_office_contract import DomainCommandsContract, MailboxCommandsContract, events_of
+from postbus.testing.directory_office_mail_server import MailServerContract
 from postbus.testing.directory_office_people import AppCommandsContract, GroupCommandsContract, UserCommandsContract
 from postbus.testing.directory_office_policy import PolicyCommandsContract
 from postbus.testing.directory_office_provider import IdentityProviderContract, TokenLoginContract
@@ -121,6 +122,10 @@ class TestConditions(ConditionContract):
 
 
 class TestSettings(SettingsContract):
+    """Over Postgres."""
+
+
+class TestMailServer(MailServerContract):
     """Over Postgres."""
 
 

@@ -8,6 +8,7 @@ from postbus.testing.directory_office_addresses import AliasCommandsContract, Li
 from postbus.testing.directory_office_app_passwords import AppPasswordContract
 from postbus.testing.directory_office_archive import ArchiveContract
 from postbus.testing.directory_office_contract import DomainCommandsContract, MailboxCommandsContract
+from postbus.testing.directory_office_mail_server import MailServerContract
 from postbus.testing.directory_office_people import AppCommandsContract, GroupCommandsContract, UserCommandsContract
 from postbus.testing.directory_office_policy import PolicyCommandsContract
 from postbus.testing.directory_office_provider import IdentityProviderContract, TokenLoginContract
@@ -57,6 +58,10 @@ class TestConditions(ConditionContract):
 
 
 class TestSettings(SettingsContract):
+    """Over the fake."""
+
+
+class TestMailServer(MailServerContract):
     """Over the fake."""
 
 

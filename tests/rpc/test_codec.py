@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from postbus.contracts import events
 from postbus.contracts.directory import PutMailboxRequest
+from postbus.contracts.domains import Domain
 from postbus.core.errors import ErrorKind, MailError
 from postbus.rpc.calls import CONTRACTS, methods
 from postbus.rpc.codec import ContractMismatchError, decode, encode
@@ -76,6 +77,13 @@ def test_an_unknown_enumeration_member_is_an_error_only_without_a_default() -> N
     with pytest.raises(MailError) as caught:
         decode(newer.SerializeToString(), directory_pb2.Resolution, Resolution)
     assert caught.value.kind is ErrorKind.INVALID
+
+
+def test_who_does_not_know_a_switch_does_not_switch_it_off() -> None:
+    older = directory_pb2.Domain(name="a.example")
+    assert decode(older.SerializeToString(), directory_pb2.Domain, Domain).search
+    off = encode(Domain(name="a.example", search=False), directory_pb2.Domain)
+    assert not decode(off, directory_pb2.Domain, Domain).search
 
 
 def test_octets_that_are_no_message_are_invalid() -> None:

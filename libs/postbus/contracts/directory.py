@@ -8,7 +8,7 @@ import msgspec
 from postbus.contracts.app_passwords import AppPasswordAdmin
 from postbus.contracts.bulk import MailboxImporter
 from postbus.contracts.condition import Condition
-from postbus.contracts.domains import DomainAdmin
+from postbus.contracts.domains import DomainAdmin, SignatureFinder
 from postbus.contracts.identity_provider import IdentityProviderAdmin, ProviderSignIn, TokenAuthenticator
 from postbus.contracts.logins import Authenticator, LoginConfirmer
 from postbus.contracts.mailbox_life import MailboxLife
@@ -479,6 +479,7 @@ class Directory(
     AddressResolver,
     RouteFinder,
     PolicyFinder,
+    SignatureFinder,
     Authenticator,
     TokenAuthenticator,
     LoginConfirmer,

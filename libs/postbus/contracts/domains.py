@@ -9,6 +9,15 @@ from postbus.contracts.objects import DeleteReply, DeleteRequest, ObjectRequest
 from postbus.contracts.relays import Relay
 
 
+class Signature(msgspec.Struct, frozen=True, kw_only=True):
+    """What is put under every message that is submitted with an author of the domain."""
+
+    text: str
+    """Under plain text; lines end in LF."""
+    html: str = ""
+    """Under HTML, a fragment; empty: made of the text."""
+
+
 class Domain(msgspec.Struct, frozen=True, kw_only=True):
     """A domain of ours."""
 
@@ -32,6 +41,18 @@ class Domain(msgspec.Struct, frozen=True, kw_only=True):
     """Of its mailboxes that have no quota of their own; None: unlimited."""
     max_message_octets: int | None = None
     """The largest message that it takes, where the policy allows more; None: what the policy says."""
+    mail_host: str = ""
+    """The mail server's location: the name that its MX has and that its people connect to; empty: the policy's."""
+    signature: Signature | None = None
+    alternate_mx: tuple[str, ...] = ()
+    """Others who take its mail and pass it on to us, a backup MX or a filtering service: names of hosts, and networks
+    as 192.0.2.0/24."""
+    all_mail: bool = False
+    """Whether its mailboxes have a folder with all their messages (\\All, RFC 6154)."""
+    sharing: bool = False
+    """Whether its people may share folders (RFC 4314)."""
+    search: bool = True
+    """Whether the text of its mail is indexed."""
 
 
 class PutDomainRequest(msgspec.Struct, frozen=True, kw_only=True):
@@ -59,6 +80,28 @@ class ListDomainsReply(msgspec.Struct, frozen=True, kw_only=True):
 
     domains: tuple[Domain, ...]
     next_after: str = ""
+
+
+class FindSignatureRequest(msgspec.Struct, frozen=True, kw_only=True):
+    """By the domain of a message's author."""
+
+    domain: str
+
+
+class SignatureReply(msgspec.Struct, frozen=True, kw_only=True):
+    """What goes under the message; None: nothing."""
+
+    signature: Signature | None = None
+    revision: int = 0
+    """The directory's."""
+
+
+class SignatureFinder(Protocol):
+    """The port of smtp-edge."""
+
+    async def find_signature(self, request: FindSignatureRequest) -> SignatureReply:
+        """The signature of a domain, ours or not. Raises MailError: UNAVAILABLE."""
+        ...
 
 
 class DomainAdmin(Protocol):

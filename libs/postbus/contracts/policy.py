@@ -16,6 +16,34 @@ class DmarcReject(enum.StrEnum):
     QUARANTINE = "quarantine"
 
 
+class DnsblMode(enum.StrEnum):
+    """What becomes of mail from an address on a DNSBL."""
+
+    REFUSE = "refuse"
+    SCORE = "score"
+
+
+class Dnsbl(msgspec.Struct, frozen=True, kw_only=True):
+    """A list of addresses of spammers in the DNS (RFC 5782)."""
+
+    zone: str
+    """Lower-case A-labels."""
+    mode: DnsblMode = DnsblMode.SCORE
+    score: float = 2.0
+    """That a hit adds in mode SCORE."""
+    lookup_url: str = ""
+    """Told to who is refused, for asking why and for delisting; `{address}` in it is the client's."""
+
+
+DEFAULT_DNSBLS = (
+    Dnsbl(
+        zone="zen.spamhaus.org",
+        mode=DnsblMode.REFUSE,
+        lookup_url="https://check.spamhaus.org/results/?query={address}",
+    ),
+)
+
+
 class Policy(msgspec.Struct, frozen=True, kw_only=True):
     """What administrators set for the whole installation; services follow it without a restart."""
 
@@ -40,6 +68,10 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True):
     """Whether domain admins read the event log, as far as it is of their domains."""
     events_for_users: bool = False
     """Whether users read the event log, as far as it is of the mailboxes that they open."""
+    mail_host: str = ""
+    """The mail server's location for domains that name none; empty: the installation's own name."""
+    dnsbls: tuple[Dnsbl, ...] = DEFAULT_DNSBLS
+    """By zone. Never asked about private addresses and hosts that are an `alternate_mx`."""
 
 
 class PolicyReply(msgspec.Struct, frozen=True, kw_only=True):
@@ -48,6 +80,10 @@ class PolicyReply(msgspec.Struct, frozen=True, kw_only=True):
     policy: Policy
     revision: int
     """The directory's."""
+    mail_hosts: tuple[str, ...] = ()
+    """All locations that the policy and domains name."""
+    alternate_mx: tuple[str, ...] = ()
+    """Of all domains."""
 
 
 class GetPolicyRequest(msgspec.Struct, frozen=True, kw_only=True):

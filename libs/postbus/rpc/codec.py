@@ -3,7 +3,8 @@
 One pair of compiled functions per type, made at first use from the struct's annotations and the message's descriptor;
 a difference between the two is found then (and by a test that walks every contract). Enumerations are matched by member
 name, so that their order may differ. A member or field that this version does not know takes the field's default; it is
-an error only where there is none (promise 9).
+an error only where there is none (promise 9). A field whose default is not protobuf's zero is `optional` in the
+message: who does not know it does not say zero.
 """
 
 import enum
@@ -107,12 +108,12 @@ def _field(name: str, annotation: Any, field: Any) -> tuple[Callable[..., None],
         raise ContractMismatchError(f"{field.full_name}: repeated on one side only")
     if isinstance(bare, type) and issubclass(bare, msgspec.Struct):
         return _struct_field(name, bare, repeated, optional)
-    if optional != field.has_presence:
+    if optional and not field.has_presence:
         raise ContractMismatchError(f"{field.full_name}: optional on one side only")
     pack, unpack = _converters(bare, field)
     if repeated:
         return _repeated_field(name, pack, unpack)
-    return _single_field(name, pack, unpack, optional)
+    return _single_field(name, pack, unpack, has_presence=field.has_presence, absent=None if optional else _MISSING)
 
 
 def _same(value: Any) -> Any:
@@ -180,7 +181,7 @@ def _repeated_field(
 
 
 def _single_field(
-    name: str, pack: Callable[[Any], Any], unpack: Callable[[Any], Any], optional: bool
+    name: str, pack: Callable[[Any], Any], unpack: Callable[[Any], Any], *, has_presence: bool, absent: Any
 ) -> tuple[Callable[..., None], Callable[..., Any]]:
     def write(owner: Any, message: Any) -> None:
         value = getattr(owner, name)
@@ -192,6 +193,6 @@ def _single_field(
             raise MailError(ErrorKind.INVALID, f"{name}: out of range") from error
 
     def read(message: Any) -> Any:
-        return unpack(getattr(message, name)) if not optional or message.HasField(name) else None
+        return absent if has_presence and not message.HasField(name) else unpack(getattr(message, name))
 
     return write, read

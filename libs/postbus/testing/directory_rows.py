@@ -72,6 +72,11 @@ async def _load_domains(connection: "Connection", tables: DirectoryTables) -> No
                 domain.quota_octets,
                 domain.default_quota_octets,
                 domain.max_message_octets,
+                domain.mail_host,
+                domain.signature.text if domain.signature else None,
+                domain.signature.html if domain.signature else "",
+                domain.alternate_mx,
+                domain.search,
             )
         )
     rows.sort(key=lambda row: row[9] is not None)
@@ -79,7 +84,7 @@ async def _load_domains(connection: "Connection", tables: DirectoryTables) -> No
         connection,
         "domain (name, incoming, created, relay_host, relay_port, relay_security, relay_username, "
         "relay_password_sealed, masquerading, alias_of, suspended, quota_octets, "
-        "default_quota_octets, max_message_octets)",
+        "default_quota_octets, max_message_octets, mail_host, signature_text, signature_html, alternate_mx, search)",
         rows,
     )
 

@@ -1,6 +1,6 @@
 """The writing half of the directory in memory: the fake of `postbusd.directory.administration.ports`."""
 
-from postbus.contracts.policy import Policy
+from postbus.contracts.policy import Policy, PolicyReply
 from postbus.mailstore.ports import Publish
 from postbus.testing.directory_write_access import MemoryAccess
 from postbus.testing.directory_write_addresses import MemoryAliases, MemoryDomains, MemoryLists
@@ -14,10 +14,15 @@ from postbusd.directory.administration.values import Act, Written
 class MemoryPolicy(MemoryWrites):
     """The PolicyStore."""
 
-    async def load_policy(self) -> tuple[Policy, int]:
-        """With the revision."""
+    async def load_policy(self) -> PolicyReply:
+        """With the revision, and what domains add."""
         self.touch()
-        return self.policy, self.number
+        return PolicyReply(
+            policy=self.policy,
+            revision=self.number,
+            mail_hosts=tuple(sorted({*self.mail_hosts(), self.policy.mail_host} - {""})),
+            alternate_mx=tuple(sorted({each for domain in self.domains.values() for each in domain.alternate_mx})),
+        )
 
     async def put_policy(self, policy: Policy, act: Act) -> Written[Policy]:
         """Replaces it."""

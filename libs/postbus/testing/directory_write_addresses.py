@@ -3,10 +3,11 @@
 import msgspec
 
 from postbus.contracts.directory import Alias
-from postbus.contracts.domains import Domain
+from postbus.contracts.domains import Domain, SignatureReply
 from postbus.contracts.mailing_lists import MailingList
 from postbus.core.address import Address, parse_address
 from postbus.testing.directory_write_base import MemoryWrites, cut, is_in, page_of
+from postbusd.directory.administration.locations import check_mail_hosts
 from postbusd.directory.administration.ports import Domains
 from postbusd.directory.administration.refusals import conflict, lived_in, no_such
 from postbusd.directory.administration.rules import (
@@ -38,11 +39,18 @@ class MemoryDomains(MemoryWrites):
         with self.undone_by_refusal():
             self.domains[domain.name] = domain
             self.require_quota(domain.name)
+            check_mail_hosts(self.mail_hosts())
         self.relay_passwords[domain.name] = sealed
         if before is None:
             self._fold_members()
         changed = before != domain or sealed != sealed_before
         return self.close(domain, changed=changed, created=before is None)
+
+    async def find_signature(self, name: str) -> SignatureReply:
+        """Of a domain, ours or not."""
+        self.touch()
+        domain = self.domains.get(name)
+        return SignatureReply(signature=domain.signature if domain is not None else None, revision=self.number)
 
     async def get_domain(self, name: str) -> Domain:
         """One domain."""

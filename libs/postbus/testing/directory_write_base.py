@@ -122,6 +122,10 @@ class MemoryWrites(DirectoryTables):
         quotas = [self.effective_quota(each) or 0 for each in self.mailboxes.values() if is_in((domain,))(each)]
         check_granted(domain, self.domains[domain].quota_octets, sum(quotas), quotas.count(0))
 
+    def mail_hosts(self) -> set[str]:
+        """All locations that domains name."""
+        return {each.mail_host for each in self.domains.values() if each.mail_host}
+
     def require_idle(self, name: str, owner: Owner) -> None:
         """Raises MailError: CONFLICT while it owns a mailbox."""
         owned = sorted(each.address for each in self.mailboxes.values() if each.owner == owner)

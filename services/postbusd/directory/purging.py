@@ -80,7 +80,7 @@ class Purging:
 
     async def purge(self) -> None:
         """Until nothing is marked. Raises MailError."""
-        policy, _ = await self._store.load_policy()
+        policy = (await self._store.load_policy()).policy
         before_ms = self._clock.now_ms() - policy.archive_days * DAY_MS if policy.archive_days else None
         while due := await self._store.due_purges(before_ms, MARKED):
             for left, archived in enumerate(due):

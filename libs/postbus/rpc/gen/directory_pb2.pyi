@@ -160,6 +160,24 @@ DMARC_REJECT_REJECT: DmarcReject.ValueType  # 1
 DMARC_REJECT_QUARANTINE: DmarcReject.ValueType  # 2
 Global___DmarcReject: _TypeAlias = DmarcReject  # noqa: Y015
 
+class _DnsblMode:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _DnsblModeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_DnsblMode.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    DNSBL_MODE_UNSPECIFIED: _DnsblMode.ValueType  # 0
+    DNSBL_MODE_REFUSE: _DnsblMode.ValueType  # 1
+    DNSBL_MODE_SCORE: _DnsblMode.ValueType  # 2
+
+class DnsblMode(_DnsblMode, metaclass=_DnsblModeEnumTypeWrapper):
+    """What becomes of mail from an address on a DNSBL."""
+
+DNSBL_MODE_UNSPECIFIED: DnsblMode.ValueType  # 0
+DNSBL_MODE_REFUSE: DnsblMode.ValueType  # 1
+DNSBL_MODE_SCORE: DnsblMode.ValueType  # 2
+Global___DnsblMode: _TypeAlias = DnsblMode  # noqa: Y015
+
 class _RowAction:
     ValueType = _typing.NewType("ValueType", _builtins.int)
     V: _TypeAlias = ValueType  # noqa: Y015
@@ -634,6 +652,12 @@ class Domain(_message.Message):
     QUOTA_OCTETS_FIELD_NUMBER: _builtins.int
     DEFAULT_QUOTA_OCTETS_FIELD_NUMBER: _builtins.int
     MAX_MESSAGE_OCTETS_FIELD_NUMBER: _builtins.int
+    MAIL_HOST_FIELD_NUMBER: _builtins.int
+    SIGNATURE_FIELD_NUMBER: _builtins.int
+    ALTERNATE_MX_FIELD_NUMBER: _builtins.int
+    ALL_MAIL_FIELD_NUMBER: _builtins.int
+    SHARING_FIELD_NUMBER: _builtins.int
+    SEARCH_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     incoming: _builtins.bool
     masquerading: _builtins.bool
@@ -642,10 +666,18 @@ class Domain(_message.Message):
     quota_octets: _builtins.int
     default_quota_octets: _builtins.int
     max_message_octets: _builtins.int
+    mail_host: _builtins.str
+    all_mail: _builtins.bool
+    sharing: _builtins.bool
+    search: _builtins.bool
     @_builtins.property
     def catch_all(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
     @_builtins.property
     def relay(self) -> Global___Relay: ...
+    @_builtins.property
+    def signature(self) -> Global___Signature: ...
+    @_builtins.property
+    def alternate_mx(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
     def __init__(
         self,
         *,
@@ -659,10 +691,16 @@ class Domain(_message.Message):
         quota_octets: _builtins.int | None = ...,
         default_quota_octets: _builtins.int | None = ...,
         max_message_octets: _builtins.int | None = ...,
+        mail_host: _builtins.str = ...,
+        signature: Global___Signature | None = ...,
+        alternate_mx: _abc.Iterable[_builtins.str] | None = ...,
+        all_mail: _builtins.bool = ...,
+        sharing: _builtins.bool = ...,
+        search: _builtins.bool | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_default_quota_octets", b"_default_quota_octets", "_max_message_octets", b"_max_message_octets", "_quota_octets", b"_quota_octets", "default_quota_octets", b"default_quota_octets", "max_message_octets", b"max_message_octets", "quota_octets", b"quota_octets", "relay", b"relay"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_default_quota_octets", b"_default_quota_octets", "_max_message_octets", b"_max_message_octets", "_quota_octets", b"_quota_octets", "_search", b"_search", "default_quota_octets", b"default_quota_octets", "max_message_octets", b"max_message_octets", "quota_octets", b"quota_octets", "relay", b"relay", "search", b"search", "signature", b"signature"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_default_quota_octets", b"_default_quota_octets", "_max_message_octets", b"_max_message_octets", "_quota_octets", b"_quota_octets", "alias_of", b"alias_of", "catch_all", b"catch_all", "default_quota_octets", b"default_quota_octets", "incoming", b"incoming", "masquerading", b"masquerading", "max_message_octets", b"max_message_octets", "name", b"name", "quota_octets", b"quota_octets", "relay", b"relay", "suspended", b"suspended"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_default_quota_octets", b"_default_quota_octets", "_max_message_octets", b"_max_message_octets", "_quota_octets", b"_quota_octets", "_search", b"_search", "alias_of", b"alias_of", "all_mail", b"all_mail", "alternate_mx", b"alternate_mx", "catch_all", b"catch_all", "default_quota_octets", b"default_quota_octets", "incoming", b"incoming", "mail_host", b"mail_host", "masquerading", b"masquerading", "max_message_octets", b"max_message_octets", "name", b"name", "quota_octets", b"quota_octets", "relay", b"relay", "search", b"search", "sharing", b"sharing", "signature", b"signature", "suspended", b"suspended"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__default_quota_octets: _TypeAlias = _typing.Literal["default_quota_octets"]  # noqa: Y015
     _WhichOneofArgType__default_quota_octets: _TypeAlias = _typing.Literal["_default_quota_octets", b"_default_quota_octets"]  # noqa: Y015
@@ -670,14 +708,88 @@ class Domain(_message.Message):
     _WhichOneofArgType__max_message_octets: _TypeAlias = _typing.Literal["_max_message_octets", b"_max_message_octets"]  # noqa: Y015
     _WhichOneofReturnType__quota_octets: _TypeAlias = _typing.Literal["quota_octets"]  # noqa: Y015
     _WhichOneofArgType__quota_octets: _TypeAlias = _typing.Literal["_quota_octets", b"_quota_octets"]  # noqa: Y015
+    _WhichOneofReturnType__search: _TypeAlias = _typing.Literal["search"]  # noqa: Y015
+    _WhichOneofArgType__search: _TypeAlias = _typing.Literal["_search", b"_search"]  # noqa: Y015
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__default_quota_octets) -> _WhichOneofReturnType__default_quota_octets | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__max_message_octets) -> _WhichOneofReturnType__max_message_octets | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__quota_octets) -> _WhichOneofReturnType__quota_octets | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__search) -> _WhichOneofReturnType__search | None: ...
 
 Global___Domain: _TypeAlias = Domain  # noqa: Y015
+
+@_typing.final
+class Signature(_message.Message):
+    """What is put under every message that is submitted with an author of the domain."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TEXT_FIELD_NUMBER: _builtins.int
+    HTML_FIELD_NUMBER: _builtins.int
+    text: _builtins.str
+    html: _builtins.str
+    def __init__(
+        self,
+        *,
+        text: _builtins.str = ...,
+        html: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["html", b"html", "text", b"text"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Signature: _TypeAlias = Signature  # noqa: Y015
+
+@_typing.final
+class FindSignatureRequest(_message.Message):
+    """By the domain of a message's author."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DOMAIN_FIELD_NUMBER: _builtins.int
+    domain: _builtins.str
+    def __init__(
+        self,
+        *,
+        domain: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["domain", b"domain"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___FindSignatureRequest: _TypeAlias = FindSignatureRequest  # noqa: Y015
+
+@_typing.final
+class SignatureReply(_message.Message):
+    """What goes under the message; unset: nothing."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SIGNATURE_FIELD_NUMBER: _builtins.int
+    REVISION_FIELD_NUMBER: _builtins.int
+    revision: _builtins.int
+    @_builtins.property
+    def signature(self) -> Global___Signature: ...
+    def __init__(
+        self,
+        *,
+        signature: Global___Signature | None = ...,
+        revision: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["signature", b"signature"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["revision", b"revision", "signature", b"signature"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SignatureReply: _TypeAlias = SignatureReply  # noqa: Y015
 
 @_typing.final
 class PutDomainRequest(_message.Message):
@@ -1700,6 +1812,8 @@ class Policy(_message.Message):
     ARCHIVE_DAYS_FIELD_NUMBER: _builtins.int
     EVENTS_FOR_DOMAIN_ADMINS_FIELD_NUMBER: _builtins.int
     EVENTS_FOR_USERS_FIELD_NUMBER: _builtins.int
+    MAIL_HOST_FIELD_NUMBER: _builtins.int
+    DNSBLS_FIELD_NUMBER: _builtins.int
     max_message_octets: _builtins.int
     required_score: _builtins.float
     dmarc_reject: Global___DmarcReject.ValueType
@@ -1708,12 +1822,15 @@ class Policy(_message.Message):
     archive_days: _builtins.int
     events_for_domain_admins: _builtins.bool
     events_for_users: _builtins.bool
+    mail_host: _builtins.str
     @_builtins.property
     def blocked_senders(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
     @_builtins.property
     def welcome_senders(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
     @_builtins.property
     def blocked_networks(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
+    @_builtins.property
+    def dnsbls(self) -> _containers.RepeatedCompositeFieldContainer[Global___Dnsbl]: ...
     def __init__(
         self,
         *,
@@ -1728,14 +1845,46 @@ class Policy(_message.Message):
         archive_days: _builtins.int = ...,
         events_for_domain_admins: _builtins.bool = ...,
         events_for_users: _builtins.bool = ...,
+        mail_host: _builtins.str = ...,
+        dnsbls: _abc.Iterable[Global___Dnsbl] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["archive_days", b"archive_days", "blocked_networks", b"blocked_networks", "blocked_senders", b"blocked_senders", "dmarc_reject", b"dmarc_reject", "events_for_domain_admins", b"events_for_domain_admins", "events_for_users", b"events_for_users", "max_message_octets", b"max_message_octets", "messages_per_hour", b"messages_per_hour", "recipients_per_day", b"recipients_per_day", "required_score", b"required_score", "welcome_senders", b"welcome_senders"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["archive_days", b"archive_days", "blocked_networks", b"blocked_networks", "blocked_senders", b"blocked_senders", "dmarc_reject", b"dmarc_reject", "dnsbls", b"dnsbls", "events_for_domain_admins", b"events_for_domain_admins", "events_for_users", b"events_for_users", "mail_host", b"mail_host", "max_message_octets", b"max_message_octets", "messages_per_hour", b"messages_per_hour", "recipients_per_day", b"recipients_per_day", "required_score", b"required_score", "welcome_senders", b"welcome_senders"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Policy: _TypeAlias = Policy  # noqa: Y015
+
+@_typing.final
+class Dnsbl(_message.Message):
+    """A list of addresses of spammers in the DNS."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ZONE_FIELD_NUMBER: _builtins.int
+    MODE_FIELD_NUMBER: _builtins.int
+    SCORE_FIELD_NUMBER: _builtins.int
+    LOOKUP_URL_FIELD_NUMBER: _builtins.int
+    zone: _builtins.str
+    mode: Global___DnsblMode.ValueType
+    score: _builtins.float
+    lookup_url: _builtins.str
+    def __init__(
+        self,
+        *,
+        zone: _builtins.str = ...,
+        mode: Global___DnsblMode.ValueType = ...,
+        score: _builtins.float = ...,
+        lookup_url: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["lookup_url", b"lookup_url", "mode", b"mode", "score", b"score", "zone", b"zone"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Dnsbl: _TypeAlias = Dnsbl  # noqa: Y015
 
 @_typing.final
 class PolicyReply(_message.Message):
@@ -1745,18 +1894,26 @@ class PolicyReply(_message.Message):
 
     POLICY_FIELD_NUMBER: _builtins.int
     REVISION_FIELD_NUMBER: _builtins.int
+    MAIL_HOSTS_FIELD_NUMBER: _builtins.int
+    ALTERNATE_MX_FIELD_NUMBER: _builtins.int
     revision: _builtins.int
     @_builtins.property
     def policy(self) -> Global___Policy: ...
+    @_builtins.property
+    def mail_hosts(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
+    @_builtins.property
+    def alternate_mx(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
     def __init__(
         self,
         *,
         policy: Global___Policy | None = ...,
         revision: _builtins.int = ...,
+        mail_hosts: _abc.Iterable[_builtins.str] | None = ...,
+        alternate_mx: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["policy", b"policy"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["policy", b"policy", "revision", b"revision"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["alternate_mx", b"alternate_mx", "mail_hosts", b"mail_hosts", "policy", b"policy", "revision", b"revision"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -23,6 +23,7 @@ from postbus.core.lists import BOUNCES_SUFFIX
 from postbus.mailstore.outbox import pack_event
 from postbusd.directory.adapters.postgres_session import PostgresSessions
 from postbusd.directory.adapters.postgres_standing import load_standing
+from postbusd.directory.administration.locations import check_mail_hosts
 from postbusd.directory.administration.ports import MAX_PAGE_MEMBERS, Domains
 from postbusd.directory.administration.refusals import check_condition, no_such, of_alias_domain, taken
 from postbusd.directory.administration.rules import check_granted
@@ -125,6 +126,11 @@ class WriteSession:
         row = await self.session.fetchrow(GRANTED, domain)
         if row is not None:
             check_granted(domain, row["quota_octets"], row["granted"], row["unlimited"])
+
+    async def require_mail_hosts(self) -> None:
+        """After the location of a domain was written. Raises MailError: CONFLICT."""
+        rows = await self.session.fetch("SELECT DISTINCT mail_host FROM directory.domain WHERE mail_host <> ''")
+        check_mail_hosts([row["mail_host"] for row in rows])
 
     async def load_mailbox(self, address: Address) -> Mailbox | None:
         """By its folded address."""

@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING
 
 import asyncpg
 
-from postbus.contracts.domains import Domain
+from postbus.contracts.domains import Domain, Signature, SignatureReply
 from postbus.contracts.relays import Relay, RelaySecurity
 from postbusd.directory.adapters.postgres_write_base import PostgresWrites, WriteSession, list_query, page_of
 from postbusd.directory.administration.ports import Domains
@@ -29,14 +29,22 @@ ORDER BY d.name COLLATE "C" LIMIT $3
 _PUT_DOMAIN = """
 INSERT INTO directory.domain
     (name, incoming, relay_host, relay_port, relay_security, relay_username, relay_password_sealed, masquerading,
-     alias_of, suspended, quota_octets, default_quota_octets, max_message_octets)
-VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)
+     alias_of, suspended, quota_octets, default_quota_octets, max_message_octets, mail_host, signature_text,
+     signature_html, alternate_mx, all_mail, sharing, search)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20)
 ON CONFLICT (name) DO UPDATE SET incoming = excluded.incoming, masquerading = excluded.masquerading,
     relay_host = excluded.relay_host,
     relay_port = excluded.relay_port, relay_security = excluded.relay_security,
     relay_username = excluded.relay_username, relay_password_sealed = excluded.relay_password_sealed,
     alias_of = excluded.alias_of, suspended = excluded.suspended, quota_octets = excluded.quota_octets,
-    default_quota_octets = excluded.default_quota_octets, max_message_octets = excluded.max_message_octets
+    default_quota_octets = excluded.default_quota_octets, max_message_octets = excluded.max_message_octets,
+    mail_host = excluded.mail_host, signature_text = excluded.signature_text,
+    signature_html = excluded.signature_html, alternate_mx = excluded.alternate_mx, all_mail = excluded.all_mail,
+    sharing = excluded.sharing, search = excluded.search
+"""
+_SIGNATURE = """
+SELECT r.revision, d.signature_text, d.signature_html
+FROM directory.revision r LEFT JOIN directory.domain d ON d.name = $1
 """
 _FOLD_MEMBERS = """
 WITH given AS (
@@ -81,9 +89,18 @@ class PostgresDomains(PostgresWrites):
                     mailbox_ids,
                 )
                 await write.require_quota(name)
+                await write.require_mail_hosts()
             if before is None:
                 await write.session.execute(_FOLD_MEMBERS, name)
             return await write.close(change.domain, changed=changed, created=before is None)
+
+    async def find_signature(self, name: str) -> SignatureReply:
+        """Of a domain, ours or not."""
+        async with self._connection() as session:
+            row = await session.fetchrow(_SIGNATURE, name)
+        if row is None:
+            return SignatureReply()
+        return SignatureReply(signature=_signature(row), revision=row["revision"])
 
     async def get_domain(self, name: str) -> Domain:
         """One domain, its relay without the password."""
@@ -153,6 +170,13 @@ async def _write_domain(session: "Session", domain: Domain, sealed: bytes) -> No
         domain.quota_octets,
         domain.default_quota_octets,
         domain.max_message_octets,
+        domain.mail_host,
+        domain.signature.text if domain.signature is not None else None,
+        domain.signature.html if domain.signature is not None else "",
+        list(domain.alternate_mx),
+        domain.all_mail,
+        domain.sharing,
+        domain.search,
     )
 
 
@@ -176,4 +200,16 @@ def _domain(row: asyncpg.Record) -> Domain:
         quota_octets=row["quota_octets"],
         default_quota_octets=row["default_quota_octets"],
         max_message_octets=row["max_message_octets"],
+        mail_host=row["mail_host"],
+        signature=_signature(row),
+        alternate_mx=tuple(row["alternate_mx"]),
+        all_mail=row["all_mail"],
+        sharing=row["sharing"],
+        search=row["search"],
     )
+
+
+def _signature(row: asyncpg.Record) -> Signature | None:
+    if row["signature_text"] is None:
+        return None
+    return Signature(text=row["signature_text"], html=row["signature_html"])

@@ -140,7 +140,7 @@ class Archive(Desk):
     async def _with_totals(self, archived: Sequence[ArchivedMailbox]) -> tuple[ArchivedMailbox, ...]:
         if not archived:
             return ()
-        policy, _ = await self._repository.load_policy()
+        policy = (await self._repository.load_policy()).policy
         kept_ms = policy.archive_days * DAY_MS
         totals = await self._tools.accounts.totals([each.mailbox_id for each in archived])
         return tuple(

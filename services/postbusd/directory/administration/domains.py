@@ -7,28 +7,33 @@ import msgspec
 
 from postbus.contracts.domains import (
     Domain,
+    FindSignatureRequest,
     ListDomainsReply,
     ListDomainsRequest,
     PutDomainRequest,
+    SignatureReply,
 )
 from postbus.contracts.objects import DeleteReply, DeleteRequest, ObjectRequest
 from postbus.contracts.relays import Relay, RelaySecurity
 from postbus.core.errors import MailError
 from postbusd.directory.administration.desk import Desk, check_list, word
+from postbusd.directory.administration.locations import check_alternate_mx, check_mail_host
 from postbusd.directory.administration.refusals import invalid
 from postbusd.directory.administration.rules import MAX_CATCH_ALL, MAX_QUOTA_OCTETS, check_alias_domain, is_same_account
 from postbusd.directory.administration.scope import require_domain, require_superadmin, seen_domains
+from postbusd.directory.administration.signatures import check_signature
 from postbusd.directory.administration.values import DomainChange
 from postbusd.directory.names import check_domain_name, check_host, is_plain_text, read_address, read_domain
 from postbusd.directory.routes import relay_owner
 
 MAX_PORT = 65_535
+_SWITCHES = ("all_mail", "sharing", "search")
 MAX_RELAY_USERNAME_CHARACTERS = 255
 MAX_RELAY_PASSWORD_CHARACTERS = 1_000  # some hosts give tokens for passwords
 
 
 class Domains(Desk):
-    """The DomainAdmin."""
+    """The DomainAdmin and the SignatureFinder."""
 
     async def put_domain(self, request: PutDomainRequest) -> Domain:
         """Creates or replaces a domain."""
@@ -54,6 +59,12 @@ class Domains(Desk):
                 quota_octets=_check_octets("quota_octets", request.domain.quota_octets),
                 default_quota_octets=_check_octets("default_quota_octets", request.domain.default_quota_octets),
                 max_message_octets=_check_octets("max_message_octets", request.domain.max_message_octets),
+                mail_host=check_mail_host(request.domain.mail_host),
+                signature=check_signature(request.domain.signature),
+                alternate_mx=check_alternate_mx(request.domain.alternate_mx),
+                all_mail=request.domain.all_mail,
+                sharing=request.domain.sharing,
+                search=request.domain.search,
             ),
             catch_all=tuple(catch_all[each] for each in sorted(catch_all)),
             relay_password_sealed=await self._seal_if_new(name, relay) if relay and relay.password else None,
@@ -64,6 +75,10 @@ class Domains(Desk):
         )
         await self._announce(written, domains=[name])
         return written.object
+
+    async def find_signature(self, request: FindSignatureRequest) -> SignatureReply:
+        """The signature of a domain."""
+        return await self._repository.find_signature(request.domain.lower())
 
     async def get_domain(self, request: ObjectRequest) -> Domain:
         """One domain."""
@@ -125,6 +140,10 @@ def check_relay(relay: Relay) -> Relay:
     return msgspec.structs.replace(relay, host=host)
 
 
+def _default(switch: str) -> bool:
+    return switch == "search"
+
+
 def _facts(change: DomainChange) -> list[str]:
     domain = change.domain
     relay = f"{domain.relay.host}:{domain.relay.port} ({domain.relay.security.value})" if domain.relay else "none"
@@ -132,6 +151,10 @@ def _facts(change: DomainChange) -> list[str]:
     facts += ["masquerading=on"] if domain.masquerading else []
     facts += [f"alias of {domain.alias_of}"] if domain.alias_of else []
     facts += ["suspended"] if domain.suspended else []
+    facts += [f"mail_host={domain.mail_host}"] if domain.mail_host else []
+    facts += ["signature"] if domain.signature is not None else []
+    facts += [f"alternate_mx={' '.join(domain.alternate_mx)}"] if domain.alternate_mx else []
+    facts += [f"{name}={word(getattr(domain, name))}" for name in _SWITCHES if getattr(domain, name) != _default(name)]
     for name in ("quota_octets", "default_quota_octets", "max_message_octets"):
         facts += [f"{name}={getattr(domain, name)}"] if getattr(domain, name) is not None else []
     return facts + (["new relay password"] if change.relay_password_sealed is not None else [])

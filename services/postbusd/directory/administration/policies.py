@@ -1,6 +1,5 @@
 """The policy: what holds for all mail of the installation."""
 
-import ipaddress
 import re
 from collections.abc import Sequence
 from typing import Final
@@ -8,10 +7,12 @@ from typing import Final
 import msgspec
 
 from postbus.contracts import Empty
-from postbus.contracts.policy import GetPolicyRequest, Policy, PolicyReply, PutPolicyRequest
+from postbus.contracts.policy import Dnsbl, GetPolicyRequest, Policy, PolicyReply, PutPolicyRequest
 from postbusd.directory.administration.desk import Desk
+from postbusd.directory.administration.locations import check_mail_host, check_networks
 from postbusd.directory.administration.refusals import invalid
 from postbusd.directory.administration.scope import require_superadmin
+from postbusd.directory.names import read_domain
 
 MIN_MESSAGE_OCTETS: Final = 64 * 1024
 """RFC 5321 §4.5.3.1.7 asks every server to take as much."""
@@ -23,7 +24,14 @@ MAX_ARCHIVE_DAYS = 36_500
 MAX_PATTERNS: Final = 1_000
 MAX_PATTERN_CHARACTERS: Final = 320
 MAX_NETWORKS: Final = 1_000
+MAX_DNSBLS: Final = 20
+"""Each is a query for every new client."""
+MAX_ZONE_CHARACTERS: Final = 180
+"""With 64 characters of an IPv6 address before it."""
+MAX_URL_CHARACTERS: Final = 200
+"""Told in one line of a reply."""
 
+_URL = re.compile(r"https?://[^\s\"<>]+\Z")
 _PATTERN = re.compile(r"[^\s@<>\"\\(),;:]+(@[^\s@<>\"\\(),;:]+)?\Z")
 
 
@@ -32,8 +40,7 @@ class Policies(Desk):
 
     async def find_policy(self, request: Empty) -> PolicyReply:
         """What holds now."""
-        policy, revision = await self._repository.load_policy()
-        return PolicyReply(policy=policy, revision=revision)
+        return await self._repository.load_policy()
 
     async def get_policy(self, request: GetPolicyRequest) -> PolicyReply:
         """What holds now."""
@@ -46,8 +53,8 @@ class Policies(Desk):
         standing = await self._standing(request.actor)
         require_superadmin(standing)
         policy = check_policy(request.policy)
-        before, _ = await self._repository.load_policy()
-        act = self._act(standing, request.condition, "policy set", _changes(before, policy))
+        before = await self._repository.load_policy()
+        act = self._act(standing, request.condition, "policy set", _changes(before.policy, policy))
         written = await self._repository.put_policy(policy, act)
         await self._announce(written)
         return PolicyReply(policy=written.object, revision=written.revision)
@@ -68,7 +75,9 @@ def check_policy(policy: Policy) -> Policy:
         policy,
         blocked_senders=_check_patterns("blocked_senders", policy.blocked_senders),
         welcome_senders=_check_patterns("welcome_senders", policy.welcome_senders),
-        blocked_networks=_check_networks("blocked_networks", policy.blocked_networks),
+        blocked_networks=check_networks("blocked_networks", policy.blocked_networks, MAX_NETWORKS),
+        mail_host=check_mail_host(policy.mail_host),
+        dnsbls=_check_dnsbls(policy.dnsbls),
     )
 
 
@@ -83,19 +92,28 @@ def _check_patterns(field: str, patterns: Sequence[str]) -> tuple[str, ...]:
     return tuple(sorted({pattern.lower() for pattern in patterns}))
 
 
-def _check_networks(field: str, networks: Sequence[str]) -> tuple[str, ...]:
-    if len(networks) > MAX_NETWORKS:
-        raise invalid(field, f"at most {MAX_NETWORKS} networks")
-    found = set()
-    for text in networks:
-        try:
-            network = ipaddress.ip_network(text)
-        except ValueError:
-            raise invalid(field, f"a network as 192.0.2.0/24 or 2001:db8::/32; not {text[:60]!r}") from None
-        if network.prefixlen < network.max_prefixlen // 16:
-            raise invalid(field, f"{text} is too large")
-        found.add(network)
-    return tuple(map(str, sorted(found, key=lambda each: (each.version, each.network_address, each.prefixlen))))
+def _check_dnsbls(dnsbls: Sequence[Dnsbl]) -> tuple[Dnsbl, ...]:
+    if len(dnsbls) > MAX_DNSBLS:
+        raise invalid("dnsbls", f"at most {MAX_DNSBLS} lists")
+    found = [_check_dnsbl(each) for each in dnsbls]
+    zones = [each.zone for each in found]
+    twice = next((zone for zone in zones if zones.count(zone) > 1), None)
+    if twice is not None:
+        raise invalid("dnsbls", f"{twice} stands there twice")
+    return tuple(sorted(found, key=lambda each: each.zone))
+
+
+def _check_dnsbl(dnsbl: Dnsbl) -> Dnsbl:
+    zone = read_domain("dnsbls.zone", dnsbl.zone)
+    if "." not in zone or len(zone) > MAX_ZONE_CHARACTERS:
+        raise invalid("dnsbls.zone", f"two labels or more, at most {MAX_ZONE_CHARACTERS} characters")
+    if not 0 <= dnsbl.score <= MAX_SCORE:
+        raise invalid("dnsbls.score", f"0 to {MAX_SCORE:g}")
+    if dnsbl.lookup_url and not (
+        dnsbl.lookup_url.isascii() and len(dnsbl.lookup_url) <= MAX_URL_CHARACTERS and _URL.match(dnsbl.lookup_url)
+    ):
+        raise invalid("dnsbls.lookup_url", f"https://…, at most {MAX_URL_CHARACTERS} characters of ASCII")
+    return msgspec.structs.replace(dnsbl, zone=zone)
 
 
 def _changes(before: Policy, after: Policy) -> list[str]:
@@ -106,9 +124,13 @@ def _changes(before: Policy, after: Policy) -> list[str]:
         if old == new:
             continue
         if isinstance(new, tuple):
-            came = [f"+{each}" for each in new if each not in old]
-            went = [f"-{each}" for each in old if each not in new]
+            came = [f"+{_show(each)}" for each in new if each not in old]
+            went = [f"-{_show(each)}" for each in old if each not in new]
             told.append(f"{field}: {' '.join([*came, *went][:20])}")
         else:
             told.append(f"{field}={new}")
     return told
+
+
+def _show(entry: object) -> str:
+    return f"{entry.zone} ({entry.mode.value})" if isinstance(entry, Dnsbl) else str(entry)

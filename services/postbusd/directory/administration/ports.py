@@ -19,14 +19,14 @@ from postbus.contracts.directory import (
     Group,
     User,
 )
-from postbus.contracts.domains import Domain
+from postbus.contracts.domains import Domain, SignatureReply
 from postbus.contracts.events import Event
 from postbus.contracts.identity_provider import IdentityProvider, IdentityProviderReply
 from postbus.contracts.mailbox_life import ArchivedMailbox
 from postbus.contracts.mailboxes import Mailbox
 from postbus.contracts.mailing_lists import MailingList
 from postbus.contracts.owners import Owner
-from postbus.contracts.policy import Policy
+from postbus.contracts.policy import Policy, PolicyReply
 from postbus.contracts.standing import Standing
 from postbus.core.address import Address
 from postbus.core.ids import MailboxId
@@ -65,7 +65,14 @@ class DomainStore(Protocol):
     """Domains."""
 
     async def put_domain(self, change: DomainChange, act: Act) -> Written[Domain]:
-        """Creates or replaces a domain. Raises MailError: NOT_FOUND (catch_all), INVALID (relay.password)."""
+        """Creates or replaces a domain.
+
+        Raises MailError: NOT_FOUND (catch_all), INVALID (relay.password), CONFLICT (mail_host).
+        """
+        ...
+
+    async def find_signature(self, name: str) -> SignatureReply:
+        """Of a domain, ours or not."""
         ...
 
     async def get_domain(self, name: str) -> Domain:
@@ -378,8 +385,8 @@ class ListStore(Protocol):
 class PolicyStore(Protocol):
     """The policy."""
 
-    async def load_policy(self) -> tuple[Policy, int]:
-        """With the revision of the same moment."""
+    async def load_policy(self) -> PolicyReply:
+        """With the revision of the same moment, and what domains add."""
         ...
 
     async def put_policy(self, policy: Policy, act: Act) -> Written[Policy]:

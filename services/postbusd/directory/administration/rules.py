@@ -24,6 +24,17 @@ MAX_ALIASES = 1_000  # of one mailbox
 MAX_CATCH_ALL = 20  # mailboxes of one domain
 MAX_QUOTA_OCTETS = 1 << 50
 MAX_MEMBERS = 10_000  # of a group or a list
+_OF_MAILBOXES = (
+    "catch_all",
+    "masquerading",
+    "quota_octets",
+    "default_quota_octets",
+    "max_message_octets",
+    "all_mail",
+    "sharing",
+    "search",
+)
+"""Settings of a domain that has mailboxes of its own."""
 
 
 def own_user(address: Address) -> Owner:
@@ -100,8 +111,9 @@ def check_alias_domain(domain: Domain) -> None:
         return
     if domain.alias_of == domain.name:
         raise invalid("alias_of", "a domain can't be an alias of itself")
-    for field in ("catch_all", "masquerading", "quota_octets", "default_quota_octets", "max_message_octets"):
-        if getattr(domain, field):
+    plain = Domain(name=domain.name)
+    for field in _OF_MAILBOXES:
+        if getattr(domain, field) != getattr(plain, field):
             raise invalid(field, f"that of {domain.alias_of} holds: an alias domain has none of its own")
 
 
@@ -111,7 +123,7 @@ def check_domain_change(standing: Standing, before: Domain | None, now: Domain) 
         return
     if before is None:
         raise forbidden("only a superadmin may do this")
-    for field in ("alias_of", "suspended", "quota_octets"):
+    for field in ("alias_of", "suspended", "quota_octets", "mail_host", "alternate_mx"):
         if getattr(before, field) != getattr(now, field):
             raise forbidden(f"{field}: only a superadmin changes this")
 
