@@ -82,7 +82,9 @@ def test_a_domain_is_put_again_and_listed(client: RestClient) -> None:
     path = "/api/v1/domains/Demo.example"
     plain = {"alias_of": "", "suspended": False, "masquerading": False, "relay": None, "catch_all": []}
     limits = dict.fromkeys(("quota_octets", "default_quota_octets", "max_message_octets"))
-    domain = {"name": "demo.example", "incoming": False, **plain, **limits}
+    server: dict[str, Any] = {"mail_host": "", "signature": None, "alternate_mx": []}
+    switches = {"all_mail": False, "sharing": False, "search": True}
+    domain = {"name": "demo.example", "incoming": False, **plain, **limits, **server, **switches}
     assert client.ask("PUT", path, json={}) == (201, domain)
     for _ in range(2):
         assert client.ask("PUT", path, json={"incoming": True}) == (200, {**domain, "incoming": True})

@@ -35,6 +35,12 @@ OBJECTS: list[tuple[str, str, dict[str, Any], dict[str, Any]]] = [
             "quota_octets": None,
             "default_quota_octets": None,
             "max_message_octets": None,
+            "mail_host": "",
+            "signature": None,
+            "alternate_mx": [],
+            "all_mail": False,
+            "sharing": False,
+            "search": True,
         },
     ),
     (

@@ -71,6 +71,12 @@ PLAIN = {
     "quota_octets": None,
     "default_quota_octets": None,
     "max_message_octets": None,
+    "mail_host": "",
+    "signature": None,
+    "alternate_mx": [],
+    "all_mail": False,
+    "sharing": False,
+    "search": True,
 }
 """Of a domain that nobody has changed."""
 

@@ -7,125 +7,35 @@ from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-import msgspec
 import pytest
-from prometheus_client import CollectorRegistry
 
-from postbus.contracts import Empty
-from postbus.contracts.filter import CheckConnectionRequest, CheckMessageReply, CheckMessageRequest, Verdict
-from postbus.contracts.policy import DmarcReject, Policy, PolicyReply
-from postbus.core.clock import SystemClock
+from postbus.contracts.filter import CheckConnectionRequest, Verdict
+from postbus.contracts.policy import DmarcReject, Policy
 from postbus.core.errors import ErrorKind, MailError
-from postbus.core.ids import BlobId, QueueId
+from postbus.core.ids import BlobId
 from postbus.mime.codec import encode_scan
 from postbus.mime.scanner import scan_message
-from postbus.runtime.dns import DnsAnswer, RecordType, Resolver
-from postbus.runtime.policy import PolicyWatch
-from postbus.testing.blobs import MemoryBlobStore
-from postbus.testing.dns import FakeResolver
-from postbusd.filter.adapters.pyspf import PyspfEvaluator
-from postbusd.filter.checks import MessageChecks
-from postbusd.filter.connection import ConnectionChecker
-from postbusd.filter.dkim import DkimVerifier
-from postbusd.filter.metrics import FilterMetrics
-from postbusd.filter.reader import MessageReader
-from postbusd.filter.service import MAX_CONTENT_OCTETS, FilterService
+from postbus.runtime.dns import RecordType
+from postbus.testing.filter_bench import (
+    MESSAGE,
+    FilterBench,
+    SilentResolver,
+    names,
+    request,
+)
+from postbusd.filter.service import MAX_CONTENT_OCTETS
 from postbusd.filter.settings import FilterSettings
 
-DEFAULTS = FilterSettings()
-NOW_MS = 1_795_348_800_000
 GTUBE_LINE = b"XJS*C4JDBQADN1.NSBN3*2IDNEN*GTUBE-STANDARD-ANTI-UBE-TEST-EMAIL*C.34X\r\n"
-MESSAGE = (
-    b"From: Anna <anna@example.com>\r\nTo: ben@demo.example\r\nSubject: Lunch\r\n"
-    b"Date: Sun, 22 Nov 2026 12:00:00 +0000\r\nMessage-ID: <1@example.com>\r\n\r\nAt noon?\r\n"
-)
-
-
-class NovemberClock(SystemClock):
-    def now_ms(self) -> int:
-        return NOW_MS
-
-
-class SilentResolver:
-    """A server that never answers."""
-
-    async def resolve(self, name: str, record_type: RecordType) -> DnsAnswer:
-        await asyncio.Event().wait()
-        raise AssertionError
-
-    def cached(self, name: str, record_type: RecordType) -> DnsAnswer | None:
-        return None
-
-
-class Bench:
-    """A filter with its surroundings."""
-
-    def __init__(self, executor: ThreadPoolExecutor) -> None:
-        self.executor = executor
-        self.zone = FakeResolver()
-        self.blobs = MemoryBlobStore()
-        self.registry = CollectorRegistry()
-        self.metrics = FilterMetrics(self.registry)
-        self.policy = PolicyWatch(self)
-        self.zone.add_names("1.2.0.192.in-addr.arpa", RecordType.PTR, "out.example.com")
-        self.zone.add_address("out.example.com", "192.0.2.1")
-        self.zone.add_txt("example.com", "v=spf1 ip4:192.0.2.1 -all")
-
-    def service(self, settings: FilterSettings = DEFAULTS, resolver: Resolver | None = None) -> FilterService:
-        resolver = resolver or self.zone
-        clock = NovemberClock()
-        metrics = self.metrics
-        checks = MessageChecks(
-            resolver=resolver,
-            spf=PyspfEvaluator(resolver, self.executor, clock, "mail.demo.example"),
-            dkim=DkimVerifier(resolver, self.executor, clock, settings.max_signatures),
-            metrics=metrics,
-            deadline_seconds=settings.check_seconds,
-        )
-        return FilterService(
-            settings=settings,
-            mail_host="mail.demo.example",
-            reader=MessageReader(self.blobs, self.executor, clock),
-            checks=checks,
-            connections=ConnectionChecker(resolver, metrics, settings.connection_seconds),
-            metrics=metrics,
-            policy=self.policy,
-        )
-
-    async def find_policy(self, request: Empty) -> PolicyReply:
-        """directory's word."""
-        return PolicyReply(policy=Policy(), revision=1)
-
-    async def check(
-        self, content: bytes = MESSAGE, settings: FilterSettings = DEFAULTS, **changes: object
-    ) -> CheckMessageReply:
-        return await self.service(settings).check_message(request(content, **changes))
-
-
-def request(content: bytes = MESSAGE, **changes: object) -> CheckMessageRequest:
-    asked = CheckMessageRequest(
-        queue_id=QueueId("0" * 26),
-        client_address="192.0.2.1",
-        helo="out.example.com",
-        reverse_path="anna@example.com",
-        recipients=(),
-        content=content,
-        size_octets=len(content),
-    )
-    return msgspec.structs.replace(asked, **changes)
-
-
-def names(reply: CheckMessageReply) -> set[str]:
-    return {hit.name for hit in reply.tests}
 
 
 @pytest.fixture
-async def bench() -> AsyncIterator[Bench]:
+async def bench() -> AsyncIterator[FilterBench]:
     with ThreadPoolExecutor(2) as executor:
-        yield Bench(executor)
+        yield FilterBench(executor)
 
 
-async def test_good_mail_is_accepted_with_its_results(bench: Bench) -> None:
+async def test_good_mail_is_accepted_with_its_results(bench: FilterBench) -> None:
     bench.zone.add_txt("_dmarc.example.com", "v=DMARC1; p=reject")
     reply = await bench.check()
     assert (reply.verdict, reply.spf, reply.dkim, reply.dmarc) == (Verdict.ACCEPT, "pass", "none", "pass")
@@ -150,7 +60,7 @@ async def test_good_mail_is_accepted_with_its_results(bench: Bench) -> None:
         ("p=reject; t=y", "reject", Verdict.QUARANTINE, ""),
     ],
 )
-async def test_dmarc_policies(bench: Bench, record: str, setting: str, verdict: Verdict, enhanced: str) -> None:
+async def test_dmarc_policies(bench: FilterBench, record: str, setting: str, verdict: Verdict, enhanced: str) -> None:
     bench.zone.add_txt("_dmarc.example.com", f"v=DMARC1; {record}")
     bench.policy.policy = Policy(dmarc_reject=DmarcReject(setting))
     reply = await bench.check(reverse_path="eve@example.net")
@@ -159,7 +69,7 @@ async def test_dmarc_policies(bench: Bench, record: str, setting: str, verdict: 
     assert reply.reply_text.isascii()
 
 
-async def test_submissions_skip_the_checks(bench: Bench) -> None:
+async def test_submissions_skip_the_checks(bench: FilterBench) -> None:
     bench.zone.add_txt("_dmarc.example.com", "v=DMARC1; p=reject")
     reply = await bench.check(authenticated_as="alice@demo.example", reverse_path="alice@demo.example")
     assert (reply.verdict, reply.spf, reply.dmarc) == (Verdict.ACCEPT, "none", "none")
@@ -169,7 +79,7 @@ async def test_submissions_skip_the_checks(bench: Bench) -> None:
     assert b"auth=pass smtp.auth=alice@demo.example\r\n" in shown.prefix
 
 
-async def test_the_generic_test_message_is_quarantined(bench: Bench) -> None:
+async def test_the_generic_test_message_is_quarantined(bench: FilterBench) -> None:
     reply = await bench.check(MESSAGE + GTUBE_LINE)
     assert reply.verdict is Verdict.QUARANTINE
     assert reply.score > 990
@@ -181,7 +91,7 @@ async def test_the_generic_test_message_is_quarantined(bench: Bench) -> None:
     assert "GTUBE" in names(await bench.check(encoded))
 
 
-async def test_a_silent_dns_delays_but_never_refuses(bench: Bench) -> None:
+async def test_a_silent_dns_delays_but_never_refuses(bench: FilterBench) -> None:
     settings = FilterSettings(check_seconds=0.05, connection_seconds=0.05)
     service = bench.service(settings, SilentResolver())
     started = time.monotonic()
@@ -194,13 +104,13 @@ async def test_a_silent_dns_delays_but_never_refuses(bench: Bench) -> None:
     assert [hit.name for hit in connection.tests] == ["RDNS_UNAVAILABLE"]
 
 
-async def test_a_failing_dns_is_not_held_against_the_author(bench: Bench) -> None:
+async def test_a_failing_dns_is_not_held_against_the_author(bench: FilterBench) -> None:
     bench.zone.add_txt("_dmarc.example.com", "v=DMARC1; p=reject").fail("example.com", RecordType.TXT)
     reply = await bench.check()
     assert (reply.verdict, reply.spf, reply.dmarc) == (Verdict.ACCEPT, "temperror", "temperror")
 
 
-async def test_missing_and_doubtful_fields_are_told(bench: Bench) -> None:
+async def test_missing_and_doubtful_fields_are_told(bench: FilterBench) -> None:
     forged = b"Authentication-Results: mail.demo.example; dmarc=pass\r\nFrom: a@example.com, b@example.org\r\n\r\nx\r\n"
     reply = await bench.check(forged, reverse_path="", helo="localhost", client_address="192.0.2.9")
     assert {"FORGED_AUTH_RESULTS", "MULTIPLE_AUTHOR_DOMAINS", "MISSING_DATE", "RDNS_NONE", "HELO_NO_DOMAIN"} <= names(
@@ -210,7 +120,7 @@ async def test_missing_and_doubtful_fields_are_told(bench: Bench) -> None:
     assert reply.verdict is Verdict.QUARANTINE
 
 
-async def test_messages_may_come_by_blob_id_with_their_scan(bench: Bench) -> None:
+async def test_messages_may_come_by_blob_id_with_their_scan(bench: FilterBench) -> None:
     blob_id = await bench.blobs.put(MESSAGE)
     scan = encode_scan(scan_message(MESSAGE))
     reply = await bench.check(b"", blob_id=blob_id, scan=scan)
@@ -222,12 +132,12 @@ async def test_messages_may_come_by_blob_id_with_their_scan(bench: Bench) -> Non
         await bench.check(b"", blob_id=BlobId("20261122-" + "0" * 64))
 
 
-async def test_a_large_message_is_scanned_off_the_loop(bench: Bench) -> None:
+async def test_a_large_message_is_scanned_off_the_loop(bench: FilterBench) -> None:
     reply = await bench.check(MESSAGE + b"0123456789\r\n" * 40_000 + GTUBE_LINE)
     assert reply.verdict is Verdict.ACCEPT
 
 
-async def test_connections_get_a_confirmed_name(bench: Bench) -> None:
+async def test_connections_get_a_confirmed_name(bench: FilterBench) -> None:
     bench.zone.add_names("2.2.0.192.in-addr.arpa", RecordType.PTR, "out.example.com", "liar.example.net")
     service = bench.service()
     good = await service.check_connection(CheckConnectionRequest(client_address="::ffff:192.0.2.1"))
@@ -243,14 +153,14 @@ async def test_connections_get_a_confirmed_name(bench: Bench) -> None:
 @pytest.mark.parametrize(
     "content", [b"", b"\r\n", b"From", b"From: \r\n\r\n", b"\xff" * 300, b"From: <@>\r\nDate: x\r\n\r\n\0"]
 )
-async def test_any_octets_get_a_verdict(bench: Bench, content: bytes) -> None:
+async def test_any_octets_get_a_verdict(bench: FilterBench, content: bytes) -> None:
     reply = await bench.check(content, helo="", reverse_path="<>@@\r\n\u00fc")
     assert reply.verdict in {Verdict.ACCEPT, Verdict.QUARANTINE}
     assert re.fullmatch(rb"(?:[A-Za-z-]+: [\x20-\x7e]+\r\n(?:\t[\x20-\x7e]+\r\n)*)+", reply.prefix)
 
 
 @pytest.mark.shared
-async def test_the_published_samples_of_the_generic_test(bench: Bench, suites: Path) -> None:
+async def test_the_published_samples_of_the_generic_test(bench: FilterBench, suites: Path) -> None:
     folder = suites / "spamassassin"
     for path in (folder / "data/spam/gtube.eml", folder / "sample-spam.txt"):
         assert "GTUBE" in names(await bench.check(path.read_bytes()))
@@ -261,14 +171,14 @@ async def test_the_published_samples_of_the_generic_test(bench: Bench, suites: P
 
 
 @pytest.mark.shared
-async def test_every_published_sample_gets_a_verdict(bench: Bench, suites: Path) -> None:
+async def test_every_published_sample_gets_a_verdict(bench: FilterBench, suites: Path) -> None:
     for path in sorted((suites / "spamassassin/data").rglob("*")):
         if path.is_file():
             reply = await bench.check(re.sub(rb"\r?\n", b"\r\n", path.read_bytes()))
             assert reply.verdict in {Verdict.ACCEPT, Verdict.QUARANTINE}
 
 
-async def test_large_messages_are_judged_within_bounds(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_large_messages_are_judged_within_bounds(bench: FilterBench, monkeypatch: pytest.MonkeyPatch) -> None:
     """Whoever sends a hundred at once does not fill the memory; small ones need not wait."""
     reading = most = 0
     gate = asyncio.Event()
@@ -294,7 +204,7 @@ async def test_large_messages_are_judged_within_bounds(bench: Bench, monkeypatch
     assert most == 2
 
 
-async def test_the_score_that_is_required_is_the_policys(bench: Bench) -> None:
+async def test_the_score_that_is_required_is_the_policys(bench: FilterBench) -> None:
     plain = await bench.check(client_address="203.0.113.9", helo="x")
     assert (plain.verdict, plain.required) == (Verdict.ACCEPT, 5.0)
     bench.policy.policy = Policy(required_score=0.1)
@@ -321,7 +231,7 @@ async def test_the_score_that_is_required_is_the_policys(bench: Bench) -> None:
         ("e*x*x*.com", False),
     ],
 )
-async def test_blocked_senders_are_spam_and_welcome_ones_are_not(bench: Bench, pattern: str, found: bool) -> None:
+async def test_blocked_senders_are_spam_and_welcome_ones_are_not(bench: FilterBench, pattern: str, found: bool) -> None:
     bench.policy.policy = Policy(blocked_senders=(pattern.lower(),))
     reply = await bench.check()
     assert (reply.verdict is Verdict.QUARANTINE, "USER_IN_BLACKLIST" in names(reply)) == (found, found)
@@ -331,7 +241,7 @@ async def test_blocked_senders_are_spam_and_welcome_ones_are_not(bench: Bench, p
     assert (reply.verdict is Verdict.ACCEPT, "USER_IN_WELCOMELIST" in names(reply)) == (found, found)
 
 
-async def test_lists_look_at_the_author_too_but_not_at_submissions(bench: Bench) -> None:
+async def test_lists_look_at_the_author_too_but_not_at_submissions(bench: FilterBench) -> None:
     bench.policy.policy = Policy(blocked_senders=("example.com",))
     assert (await bench.check(reverse_path="bounce@lists.example.net")).verdict is Verdict.QUARANTINE
     assert (await bench.check(reverse_path="")).verdict is Verdict.QUARANTINE
@@ -342,7 +252,7 @@ async def test_lists_look_at_the_author_too_but_not_at_submissions(bench: Bench)
 @pytest.mark.parametrize(
     ("record", "verdict"), [("p=quarantine", Verdict.ACCEPT), ("p=reject", Verdict.REJECT), ("p=none", Verdict.ACCEPT)]
 )
-async def test_who_is_welcome_never_passes_a_dmarc_reject(bench: Bench, record: str, verdict: Verdict) -> None:
+async def test_who_is_welcome_never_passes_a_dmarc_reject(bench: FilterBench, record: str, verdict: Verdict) -> None:
     bench.zone.add_txt("_dmarc.example.com", f"v=DMARC1; {record}")
     bench.policy.policy = Policy(welcome_senders=("anna@example.com",))
     reply = await bench.check(reverse_path="eve@example.net")

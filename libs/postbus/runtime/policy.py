@@ -1,4 +1,4 @@
-"""The installation's policy as a service follows it.
+"""The installation's policy, and what domains add to it, as a service follows it.
 
 Until directory has answered once the defaults hold; afterwards the last answer does, however long directory is away
 (promise 4).
@@ -16,11 +16,15 @@ log = logging.getLogger(__name__)
 
 
 class PolicyWatch(DirectoryWatch):
-    """`policy` is what holds now; `changed` is called with it when it is another."""
+    """`policy` is what holds now; `changed` is called with it when it, or what domains add, is another."""
 
     def __init__(self, finder: PolicyFinder, changed: Callable[[Policy], None] | None = None) -> None:
         super().__init__()
         self.policy = Policy()
+        self.mail_hosts: tuple[str, ...] = ()
+        """Locations of the mail server that the policy and domains name."""
+        self.alternate_mx: tuple[str, ...] = ()
+        """Of all domains."""
         self._finder = finder
         self._changed = changed
         self._due.set()
@@ -32,8 +36,9 @@ class PolicyWatch(DirectoryWatch):
         except MailError as error:
             log.warning("policy.unknown", extra={"reason": str(error)})
             return False
-        if reply.policy != self.policy:
-            self.policy = reply.policy
+        known = (self.policy, self.mail_hosts, self.alternate_mx)
+        if (reply.policy, reply.mail_hosts, reply.alternate_mx) != known:
+            self.policy, self.mail_hosts, self.alternate_mx = reply.policy, reply.mail_hosts, reply.alternate_mx
             log.info("policy.changed", extra={"revision": reply.revision})
             if self._changed is not None:
                 self._changed(reply.policy)

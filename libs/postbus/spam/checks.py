@@ -35,6 +35,8 @@ class Finding(msgspec.Struct, frozen=True):
 
     name: str
     detail: str = ""
+    score: float | None = None
+    """None: what the table says; else the administrator's weight."""
 
 
 SpamCheck = Callable[[MessageView], Iterable[Finding]]
@@ -65,7 +67,8 @@ def judge(
     for check in CHECKS if checks is None else checks:
         for finding in check(view):
             if finding.name not in hits:
-                hits[finding.name] = TestHit(name=finding.name, score=scores[finding.name], detail=finding.detail)
+                score = scores[finding.name] if finding.score is None else finding.score
+                hits[finding.name] = TestHit(name=finding.name, score=score, detail=finding.detail)
     total = round(sum(hit.score for hit in hits.values()), 1)
     return SpamScore(score=total, required=required, tests=tuple(hits.values()))
 
@@ -117,6 +120,8 @@ def check_client(view: MessageView) -> Iterator[Finding]:
         yield Finding("RDNS_UNAVAILABLE" if view.client_confirmed is None else "RDNS_NONE")
     if "." not in view.helo and not view.helo.startswith("["):
         yield Finding("HELO_NO_DOMAIN")
+    for hit in view.dnsbl_hits:
+        yield Finding(hit.name, hit.detail, hit.score)
 
 
 def check_forged_results(view: MessageView) -> Iterator[Finding]:

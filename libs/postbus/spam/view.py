@@ -33,6 +33,14 @@ class ListedSender(msgspec.Struct, frozen=True, kw_only=True):
     welcome: str = ""
 
 
+class ListHit(msgspec.Struct, frozen=True, kw_only=True):
+    """The client stands on a list that the administrator weighs."""
+
+    name: str
+    score: float
+    detail: str
+
+
 class MessageView(msgspec.Struct, frozen=True, kw_only=True):
     """A message at end of DATA."""
 
@@ -50,6 +58,7 @@ class MessageView(msgspec.Struct, frozen=True, kw_only=True):
     client_confirmed: bool | None = True
     """The client's address has a forward-confirmed name (FCrDNS); None: the check could not be finished."""
     helo: str = ""
+    dnsbl_hits: tuple[ListHit, ...] = ()
     sent_ms: int | None = None
     received_ms: int = 0
 

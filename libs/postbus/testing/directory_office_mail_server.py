@@ -91,7 +91,8 @@ class MailServerContract:
         await put_domain(office, "a.test")
         trace = await office.trace()
         with refused(ErrorKind.INVALID, f"{field}: "):
-            await put_domain(office, "a.test", **{field.partition(".")[0]: value})
+            fields: dict[str, Any] = {field.partition(".")[0]: value}
+            await put_domain(office, "a.test", **fields)
         assert await office.trace() == trace
 
     async def test_the_names_of_the_server_are_few(self, office: Office) -> None:

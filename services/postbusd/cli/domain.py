@@ -17,6 +17,7 @@ from postbusd.cli.domain_relay import (
     relay_change,
     use_preset,
 )
+from postbusd.cli.domain_server import add_server_options, server_change, server_facts
 from postbusd.cli.objects import Noun, Session, Subparsers, add_list, change, list_chosen, show
 
 PLURAL = "domains"
@@ -64,6 +65,7 @@ def add_parser(subparsers: Subparsers) -> None:
         ("--max-message", "the largest message for it, where the policy allows more"),
     ):
         change_it.add_argument(option, type=parse_amount, metavar="AMOUNT", help=f"{what}: 500M, 5G, none")
+    add_server_options(change_it)
     for verb in (add, change_it):
         verb.add_argument(
             "--alias-of", metavar="D", help="every address of it means the same name at this domain; '' for none"
@@ -116,6 +118,7 @@ def run_set(session: Session, args: argparse.Namespace) -> int:
     for option, field in _LIMITS.items():
         if getattr(args, option) is not None:
             changes[field] = getattr(args, option) or None
+    changes |= server_change(args, session.api.get(path)["signature"])
     changes |= _alias_of(args)
     use_preset(session.api, args)
     changes |= relay_change(args, session.api.get(path)["relay"])
@@ -169,6 +172,7 @@ def format_domain(domain: Any) -> str:
                 if domain["max_message_octets"] is not None
                 else []
             ),
+            *server_facts(domain),
         ]
     )
 

@@ -9,6 +9,7 @@ from postbusd.cli.api import path_of
 from postbusd.cli.common import clean, format_amount, format_facts, parse_amount
 from postbusd.cli.deleting import add_yes, ask, is_asked
 from postbusd.cli.objects import Noun, Session, Subparsers, UsageError, list_all, show
+from postbusd.cli.policy_dnsbl import add_dnsbl_options, dnsbl_change, format_dnsbls
 
 DAY_MS = 86_400_000
 _LISTS = (
@@ -31,6 +32,10 @@ def add_parser(subparsers: Subparsers) -> None:
     change.add_argument(
         "--archive-days", type=int, metavar="N", help="how long the mail of deleted mailboxes is kept; 0: for ever"
     )
+    change.add_argument(
+        "--mail-host", metavar="NAME", help="where people connect and MX records point to; '' for our own name"
+    )
+    add_dnsbl_options(change)
     add_yes(change)
     for whom, what in (("domain-admins", "domain admins: of their domains"), ("users", "users: of their mailboxes")):
         change.add_argument(f"--events-for-{whom}", choices=("on", "off"), help=f"event log for {what}")
@@ -71,6 +76,9 @@ def run_set(session: Session, args: argparse.Namespace) -> int:
             raise UsageError(f"--remove-{option}: {absent[0]} is not on the list")
         if added or removed:
             changes[field] = [each for each in before[field] if each not in gone] + added
+    if args.mail_host is not None:
+        changes["mail_host"] = args.mail_host
+    changes |= dnsbl_change(args, before["dnsbls"])
     if not changes:
         raise UsageError("say what is to change")
     if not _may_purge(session, args):
@@ -106,6 +114,8 @@ def format_policy(policy: Any) -> str:
         ("recipients a day", str(policy["recipients_per_day"] or "no limit")),
         ("deleted mail", f"{policy['archive_days']} days" if policy["archive_days"] else "kept until it is purged"),
         ("event log for", _readers(policy)),
+        ("mail server", policy["mail_host"] or "the installation's own name"),
+        ("DNSBLs", format_dnsbls(policy["dnsbls"])),
         ("blocked senders", " ".join(policy["blocked_senders"]) or "none"),
         ("welcome senders", " ".join(policy["welcome_senders"]) or "none"),
         ("blocked networks", " ".join(policy["blocked_networks"]) or "none"),

@@ -9,6 +9,8 @@ from postbusd.filter.adapters.pyspf import PyspfEvaluator
 from postbusd.filter.checks import MessageChecks
 from postbusd.filter.connection import ConnectionChecker
 from postbusd.filter.dkim import DkimVerifier
+from postbusd.filter.dnsbl import DnsblChecker
+from postbusd.filter.hops import AlternateHosts
 from postbusd.filter.metrics import FilterMetrics
 from postbusd.filter.reader import MessageReader
 from postbusd.filter.service import FilterService
@@ -62,8 +64,11 @@ async def build(context: Context, settings: FilterSettings) -> RunningFilter:
     hash_pool = ThreadPoolExecutor(settings.hash_threads, thread_name_prefix="filter-hash")
     mail_host = context.runtime.mail_host
     policy = PolicyWatch(context.rpc.directory)
+    dnsbls = DnsblChecker(resolver, metrics)
+    alternates = AlternateHosts(resolver, settings.connection_seconds)
     checks = MessageChecks(
         resolver=resolver,
+        dnsbls=dnsbls,
         spf=PyspfEvaluator(resolver, spf_pool, context.clock, mail_host),
         dkim=DkimVerifier(resolver, hash_pool, context.clock, settings.max_signatures),
         metrics=metrics,
@@ -74,7 +79,15 @@ async def build(context: Context, settings: FilterSettings) -> RunningFilter:
         mail_host=mail_host,
         reader=MessageReader(context.blobs, hash_pool, context.clock),
         checks=checks,
-        connections=ConnectionChecker(resolver, metrics, settings.connection_seconds),
+        connections=ConnectionChecker(
+            resolver,
+            metrics,
+            settings.connection_seconds,
+            policy=policy,
+            dnsbls=dnsbls,
+            alternates=alternates,
+        ),
+        alternates=alternates,
         metrics=metrics,
         policy=policy,
     )

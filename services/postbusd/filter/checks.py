@@ -8,12 +8,14 @@ from typing import Any, TypeVar
 
 import msgspec
 
+from postbus.contracts.policy import Dnsbl
 from postbus.core.errors import MailError
 from postbus.dmarc.evaluate import Evaluation, Message
 from postbus.runtime.dns import Resolver
 from postbusd.filter.client_name import find_client_name, is_checkable
 from postbusd.filter.dkim import DkimOutcome, DkimVerifier, SignedMessage, summarize
 from postbusd.filter.dmarc import DmarcChecker, list_identifiers
+from postbusd.filter.dnsbl import DnsblChecker
 from postbusd.filter.metrics import FilterMetrics
 from postbusd.filter.spf import SpfEvaluator, SpfOutcome, SpfRequest, SpfResult, make_request
 
@@ -25,12 +27,15 @@ class CheckInput(msgspec.Struct, frozen=True, kw_only=True):
 
     queue_id: str
     client_address: str
+    """Empty: nobody knows it; SPF can't be told then."""
     client_name: str
     """As confirmed at connect; empty: not known."""
     helo: str
     reverse_path: str
     message: SignedMessage
     author_domain: str
+    dnsbls: tuple[Dnsbl, ...] = ()
+    """That a hit counts of."""
 
 
 class CheckResults(msgspec.Struct, frozen=True, kw_only=True):
@@ -41,6 +46,8 @@ class CheckResults(msgspec.Struct, frozen=True, kw_only=True):
     dmarc: Evaluation
     client_confirmed: bool | None
     """None: could not be finished."""
+    dnsbls: tuple[Dnsbl, ...] = ()
+    """That have the client's address."""
 
     @property
     def dkim_summary(self) -> str:
@@ -55,12 +62,14 @@ class MessageChecks:
         self,
         *,
         resolver: Resolver,
+        dnsbls: DnsblChecker,
         spf: SpfEvaluator,
         dkim: DkimVerifier,
         metrics: FilterMetrics,
         deadline_seconds: float,
     ) -> None:
         self._resolver = resolver
+        self._dnsbls = dnsbls
         self._spf = spf
         self._dkim = dkim
         self._dmarc = DmarcChecker(resolver)
@@ -74,6 +83,7 @@ class MessageChecks:
             spf = group.create_task(self._timed("spf", self._check_spf(asked, deadline)))
             dkim = group.create_task(self._timed("dkim", self._dkim.verify(asked.message, deadline)))
             rdns = group.create_task(self._timed("rdns", self._check_client(asked, deadline)))
+            listed = group.create_task(self._dnsbls.find(asked.client_address, asked.dnsbls, self._deadline_seconds))
             policy = group.create_task(self._dmarc.prefetch(asked.author_domain, deadline))
         message = Message(
             author_domain=asked.author_domain,
@@ -81,7 +91,13 @@ class MessageChecks:
             sample=zlib.crc32(asked.queue_id.encode()) % 100,
         )
         evaluation = await self._timed("dmarc", self._dmarc.evaluate(message, policy.result(), deadline))
-        results = CheckResults(spf=spf.result(), dkim=dkim.result(), dmarc=evaluation, client_confirmed=rdns.result())
+        results = CheckResults(
+            spf=spf.result(),
+            dkim=dkim.result(),
+            dmarc=evaluation,
+            client_confirmed=rdns.result(),
+            dnsbls=listed.result(),
+        )
         self._count(results)
         return results
 
@@ -95,7 +111,8 @@ class MessageChecks:
     async def _check_spf(self, asked: CheckInput, deadline: float) -> SpfOutcome:
         request = make_request(asked.client_address, asked.helo, asked.reverse_path)
         if isinstance(request, SpfOutcome):
-            return request
+            unknown = request.domain and not asked.client_address
+            return msgspec.structs.replace(request, result=SpfResult.TEMPERROR) if unknown else request
         return SpfOutcome(
             result=await self._evaluate_spf(request, deadline), identity=request.identity, domain=request.domain
         )

@@ -21,7 +21,7 @@ def is_checkable(address: str) -> bool:
 
 async def find_client_name(address: str, resolver: Resolver) -> str:
     """The confirmed name; empty: none. Raises MailError: UNAVAILABLE when a look-up that might have told failed."""
-    plain = _plain_address(address)
+    plain = plain_address(address)
     names = (await resolver.resolve(reverse_name(plain), RecordType.PTR)).hosts()[:MAX_NAMES]
     async with asyncio.TaskGroup() as group:
         tasks = [group.create_task(_leads_back(name, plain, resolver)) for name in names]
@@ -32,7 +32,7 @@ async def find_client_name(address: str, resolver: Resolver) -> str:
     return confirmed[0] if confirmed else ""
 
 
-def _plain_address(address: str) -> str:
+def plain_address(address: str) -> str:
     """An IPv4 address in IPv6 clothes is an IPv4 address."""
     parsed = ipaddress.ip_address(address)
     mapped = parsed.ipv4_mapped if isinstance(parsed, ipaddress.IPv6Address) else None

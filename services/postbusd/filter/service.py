@@ -11,14 +11,17 @@ from postbus.contracts.filter import (
     CheckMessageRequest,
     ConnectionFilter,
 )
+from postbus.contracts.policy import DnsblMode
 from postbus.runtime.octets import OctetBudget
 from postbus.runtime.policy import PolicyWatch
 from postbus.spam.checks import SpamScore, judge
 from postbus.spam.headers import format_spam_headers
-from postbus.spam.view import Authentication, AuthorAddress, MessageView
+from postbus.spam.view import Authentication, AuthorAddress, ListHit, MessageView
 from postbusd.filter.authres import AuthenticationReport, format_results
 from postbusd.filter.checks import CheckInput, CheckResults, MessageChecks
 from postbusd.filter.dkim import DkimResult
+from postbusd.filter.dnsbl import name_test
+from postbusd.filter.hops import AlternateHosts, Hop
 from postbusd.filter.metrics import FilterMetrics
 from postbusd.filter.reader import LoadedMessage, MessageReader
 from postbusd.filter.senders import find_senders
@@ -50,6 +53,7 @@ class FilterService:
         reader: MessageReader,
         checks: MessageChecks,
         connections: ConnectionFilter,
+        alternates: AlternateHosts,
         metrics: FilterMetrics,
         policy: PolicyWatch,
     ) -> None:
@@ -59,6 +63,7 @@ class FilterService:
         self._reader = reader
         self._checks = checks
         self._connections = connections
+        self._alternates = alternates
         self._metrics = metrics
         self._policy = policy
         self._budget = OctetBudget(MAX_CONTENT_OCTETS)
@@ -79,7 +84,8 @@ class FilterService:
         author_domain = find_author_domain(authors)
         results = None
         if not request.authenticated_as:
-            results = await self._checks.run(_make_input(request, message, author_domain))
+            source = await self._find_source(request, message)
+            results = await self._checks.run(self._make_input(request, message, author_domain, source))
         policy = self._policy.policy
         score = judge(self._make_view(request, message, authors, results), required=policy.required_score)
         decision = decide(score, results.dmarc if results is not None else None, policy.dmarc_reject)
@@ -107,9 +113,39 @@ class FilterService:
             submitted=bool(request.authenticated_as),
             client_confirmed=results.client_confirmed if results is not None else True,
             helo=request.helo,
+            dnsbl_hits=tuple(
+                ListHit(name=name_test(each), score=each.score, detail=each.zone) for each in results.dnsbls
+            )
+            if results is not None
+            else (),
             senders=find_senders(request.reverse_path, authors, self._policy.policy),
             sent_ms=scan.sent_ms,
             received_ms=message.received_ms,
+        )
+
+    async def _find_source(self, request: CheckMessageRequest, message: LoadedMessage) -> Hop:
+        entries = self._policy.alternate_mx
+        client = Hop(request.client_address, request.helo)
+        if not entries:
+            return client
+        received = [value for name, value in list_fields(message.content, message.scan) if name == "received"]
+        return await self._alternates.find_source(client, received, entries)
+
+    def _make_input(
+        self, request: CheckMessageRequest, message: LoadedMessage, author_domain: str, source: Hop
+    ) -> CheckInput:
+        direct = source.address == request.client_address
+        dnsbls = self._policy.policy.dnsbls
+        return CheckInput(
+            queue_id=request.queue_id,
+            client_address=source.address,
+            client_name=request.client_name if direct else "",
+            helo=source.helo,
+            reverse_path=request.reverse_path,
+            message=take_apart(message.content, message.scan),
+            author_domain=author_domain,
+            # Who stands on a list that refuses was refused, unless an alternate MX took the mail.
+            dnsbls=tuple(each for each in dnsbls if not direct or each.mode is DnsblMode.SCORE),
         )
 
     def _make_report(
@@ -126,18 +162,6 @@ class FilterService:
             dmarc=results.dmarc,
             author_domain=author_domain,
         )
-
-
-def _make_input(request: CheckMessageRequest, message: LoadedMessage, author_domain: str) -> CheckInput:
-    return CheckInput(
-        queue_id=request.queue_id,
-        client_address=request.client_address,
-        client_name=request.client_name,
-        helo=request.helo,
-        reverse_path=request.reverse_path,
-        message=take_apart(message.content, message.scan),
-        author_domain=author_domain,
-    )
 
 
 def _summarize(results: CheckResults) -> Authentication:

@@ -68,6 +68,18 @@ class RelayResource(msgspec.Struct, frozen=True, kw_only=True):
     username: Annotated[str, msgspec.Meta(description="Empty: no login.")]
 
 
+class SignatureBody(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What goes under every submitted message of the domain, but for signed and encrypted ones."""
+
+    text: Annotated[str, msgspec.Meta(description="Under plain text.", max_length=20_000)]
+    html: Annotated[
+        str,
+        msgspec.Meta(
+            description="A fragment, at the end of the body of HTML; empty: made of the text.", max_length=100_000
+        ),
+    ] = ""
+
+
 class DomainBody(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What a domain is to be; what is left out gets its default."""
 
@@ -102,6 +114,34 @@ class DomainBody(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     max_message_octets: Annotated[
         int | None, msgspec.Meta(description="The largest message for it; null: what the policy says.")
     ] = None
+    mail_host: Annotated[
+        str,
+        msgspec.Meta(
+            description="The mail server's location: its MX and what its people connect to; empty: the policy's. "
+            "Superadmins only."
+        ),
+    ] = ""
+    signature: Annotated[SignatureBody | None, msgspec.Meta(description="null: none.")] = None
+    alternate_mx: Annotated[
+        tuple[str, ...],
+        msgspec.Meta(
+            description="Others that take its mail and pass it on to us: names of hosts, and networks as 192.0.2.0/24. "
+            "They may be in its MX records, no DNSBL refuses them, and whoever gave them the mail is judged. "
+            "Superadmins only."
+        ),
+    ] = ()
+    all_mail: Annotated[bool, msgspec.Meta(description="A folder with all messages, for each of its mailboxes.")] = (
+        False
+    )
+    sharing: Annotated[bool, msgspec.Meta(description="Whether its people may share folders.")] = False
+    search: Annotated[bool, msgspec.Meta(description="Whether the text of its mail is indexed.")] = True
+
+
+class SignatureResource(msgspec.Struct, frozen=True, kw_only=True):
+    """What goes under every submitted message."""
+
+    text: Annotated[str, msgspec.Meta(description="Under plain text.")]
+    html: Annotated[str, msgspec.Meta(description="Under HTML; empty: made of the text.")]
 
 
 class DomainResource(msgspec.Struct, frozen=True, kw_only=True):
@@ -117,6 +157,12 @@ class DomainResource(msgspec.Struct, frozen=True, kw_only=True):
     quota_octets: Annotated[int | None, msgspec.Meta(description="Of all its mailboxes; null: unlimited.")]
     default_quota_octets: Annotated[int | None, msgspec.Meta(description="Of a mailbox without one of its own.")]
     max_message_octets: Annotated[int | None, msgspec.Meta(description="null: what the policy says.")]
+    mail_host: Annotated[str, msgspec.Meta(description="The mail server's location; empty: the policy's.")]
+    signature: Annotated[SignatureResource | None, msgspec.Meta(description="Under every submitted message.")]
+    alternate_mx: Annotated[tuple[str, ...], msgspec.Meta(description="Others that take its mail.")]
+    all_mail: Annotated[bool, msgspec.Meta(description="Whether its mailboxes have a folder with all messages.")]
+    sharing: Annotated[bool, msgspec.Meta(description="Whether its people may share folders.")]
+    search: Annotated[bool, msgspec.Meta(description="Whether the text of its mail is indexed.")]
 
 
 class DomainList(msgspec.Struct, frozen=True, kw_only=True):
@@ -207,18 +253,7 @@ def relay_of(body: RelayBody | None) -> Relay | None:
 
 
 async def _put(request: ApiRequest, name: str, body: DomainBody, condition: Condition) -> Response[Any]:
-    wanted = Domain(
-        name=name,
-        incoming=body.incoming,
-        catch_all=body.catch_all,
-        relay=relay_of(body.relay),
-        masquerading=body.masquerading,
-        alias_of=body.alias_of,
-        suspended=body.suspended,
-        quota_octets=body.quota_octets,
-        default_quota_octets=body.default_quota_octets,
-        max_message_octets=body.max_message_octets,
-    )
+    wanted = msgspec.convert({"name": name, **msgspec.structs.asdict(body)}, Domain, from_attributes=True)
     before = await _find(request, name)
     domain = await backend_of(request).directory.put_domain(
         PutDomainRequest(domain=wanted, actor=actor_of(request), condition=condition)

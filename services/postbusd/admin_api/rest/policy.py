@@ -7,7 +7,7 @@ from litestar import Response, get, patch, put
 from litestar.params import JSONBody
 
 from postbus.contracts.condition import Condition
-from postbus.contracts.policy import DmarcReject, GetPolicyRequest, Policy, PutPolicyRequest
+from postbus.contracts.policy import DmarcReject, DnsblMode, GetPolicyRequest, Policy, PutPolicyRequest
 from postbusd.admin_api.rest.backend import ApiRequest, actor_of, backend_of
 from postbusd.admin_api.rest.changes import (
     IfMatch,
@@ -23,6 +23,28 @@ from postbusd.admin_api.rest.problems import BODY_REFUSALS, REFUSALS
 
 _DEFAULT = Policy()
 _PATTERNS = "Patterns of addresses, or of domains (without @); * is any text, ? any character."
+
+
+class DnsblBody(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A list of addresses of spammers in the DNS (RFC 5782)."""
+
+    zone: Annotated[str, msgspec.Meta(description="As zen.spamhaus.org.", min_length=1, max_length=255)]
+    mode: Annotated[
+        DnsblMode, msgspec.Meta(description="refuse: no mail but to postmaster; score: a hit adds to the score.")
+    ] = DnsblMode.SCORE
+    score: Annotated[float, msgspec.Meta(description="That a hit adds in mode score.")] = 2.0
+    lookup_url: Annotated[
+        str, msgspec.Meta(description="Told to who is refused; {address} in it is the client's.", max_length=255)
+    ] = ""
+
+
+class DnsblResource(msgspec.Struct, frozen=True, kw_only=True):
+    """A list of addresses of spammers in the DNS."""
+
+    zone: Annotated[str, msgspec.Meta(description="Its name.")]
+    mode: Annotated[DnsblMode, msgspec.Meta(description="What a hit means.")]
+    score: Annotated[float, msgspec.Meta(description="That a hit adds in mode score.")]
+    lookup_url: Annotated[str, msgspec.Meta(description="Told to who is refused.")]
 
 
 class PolicyBody(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -64,6 +86,15 @@ class PolicyBody(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     events_for_users: Annotated[
         bool, msgspec.Meta(description="Whether users read the event log of their mailboxes.")
     ] = _DEFAULT.events_for_users
+    mail_host: Annotated[
+        str,
+        msgspec.Meta(
+            description="The mail server's location for domains that name none; empty: the installation's own name."
+        ),
+    ] = _DEFAULT.mail_host
+    dnsbls: Annotated[
+        tuple[DnsblBody, ...], msgspec.Meta(description="Asked about every client of port 25, at most 20.")
+    ] = tuple(msgspec.convert(each, DnsblBody, from_attributes=True) for each in _DEFAULT.dnsbls)
 
 
 class PolicyResource(msgspec.Struct, frozen=True, kw_only=True):
@@ -84,6 +115,8 @@ class PolicyResource(msgspec.Struct, frozen=True, kw_only=True):
         bool, msgspec.Meta(description="Whether domain admins read the event log of their domains.")
     ]
     events_for_users: Annotated[bool, msgspec.Meta(description="Whether users read that of their mailboxes.")]
+    mail_host: Annotated[str, msgspec.Meta(description="The mail server's location; empty: the installation's name.")]
+    dnsbls: Annotated[tuple[DnsblResource, ...], msgspec.Meta(description="By zone.")]
 
 
 @get("/policy", summary="Show the policy", tags=["policy"], responses=REFUSALS)
