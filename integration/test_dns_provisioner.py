@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import asyncpg
 import pytest
 
+from postbus.contracts import Empty
 from postbus.contracts.dns_provisioner import (
     GetDkimKeysReply,
     GetDkimKeysRequest,
@@ -16,6 +17,7 @@ from postbus.contracts.dns_provisioner import (
 )
 from postbus.contracts.domains import Domain
 from postbus.contracts.objects import ObjectRequest
+from postbus.contracts.policy import Policy, PolicyReply
 from postbus.core.clock import SystemClock
 from postbus.core.errors import MailError
 from postbus.runtime.dns import DnsResolver
@@ -82,6 +84,9 @@ class EveryDomain:
 
     async def get_domain(self, request: ObjectRequest) -> Domain:
         return Domain(name=request.name, incoming=True)
+
+    async def find_policy(self, request: Empty) -> PolicyReply:
+        return PolicyReply(policy=Policy(), revision=1)
 
 
 def make_keyring(pool: asyncpg.Pool, key: bytes = b"k") -> DkimKeyring:

@@ -34,9 +34,24 @@ def check(judged: WantedRecord, state: RecordState, advice: str) -> None:
     ],
 )
 def test_mx(exchanges: list[tuple[int, str]], state: RecordState, advice: str) -> None:
-    judged = judge_mx(plan_mx("example.com", HOST), exchanges)
+    judged = judge_mx(plan_mx(Domain(name="example.com"), HOST), exchanges)
     check(judged, state, advice)
     assert judged.live == tuple(f"{number} {host}." for number, host in exchanges)
+
+
+@pytest.mark.parametrize(
+    ("exchanges", "state", "advice"),
+    [
+        ([(10, HOST), (20, "backup.example")], OK, ""),
+        ([(10, "backup.example")], OK, ""),
+        ([(10, HOST)], OK, ""),
+        ([(10, HOST), (20, "mx.elsewhere.example")], DIFFERS, "also goes to mx.elsewhere.example"),
+        ([(10, "backup.example"), (20, "mx.elsewhere.example")], DIFFERS, "goes to backup.example, mx.elsewhere"),
+    ],
+)
+def test_mx_beside_or_behind_an_alternate(exchanges: list[tuple[int, str]], state: RecordState, advice: str) -> None:
+    domain = Domain(name="example.com", alternate_mx=("192.0.2.0/24", "backup.example"))
+    check(judge_mx(plan_mx(domain, HOST), exchanges), state, advice)
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from postbus.contracts import Empty
 from postbus.contracts.dns_provisioner import (
     DkimAlgorithm,
     PlanDomainReply,
@@ -18,6 +19,7 @@ from postbus.contracts.dns_provisioner import (
 )
 from postbus.contracts.domains import Domain
 from postbus.contracts.objects import ObjectRequest
+from postbus.contracts.policy import Policy, PolicyReply
 from postbus.contracts.relays import Relay
 from postbus.core.errors import ErrorKind, MailError
 from postbus.testing.dns import FakeResolver
@@ -63,6 +65,26 @@ def test_a_domain_that_we_take_mail_for_needs_five_records() -> None:
     assert all(record.purpose and record.state is RecordState.UNKNOWN and not record.advice for record in plan())
 
 
+def test_hosts_that_take_our_mail_come_after_us() -> None:
+    mx = plan(alternate_mx=("192.0.2.0/24", "backup.example", "in.filter.example"))[0]
+    assert mx.values == ("10 mail.example.net.", "20 backup.example.", "20 in.filter.example.")
+
+
+@pytest.mark.parametrize(
+    ("of_domain", "of_policy", "location"),
+    [
+        ("", "", "mail.example.net"),
+        ("", "mx.policy.example", "mx.policy.example"),
+        ("mx.domain.example", "mx.policy.example", "mx.domain.example"),
+    ],
+)
+async def test_the_location_of_the_mail_server(of_domain: str, of_policy: str, location: str) -> None:
+    directory = FakeDomains(Domain(name="example.com", incoming=True, mail_host=of_domain), Policy(mail_host=of_policy))
+    reply = await ask(FakeResolver(), compare=False, directory=directory)
+    assert reply.records[0].values == (f"10 {location}.",)
+    assert reply.records[1].values == (f"v=spf1 a:{location} -all",)
+
+
 def test_without_incoming_mail_there_is_no_mx() -> None:
     assert [record.type for record in plan(incoming=False)] == ["TXT"] * 4
 
@@ -103,18 +125,30 @@ class FakeKeyring:
 class FakeDomains:
     """directory with example.com, for admin only."""
 
+    def __init__(self, domain: Domain | None = None, policy: Policy | None = None) -> None:
+        self.domain = domain or Domain(name="example.com", incoming=True)
+        self.policy = policy or Policy()
+
     async def get_domain(self, request: ObjectRequest) -> Domain:
         if request.actor != "admin":
             raise MailError(ErrorKind.FORBIDDEN, "no")
         if request.name != "example.com":
             raise MailError(ErrorKind.NOT_FOUND, f"domain: {request.name}")
-        return Domain(name=request.name, incoming=True)
+        return msgspec.structs.replace(self.domain, name=request.name)
+
+    async def find_policy(self, request: Empty) -> PolicyReply:
+        return PolicyReply(policy=self.policy, revision=1)
 
 
 async def ask(
-    resolver: FakeResolver, *, domain: str = "example.com", actor: str = "admin", compare: bool = True
+    resolver: FakeResolver,
+    *,
+    domain: str = "example.com",
+    actor: str = "admin",
+    compare: bool = True,
+    directory: FakeDomains | None = None,
 ) -> PlanDomainReply:
-    planner = DomainPlanner(FakeKeyring(), FakeDomains(), resolver, "Mail.Example.NET.")  # type: ignore[arg-type]
+    planner = DomainPlanner(FakeKeyring(), directory or FakeDomains(), resolver, "Mail.Example.NET.")  # type: ignore[arg-type]
     return await planner.plan_domain(PlanDomainRequest(domain=domain, actor=actor, compare=compare))
 
 

@@ -52,6 +52,20 @@ def make(
     return CertificateProvisioner(store, Sealer(key), clock, "mail.demo.example", settings)
 
 
+async def test_a_location_of_the_mail_server_comes_into_the_certificate() -> None:
+    store, clock = FakeStore(), FakeClock()
+    provisioner = make(store, clock, extra=("192.0.2.1",))
+    await provisioner.renew()
+    provisioner.set_locations(["mx.b.example", "mail.demo.example"])
+    assert await provisioner.renew() == 2
+    names = (await provisioner.list_certificates(ListCertificatesRequest())).certificates[0].names
+    assert names[0] == "mail.demo.example"
+    assert {"192.0.2.1", "mx.b.example"} <= set(names)
+    assert await provisioner.renew() is None
+    provisioner.set_locations([])
+    assert await provisioner.renew() is None
+
+
 async def test_the_first_start_makes_a_ca_and_a_certificate() -> None:
     store, clock = FakeStore(), FakeClock()
     provisioner = make(store, clock)

@@ -1,6 +1,7 @@
 """Composition root of dns-provisioner."""
 
 import asyncio
+import contextlib
 import logging
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -9,9 +10,11 @@ from prometheus_client import Gauge
 
 from postbus.bus.subjects import SUBJECT_CERTIFICATE_CHANGED
 from postbus.contracts.events import CertificateChanged, Event, EventType
+from postbus.contracts.policy import Policy
 from postbus.core.errors import MailError
 from postbus.core.ids import new_uuid7
 from postbus.core.trace import use_trace
+from postbus.runtime.policy import PolicyWatch
 from postbus.runtime.service import Context, ServiceSpec
 from postbusd.dns_provisioner.settings import DnsProvisionerSettings
 
@@ -42,6 +45,8 @@ class RunningDnsProvisioner:
         self._resolver = resolver
         self._unannounced = 0
         """The revision that nobody was told of yet."""
+        self._policy = PolicyWatch(context.rpc.directory, self._on_policy)
+        self._due = asyncio.Event()
 
     @property
     def port(self) -> "DnsProvisionerService":
@@ -53,6 +58,8 @@ class RunningDnsProvisioner:
         made = await self._provisioner.renew()
         if made is not None:
             self._unannounced = made
+        await self._policy.listen(self._context.bus)
+        self._context.spawn("policy", self._policy.run)
         self._context.spawn("renew", self._keep_fresh)
 
     async def drain(self) -> None:
@@ -63,10 +70,17 @@ class RunningDnsProvisioner:
         while True:
             if self._unannounced:
                 await self._announce(self._unannounced)
-            await asyncio.sleep(self._settings.check_seconds)
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._due.wait(), self._settings.check_seconds)
+            self._due.clear()
             made = await self._provisioner.renew()
             if made is not None:
                 self._unannounced = made
+
+    def _on_policy(self, policy: Policy) -> None:
+        """The mail server may have another location."""
+        self._provisioner.set_locations(self._policy.mail_hosts)
+        self._due.set()
 
     async def _announce(self, revision: int) -> None:
         """Wakes the listeners and tells the event log; what fails is tried again at the next look."""

@@ -27,18 +27,22 @@ def judge(wanted: WantedRecord, found: Judged) -> WantedRecord:
 
 
 def judge_mx(wanted: WantedRecord, exchanges: Sequence[tuple[int, str]]) -> WantedRecord:
-    """Exactly our host, whatever its preference; `exchanges` hold names without the last dot, empty for a null MX."""
+    """Our host, whatever its preference, or the domain's alternate MXs, beside it or in its place.
+
+    `exchanges` hold names without the last dot, empty for a null MX. The first value of `wanted` is ours.
+    """
     live = tuple(f"{preference} {host}." for preference, host in exchanges)
-    ours = {value.split()[1].rstrip(".") for value in wanted.values}
+    planned = [value.split()[1].rstrip(".") for value in wanted.values]
+    ours = {planned[0]}
     hosts = {host for _, host in exchanges}
     if not hosts:
         return judge(wanted, (RecordState.MISSING, live, "no mail comes here yet: add this MX record"))
-    if hosts == ours:
+    if hosts <= set(planned):
         return judge(wanted, (RecordState.OK, live, ""))
     if hosts == {""}:
         advice = "a null MX (RFC 7505) says that the domain takes no mail: replace it by this MX record"
     elif ours <= hosts:
-        others = ", ".join(sorted(hosts - ours))
+        others = ", ".join(sorted(hosts - set(planned)))
         advice = f"mail for the domain also goes to {others}: remove that MX record, or such mail never comes here"
     else:
         advice = f"mail for the domain goes to {', '.join(sorted(hosts))}: replace the MX records by this one"

@@ -13,6 +13,7 @@ from postbusd.dns_provisioner.dkim_keys import KEY_TYPES, format_key_record
 from postbusd.dns_provisioner.values import PublicDkimKey
 
 MX_PREFERENCE: Final = 10
+ALTERNATE_PREFERENCE: Final = 20
 DKIM_LABEL: Final = "_domainkey"
 DMARC_LABEL: Final = "_dmarc"
 
@@ -20,15 +21,16 @@ DMARC_LABEL: Final = "_dmarc"
 def plan_records(domain: Domain, mail_host: str, keys: Sequence[PublicDkimKey]) -> tuple[WantedRecord, ...]:
     """The record sets in the order in which an administrator should set them."""
     records = [plan_spf(domain, mail_host), *(plan_dkim(domain.name, key) for key in keys), plan_dmarc(domain.name)]
-    return (plan_mx(domain.name, mail_host), *records) if domain.incoming else tuple(records)
+    return (plan_mx(domain, mail_host), *records) if domain.incoming else tuple(records)
 
 
-def plan_mx(name: str, mail_host: str) -> WantedRecord:
-    """Mail for the domain comes to us."""
+def plan_mx(domain: Domain, mail_host: str) -> WantedRecord:
+    """Mail for the domain comes to us; where we are silent, to the hosts among its alternate MXs."""
+    others = [each for each in domain.alternate_mx if is_host(each)]
     return WantedRecord(
-        name=name,
+        name=domain.name,
         type="MX",
-        values=(f"{MX_PREFERENCE} {mail_host}.",),
+        values=(f"{MX_PREFERENCE} {mail_host}.", *(f"{ALTERNATE_PREFERENCE} {each}." for each in others)),
         purpose="MX: mail for the domain comes to this installation",
     )
 
@@ -43,6 +45,11 @@ def plan_spf(domain: Domain, mail_host: str) -> WantedRecord:
         purpose="SPF: which hosts send mail of the domain",
         advice="" if relay is None else relay_advice(relay.host),
     )
+
+
+def is_host(entry: str) -> bool:
+    """Of an alternate MX: a name, no network."""
+    return "/" not in entry
 
 
 def spf_mechanism(mail_host: str) -> str:

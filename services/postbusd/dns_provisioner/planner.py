@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Sequence
 
+from postbus.contracts import Empty
 from postbus.contracts.dns_provisioner import PlanDomainReply, PlanDomainRequest, WantedRecord
 from postbus.contracts.objects import ObjectRequest
 from postbus.core.address import parse_domain
@@ -11,15 +12,18 @@ from postbus.runtime.dns import RecordType, Resolver
 from postbusd.dns_provisioner.judgement import judge_dkim, judge_dmarc, judge_mx, judge_silence, judge_spf
 from postbusd.dns_provisioner.keyring import DkimKeyring
 from postbusd.dns_provisioner.plan import DKIM_LABEL, DMARC_LABEL, plan_records
-from postbusd.dns_provisioner.ports import Domains
+from postbusd.dns_provisioner.ports import PlannedDomains
 from postbusd.dns_provisioner.zone_file import format_zone
 
 
 class DomainPlanner:
     """Implements `postbus.contracts.dns_provisioner.DnsPlanner`."""
 
-    def __init__(self, keyring: DkimKeyring, directory: Domains, resolver: Resolver, mail_host: str) -> None:
-        """`mail_host` is a name; `resolver` should keep little, an administrator looks at what was just changed."""
+    def __init__(self, keyring: DkimKeyring, directory: PlannedDomains, resolver: Resolver, mail_host: str) -> None:
+        """`mail_host` is the mail server's location where neither domain nor policy names one.
+
+        `resolver` should keep little: an administrator looks at what was just changed.
+        """
         self._keyring = keyring
         self._directory = directory
         self._resolver = resolver
@@ -29,7 +33,8 @@ class DomainPlanner:
         """See `DnsPlanner.plan_domain`. Raises MailError: INVALID, NOT_FOUND, FORBIDDEN (as directory), UNAVAILABLE."""
         name = parse_domain(request.domain.removesuffix("."))
         domain = await self._directory.get_domain(ObjectRequest(name=name, actor=request.actor))
-        mail_host = parse_domain(self._mail_host)
+        policy = (await self._directory.find_policy(Empty())).policy
+        mail_host = domain.mail_host or policy.mail_host or parse_domain(self._mail_host)
         records = plan_records(domain, mail_host, await self._keyring.ensure_public_keys(name))
         zone = format_zone(name, records)
         if request.compare:

@@ -5,6 +5,7 @@ from typing import Protocol
 
 from postbus.contracts.domains import Domain
 from postbus.contracts.objects import ObjectRequest
+from postbus.contracts.policy import PolicyFinder
 from postbusd.dns_provisioner.values import SealedDkimKey, Stock
 
 Change = Callable[[Stock], Stock | None]
@@ -44,8 +45,12 @@ class DkimKeyStore(Protocol):
 
 
 class Domains(Protocol):
-    """directory, as far as this service asks it; `postbus.contracts.directory.DomainAdmin` has it."""
+    """directory, as far as this service asks it; `postbus.contracts.directory.Directory` has it."""
 
     async def get_domain(self, request: ObjectRequest) -> Domain:
         """Raises MailError: NOT_FOUND for a domain that is not ours, FORBIDDEN for one out of the actor's scope."""
         ...
+
+
+class PlannedDomains(Domains, PolicyFinder, Protocol):
+    """Domains, and what holds for those that say nothing else."""

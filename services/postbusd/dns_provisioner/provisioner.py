@@ -2,6 +2,7 @@
 
 import ipaddress
 import logging
+from collections.abc import Sequence
 
 from postbus.contracts.dns_provisioner import ListCertificatesReply, ListCertificatesRequest, ServerCertificate
 from postbus.core.clock import Clock
@@ -41,11 +42,16 @@ class CertificateProvisioner:
         self._store = store
         self._sealer = sealer
         self._clock = clock
+        self._mail_host = mail_host
         self._names = certificate_names(mail_host, settings.extra_names)
         self._settings = settings
         self._reply: ListCertificatesReply | None = None
         self.soonest_end_ms = 0
         """When the first certificate in force ends; 0: none is known yet."""
+
+    def set_locations(self, mail_hosts: Sequence[str]) -> None:
+        """Names of the mail server that the policy and domains give it: in the next certificate."""
+        self._names = certificate_names(self._mail_host, (*self._settings.extra_names, *mail_hosts))
 
     async def list_certificates(self, request: ListCertificatesRequest) -> ListCertificatesReply:
         """See `CertificateSource.list_certificates`; makes the first certificate when there is none yet."""
