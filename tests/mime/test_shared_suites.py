@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from postbus.mime.addresses import parse_addresses
+from postbus.mime.appending import append_signature, apply_edits
 from postbus.mime.dates import parse_date
 from postbus.mime.headers import decode_value, unfold
 from postbus.mime.parameters import parse_content_type
@@ -116,6 +117,20 @@ def test_every_message_is_scanned_and_every_octet_reached() -> None:
             extract_text(form, scan)
         count += 1
     assert count > 200
+
+
+def test_a_signature_leaves_the_structure_as_it_is() -> None:
+    signed = 0
+    for path in all_messages():
+        content = path.read_bytes()
+        before = scan_message(content)
+        edits = append_signature(content, before, "Müller & Co.\nconfidential", "")
+        after = b"".join(apply_edits(content, edits))
+        assert len(after) - len(content) == sum(len(edit.octets) - edit.end + edit.start for edit in edits)
+        shapes = [shape_of(each.root, drop_implied=False) for each in (before, scan_message(after))]
+        assert shapes[0] == shapes[1], path
+        signed += bool(edits)
+    assert signed > 100
 
 
 def stalwart_shape(message: dict[str, Any], index: int) -> tuple[Shape, list[Range]]:

@@ -12,6 +12,7 @@ from prometheus_client import CollectorRegistry
 from postbus.contracts import Empty
 from postbus.contracts.delivery import PrecheckReply, PrecheckRequest
 from postbus.contracts.directory import MailboxTarget, Outcome, Resolution, ResolveReply, ResolveRequest, Via
+from postbus.contracts.domains import FindSignatureRequest, Signature, SignatureReply
 from postbus.contracts.filter import (
     CheckConnectionReply,
     CheckConnectionRequest,
@@ -42,6 +43,7 @@ from postbusd.smtp_edge.rates import SubmissionRates
 from postbusd.smtp_edge.recipients import Recipients
 from postbusd.smtp_edge.session import Session
 from postbusd.smtp_edge.settings import SmtpEdgeSettings
+from postbusd.smtp_edge.signatures import Signatures
 from postbusd.smtp_edge.spool import SpoolMemory
 
 ALICE = MailboxId("0190a0a0-0000-7000-8000-00000000000a")
@@ -87,6 +89,9 @@ class FakeDirectory:
         self.ended: set[MailboxId] = set()
         """Whose logins stand no more."""
         self.revision = 1
+        self.signatures: dict[str, Signature] = {}
+        """By domain."""
+        self.signatures_asked: list[str] = []
 
     async def resolve(self, request: ResolveRequest) -> ResolveReply:
         """Answers in order."""
@@ -113,6 +118,13 @@ class FakeDirectory:
     async def find_policy(self, request: Empty) -> PolicyReply:
         """The defaults."""
         return PolicyReply(policy=Policy(), revision=self.revision)
+
+    async def find_signature(self, request: FindSignatureRequest) -> SignatureReply:
+        """Of `signatures`."""
+        self.signatures_asked.append(request.domain)
+        if self.fail_with is not None:
+            raise self.fail_with
+        return SignatureReply(signature=self.signatures.get(request.domain), revision=self.revision)
 
     async def confirm_logins(self, request: ConfirmLoginsRequest) -> ConfirmLoginsReply:
         """All but those in `ended`."""
@@ -276,6 +288,7 @@ class Edge:
         self.counters = EdgeCounters("instance", 1, self.registry)
         self.events = EventLog(self.bus, clock, "smtp-edge", self.counters.events_dropped)
         self.recipients = Recipients(self.directory, clock, self.settings.resolve_cache_seconds)
+        self.signatures = Signatures(self.directory, clock, self.settings.resolve_cache_seconds)
         self.logins = LoginWatch(self.directory)
         self.policy = PolicyWatch(self.directory)
         self.blocked = BlockedNetworks()
@@ -300,6 +313,7 @@ class Edge:
             rates=SubmissionRates(self.bus, clock, lambda: self.policy.policy, self.counters),
             policy=self.policy,
             blocked=self.blocked,
+            signatures=self.signatures,
         )
 
     def change(self, **fields: object) -> None:

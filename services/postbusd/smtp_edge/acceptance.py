@@ -35,6 +35,7 @@ from postbusd.smtp_edge.ownership import judge_authors
 from postbusd.smtp_edge.prechecking import judge_message
 from postbusd.smtp_edge.refusals import judge_size, refuse_error
 from postbusd.smtp_edge.spool import Spool
+from postbusd.smtp_edge.undersigning import sign
 
 log = logging.getLogger(__name__)
 
@@ -111,6 +112,9 @@ async def _own(conversation: Conversation, transaction: Transaction, spool: Spoo
     _check(leave_out_loops(transaction, examined))
     if conversation.login is not None:
         _check(await judge_authors(site.recipients, conversation.login, examined))
+        signed = await sign(conversation, transaction, spool, examined)
+        if signed is not spool:
+            spool, examined = signed, await _examine(signed)
     client_name = (await conversation.connection_verdict()).client_name
     request = filter_request(conversation, transaction, examined, spool.octets, client_name)
     verdict, blob_id = await _check_and_store(site, request, spool)

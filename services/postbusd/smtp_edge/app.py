@@ -19,6 +19,7 @@ from postbusd.smtp_edge.networks import BlockedNetworks, ConnectionChecks, Sessi
 from postbusd.smtp_edge.rates import SubmissionRates
 from postbusd.smtp_edge.recipients import Recipients
 from postbusd.smtp_edge.settings import SmtpEdgeSettings
+from postbusd.smtp_edge.signatures import Signatures
 from postbusd.smtp_edge.spool import SpoolMemory, remove_leftovers
 
 log = logging.getLogger(__name__)
@@ -36,6 +37,7 @@ class SmtpEdgeService:
         self._counters = EdgeCounters(context.instance_id, context.clock.now_ms(), context.registry)
         self._events = EventLog(context.bus, context.clock, context.service, self._counters.events_dropped)
         self._recipients = Recipients(context.rpc.directory, context.clock, settings.resolve_cache_seconds)
+        self._signatures = Signatures(context.rpc.directory, context.clock, settings.resolve_cache_seconds)
         self._logins = LoginWatch(context.rpc.directory)
         self._blocked = BlockedNetworks()
         self._policy = PolicyWatch(context.rpc.directory, self._blocked.set)
@@ -54,6 +56,8 @@ class SmtpEdgeService:
             log.info("smtp.spool.cleaned", extra={"files": spooled})
         await context.bus.listen(SUBJECT_DIRECTORY_CHANGED, DirectoryChanged, self._recipients.on_changed)
         context.bus.on_reconnect(self._recipients.on_reconnect)
+        await context.bus.listen(SUBJECT_DIRECTORY_CHANGED, DirectoryChanged, self._signatures.on_changed)
+        context.bus.on_reconnect(self._signatures.on_reconnect)
         await self._logins.listen(context.bus)
         context.spawn("logins", self._logins.run)
         await self._policy.listen(context.bus)
@@ -111,6 +115,7 @@ class SmtpEdgeService:
             rates=SubmissionRates(context.bus, context.clock, lambda: self._policy.policy, self._counters),
             policy=self._policy,
             blocked=self._blocked,
+            signatures=self._signatures,
         )
 
 

@@ -27,6 +27,7 @@ from postbusd.smtp_edge.ports import TlsOffer
 from postbusd.smtp_edge.rates import SubmissionRates
 from postbusd.smtp_edge.recipients import Recipients
 from postbusd.smtp_edge.settings import SmtpEdgeSettings
+from postbusd.smtp_edge.signatures import Signatures
 from postbusd.smtp_edge.spool import Spool, SpoolMemory
 from postbusd.smtp_edge.values import Login
 
@@ -65,6 +66,7 @@ class Site(msgspec.Struct, frozen=True, kw_only=True):
     rates: SubmissionRates
     policy: PolicyWatch
     blocked: BlockedNetworks
+    signatures: Signatures
 
 
 class Recipient(msgspec.Struct, frozen=True, kw_only=True):
