@@ -1,126 +1,17 @@
 """The administrator's nouns against the real API over fakes: what they make, print, refuse and return."""
 
 import argparse
-import io
-import json
-from collections.abc import Callable
 from pathlib import Path
 
-import msgspec
 import pytest
-from litestar import Litestar
-from litestar.testing import TestClient
 
-from postbus.contracts.relay_test import RelayStage, RelayStep, RelayTestReply
 from postbus.runtime.layout import StartError
-from postbus.runtime.supervisor_connection import Admin, Connection, Tls
-from postbus.testing.admin_rest import TOKEN, FakeInstallation, RestClient
+from postbus.testing.cli_desk import Desk, Say
 from postbusd.admin_api.webhooks.values import Answer
-from postbusd.cli import deleting, objects
-from postbusd.cli.api import ApiClient
+from postbusd.cli import deleting
 from postbusd.cli.main import COMMANDS, main
-from postbusd.cli.objects import Session
 
 NOUNS = ("domain", "user", "group", "app", "mailbox", "alias", "list", "queue")
-CONNECTION = Connection(
-    host="127.0.0.1",
-    ports={"submission": 2587, "submissions": 2465},
-    metrics={},
-    tls=Tls(ca_file="ca.pem"),
-    admin=Admin(url="https://127.0.0.1:2080", token=TOKEN),
-    mailboxes=(),
-)
-
-
-class Desk:
-    """Runs commands as a person would; `out` and `err` are what the last one printed."""
-
-    def __init__(self, installation: FakeInstallation, capsys: pytest.CaptureFixture[str]) -> None:
-        self.installation = installation
-        self._capsys = capsys
-        self.out = self.err = ""
-
-    def run(self, *words: str) -> int:
-        try:
-            code = main(words)
-        except SystemExit as ended:
-            code = int(ended.code or 0)
-        self.out, self.err = self._capsys.readouterr()
-        assert "Traceback" not in self.err
-        return code
-
-    def ok(self, *words: str) -> str:
-        assert self.run(*words) == 0, self.err
-        return self.out
-
-    def json(self, *words: str) -> object:
-        value: object = json.loads(self.ok(*words, "--json"))
-        return value
-
-    def fails(self, *words: str) -> str:
-        """The one line of a refusal."""
-        assert self.run(*words) == 1
-        assert self.err.count("\n") == 1
-        return self.err
-
-
-PLAIN = {
-    "masquerading": False,
-    "alias_of": "",
-    "suspended": False,
-    "quota_octets": None,
-    "default_quota_octets": None,
-    "max_message_octets": None,
-    "mail_host": "",
-    "signature": None,
-    "alternate_mx": [],
-    "all_mail": False,
-    "sharing": False,
-    "search": True,
-}
-"""Of a domain that nobody has changed."""
-
-
-@pytest.fixture
-def desk(http: TestClient[Litestar], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Desk:
-    installation = FakeInstallation()
-    session = Session(api=ApiClient(RestClient(installation, http), TOKEN), connection=CONNECTION)
-    monkeypatch.setattr(objects, "open_session", lambda args, seconds: session)
-    monkeypatch.setattr("sys.stdin", io.StringIO())
-    return Desk(installation, capsys)
-
-
-@pytest.fixture
-def demo(desk: Desk) -> Desk:
-    """With the domain demo.example and the mailbox kim@demo.example."""
-    desk.ok("domain", "add", "demo.example")
-    desk.ok("mailbox", "add", "kim@demo.example", "--password", "secret")
-    return desk
-
-
-Say = Callable[[str], None]
-
-
-@pytest.fixture
-def say(monkeypatch: pytest.MonkeyPatch) -> Say:
-    """Puts text on standard input, as a terminal when it ends in a question mark's answer."""
-
-    def put(text: str) -> None:
-        monkeypatch.setattr("sys.stdin", io.StringIO(text))
-
-    return put
-
-
-@pytest.fixture
-def terminal(monkeypatch: pytest.MonkeyPatch) -> Say:
-    """A person on a terminal who types this."""
-
-    def put(text: str) -> None:
-        typed = io.StringIO(text)
-        monkeypatch.setattr(typed, "isatty", lambda: True)
-        monkeypatch.setattr("sys.stdin", typed)
-
-    return put
 
 
 @pytest.mark.parametrize("noun", NOUNS)
@@ -154,80 +45,6 @@ def test_an_installation_that_is_not_up_is_one_clear_line(tmp_path: Path, capsys
         error = capsys.readouterr().err
         assert "Postbus is not up" in error
         assert error.count("\n") == 1
-
-
-def test_a_domain_is_added_with_what_is_left_to_do(desk: Desk) -> None:
-    text = desk.ok("domain", "add", "Demo.example")
-    assert "demo.example  on" in text
-    assert "_dmarc.demo.example  TXT\n    v=DMARC1; p=none\n    # says what to do with fakes" in text
-    assert "postbus domain dns demo.example --check" in text
-    added = desk.json("domain", "add", "quiet.example", "--no-incoming")
-    assert added == {"name": "quiet.example", "incoming": False, "catch_all": [], "relay": None, **PLAIN}
-
-
-def test_a_domain_is_added_also_when_its_records_cant_be_told(desk: Desk) -> None:
-    desk.installation.dns.away = True
-    assert "demo.example" in desk.ok("domain", "add", "demo.example")
-    assert "can't be told now" in desk.err
-
-
-def test_a_domain_is_changed_piece_by_piece(demo: Desk, say: Say) -> None:
-    say("hush hush\n")
-    demo.ok(
-        "domain", "set", "demo.example", "--catch-all", "kim@demo.example", "--relay", "smart.example",
-        "--relay-username", "kim", "--relay-password-stdin",
-    )  # fmt: skip
-    shown = demo.json("domain", "set", "demo.example", "--incoming", "off")
-    relay = {"host": "smart.example", "port": 587, "security": "starttls", "username": "kim"}
-    expected = {"name": "demo.example", "incoming": False, "catch_all": ["kim@demo.example"], "relay": relay}
-    expected |= PLAIN
-    assert shown == expected == demo.json("domain", "show", "demo.example")
-    assert demo.installation.directory.relay_passwords == {"demo.example": "hush hush"}
-    assert "by smart.example:587 (starttls) as kim" in demo.ok("domain", "list")
-    demo.ok("domain", "add", "demo.example")
-    assert demo.json("domain", "show", "demo.example") == {**expected, "incoming": True}
-    demo.ok("domain", "set", "demo.example", "--masquerading", "on")
-    demo.ok("domain", "set", "demo.example", "--catch-all", "kim@demo.example")
-    assert demo.json("domain", "show", "demo.example") == {**expected, "incoming": True, "masquerading": True}
-    demo.ok("domain", "set", "demo.example", "--masquerading", "off")
-    demo.ok("domain", "set", "demo.example", "--relay", "[2001:db8::1]:465", "--relay-security", "tls")
-    assert demo.ok("domain", "show", "demo.example").endswith(
-        "by [2001:db8::1]:465 (tls)\nmasquerading  off\nquota         unlimited\nof a mailbox  unlimited\n"
-    )
-    assert demo.run("domain", "set", "demo.example", "--relay-username", "kim") == 2
-    assert "--relay-password-stdin" in demo.err
-    demo.ok("domain", "set", "demo.example", "--no-relay", "--catch-all", "")
-    assert "by MX" in demo.ok("domain", "show", "demo.example")
-
-
-@pytest.mark.parametrize(
-    "words",
-    [
-        ("--relay-username", "kim"),
-        ("--relay-security", "tls"),
-        ("--no-relay", "--relay-security", "tls"),
-        ("--relay", "smart.example:port"),
-        ("--relay", "2001:db8::1"),
-        ("--relay", ":25"),
-        ("--relay", "a.example", "--no-relay"),
-        ("--incoming", "perhaps"),
-    ],
-)
-def test_contradicting_options_are_usage_errors(demo: Desk, words: tuple[str, ...]) -> None:
-    assert demo.run("domain", "set", "demo.example", *words) == 2
-    assert demo.err
-
-
-def test_the_dns_of_a_domain(demo: Desk) -> None:
-    plain = demo.ok("domain", "dns", "demo.example")
-    assert plain.startswith("demo.example  MX\n    10 mail.demo.example.\n")
-    assert demo.ok("domain", "dns", "demo.example", "--zone").startswith("demo.example. 3600 IN MX")
-    assert demo.run("domain", "dns", "demo.example", "--check") == 3
-    assert "MISSING" in demo.out
-    assert "-> add this MX record" in demo.out
-    demo.installation.dns.live |= {"demo.example", "_dmarc.demo.example"}
-    assert "MISSING" not in demo.ok("domain", "dns", "demo.example", "--check")
-    assert "no.example" in demo.fails("domain", "dns", "no.example")
 
 
 def test_a_user_comes_with_a_password_and_keeps_it(desk: Desk, say: Say) -> None:
@@ -447,88 +264,6 @@ def test_a_webhook_lives(desk: Desk) -> None:
     assert "there is no webhook one" in desk.fails("webhook", "show", "one")
 
 
-def test_the_policy_is_shown_and_changed(desk: Desk) -> None:
-    assert "largest message   25M" in desk.ok("policy", "show")
-    words = (
-        "--max-message",
-        "10M",
-        "--required-score",
-        "4.5",
-        "--add-blocked",
-        "*.SPAM.example",
-        "--add-blocked",
-        "a@b.c",
-    )
-    changed = desk.json("policy", "set", *words, "--add-network", "192.0.2.0/24", "--dmarc-reject", "quarantine")
-    assert isinstance(changed, dict)
-    assert (changed["max_message_octets"], changed["required_score"]) == (10 << 20, 4.5)
-    assert changed["blocked_senders"] == ["*.spam.example", "a@b.c"]
-    assert "*.spam.example" not in desk.ok("policy", "set", "--remove-blocked", "*.SPAM.example")
-    kept = desk.json("policy", "show")
-    assert isinstance(kept, dict)
-    assert (kept["blocked_networks"], kept["dmarc_reject"]) == (["192.0.2.0/24"], "quarantine")
-    assert desk.run("policy", "set") == 2
-    assert desk.run("policy", "set", "--remove-welcome", "nobody@x.example") == 2
-    assert "max_message_octets" in desk.fails("policy", "set", "--max-message", "1K")
-    assert "everybody" in desk.fails("policy", "set", "--add-blocked", "*@*")
-
-
-def test_a_preset_fills_in_the_relay(demo: Desk, say: Say) -> None:
-    assert {"ses", "mailgun"} <= {line.partition(" ")[0] for line in demo.ok("domain", "relay-presets").splitlines()}
-    shown = demo.ok("domain", "relay-presets", "ses")
-    assert "ses:SendRawEmail" in shown
-    say("hush hush\n")
-    words = ("--relay-username", "AKIA", "--relay-password-stdin")
-    out = demo.ok("domain", "set", "demo.example", "--relay-preset", "ses", "--relay-region", "eu-west-1", *words)
-    assert "by email-smtp.eu-west-1.amazonaws.com:587 (starttls) as AKIA" in out
-    say("SG.key\n")
-    out = demo.ok("domain", "set", "demo.example", "--relay-preset", "sendgrid", "--relay-password-stdin")
-    assert "by smtp.sendgrid.net:587 (starttls) as apikey" in out
-    assert demo.installation.directory.relay_passwords == {"demo.example": "SG.key"}
-    out = demo.ok("domain", "set", "demo.example", "--relay-preset", "office365")
-    assert "by demo-example.mail.protection.outlook.com:25 (starttls)\n" in out
-    for wrong in (
-        ("--relay-preset", "nobody"),
-        ("--relay-preset", "mailgun"),
-        ("--relay-preset", "office365", "--relay-region", "eu"),
-        ("--relay-region", "eu-west-1"),
-        ("--relay-preset", "ses", "--relay", "a.example"),
-    ):
-        assert demo.run("domain", "set", "demo.example", *wrong) == 2, wrong
-    assert demo.run("domain", "relay-presets", "nobody") == 2
-
-
-def test_a_relay_in_plain_text_comes_with_a_warning(demo: Desk) -> None:
-    demo.ok("domain", "set", "demo.example", "--relay", "smart.example", "--relay-security", "none")
-    assert "plain text" in demo.err
-    demo.ok("domain", "set", "demo.example", "--relay", "smart.example", "--relay-security", "tls")
-    assert demo.err == ""
-
-
-def test_a_relay_is_tested_with_a_line_a_stage(demo: Desk) -> None:
-    steps = [
-        RelayStep(stage=RelayStage.CONNECT, ok=True, milliseconds=12),
-        RelayStep(stage=RelayStage.ANY_SENDER, ok=False, reply="550 no\x1b", advice="verify it", milliseconds=3),
-        RelayStep(stage=RelayStage.POSTMASTER, ok=False, reply="550 no", advice="verify it", milliseconds=3),
-    ]
-    demo.installation.relays.reply = RelayTestReply(host="smart.example", port=587, steps=tuple(steps))
-    assert demo.run("domain", "relay-test", "demo.example", "--recipient", "a@b.example") == 3
-    assert [line.split()[0] for line in demo.out.splitlines()] == [
-        "STAGE",
-        "connect",
-        "any",
-        "postmaster",
-        "verify",
-        "not",
-    ]
-    assert demo.out.count("verify it") == 1
-    assert "\x1b" not in demo.out
-    assert demo.installation.relays.requests[0].recipient == "a@b.example"
-    demo.installation.relays.reply = RelayTestReply(host="smart.example", port=587, steps=tuple(steps[:1]))
-    assert "all is well" in demo.ok("domain", "relay-test", "demo.example")
-    assert "none.example" in demo.fails("domain", "relay-test", "none.example")
-
-
 def test_the_life_of_a_mailbox(demo: Desk) -> None:
     assert demo.ok("mailbox", "rename", "kim@demo.example", "chief@demo.example", "--keep-alias") == (
         "kim@demo.example is chief@demo.example now; kim@demo.example is an alias of it\n"
@@ -587,29 +322,3 @@ def test_groups_are_members_of_lists(demo: Desk) -> None:
     assert "group   board" in demo.ok("list", "show", "team@demo.example")
     assert "there is no group none" in demo.fails("list", "set", "team@demo.example", "--group", "none")
     assert "place in list team@demo.example" in demo.ok("group", "delete", "board", "--yes")
-
-
-def test_incoming_mail_is_switched(demo: Desk) -> None:
-    assert demo.ok("domain", "incoming", "off", "demo.example").splitlines()[1].split()[:2] == ["demo.example", "off"]
-    out = demo.ok("domain", "incoming", "on", "demo.example")
-    assert out.splitlines()[1].split()[:2] == ["demo.example", "on"]
-    assert "these records in the DNS of demo.example" in out
-    assert demo.installation.directory.domains["demo.example"].incoming
-    assert "none.example" in demo.fails("domain", "incoming", "on", "none.example")
-    assert demo.run("domain", "incoming", "maybe", "demo.example") == 2
-
-
-def test_a_shorter_retention_says_what_it_purges(demo: Desk, terminal: Say) -> None:
-    demo.ok("mailbox", "delete", "kim@demo.example", "--yes")
-    rows = demo.installation.directory.rows.deleted_mailboxes
-    ((mailbox_id, (archived, mailbox)),) = rows.items()
-    rows[mailbox_id] = (msgspec.structs.replace(archived, deleted_ms=1), mailbox)
-    terminal("n\n")
-    assert demo.run("policy", "set", "--archive-days", "30") == 1
-    assert "purges now: kim@demo.example, 0 messages" in demo.err
-    assert demo.installation.directory.rows.policy.archive_days == 0
-    terminal("y\n")
-    demo.ok("policy", "set", "--archive-days", "30")
-    assert demo.installation.directory.rows.policy.archive_days == 30
-    assert demo.ok("policy", "set", "--archive-days", "0", "--yes")
-    assert "purges" not in demo.err
