@@ -5,6 +5,7 @@ import importlib
 import re
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from postbus.contracts.directory import App, User
@@ -14,8 +15,10 @@ from postbus.contracts.mailboxes import Mailbox
 from postbus.contracts.mailing_lists import MailingList
 from postbus.contracts.policy import Policy
 from postbus.core.ids import MailboxId
+from postbus.runtime.settings import RuntimeSettings
 from postbusd.admin_api.settings import AdminApiSettings
 from postbusd.cli.main import module_of
+from postbusd.cli.policy_dnsbl import format_dnsbls
 
 PAGE = (Path(__file__).resolve().parents[2] / "docs/defaults.md").read_text()
 ROWS = {
@@ -49,6 +52,13 @@ def code_says() -> dict[str, str]:
         "addresses that a mailbox was granted to send as": " ".join(MAILBOX.send_as) or "none",
         "role of a user": "superadmin" if USER.superadmin else " ".join(USER.admin_of) or "user",
         "relay of a domain": "none" if DOMAIN.relay is None else DOMAIN.relay.host,
+        "mail server of a domain": DOMAIN.mail_host or "the policy's",
+        "signature of a domain": "none" if DOMAIN.signature is None else DOMAIN.signature.text,
+        "alternate MX of a domain": " ".join(DOMAIN.alternate_mx) or "none",
+        "All Mail, sharing of a domain": switch(DOMAIN.all_mail or DOMAIN.sharing),
+        "search of a domain": switch(DOMAIN.search),
+        "mail server": POLICY.mail_host or f"the installation's name, {RuntimeSettings().mail_host}",
+        "DNSBLs": format_dnsbls(msgspec.to_builtins(POLICY.dnsbls)),
         "quota of a mailbox": "unlimited" if MAILBOX.quota_octets is None else str(MAILBOX.quota_octets),
         "mailbox": "active" if MAILBOX.active else "inactive",
         "list": f"{'active' if LIST.active else 'inactive'}, {'members' if LIST.members_only else 'anybody'} may post",

@@ -60,7 +60,7 @@ class DnsblChecker:
         return bool(codes)
 
     def _note(self, zone: str, result: str, reason: str) -> None:
-        self._metrics.dnsbl.labels(zone, result).inc()
+        self._metrics.dnsbl.labels(result).inc()
         if reason and zone not in self._broken:
             self._broken.add(zone)
             log.warning("filter.dnsbl.broken", extra={"zone": zone, "reason": reason})

@@ -1,6 +1,6 @@
 """filter's metrics. Label values: check = spf | dkim | dmarc | rdns; result as in RFC 8601, for
 rdns pass | none | temperror; verdict as in the contract; outcome = cached | answer | nodata | nxdomain | failed;
-zone = the policy's DNSBLs, at most 20, with result = listed | clear | silent | error.
+of DNSBLs result = listed | clear | silent | error.
 """
 
 from prometheus_client import CollectorRegistry, Counter, Histogram
@@ -27,9 +27,7 @@ class FilterMetrics:
             "postbus_filter_dns_queries", "DNS questions, by outcome.", ["outcome"], registry=registry
         )
 
-        self.dnsbl = Counter(
-            "postbus_filter_dnsbl", "Questions to DNSBLs, by answer.", ["zone", "result"], registry=registry
-        )
+        self.dnsbl = Counter("postbus_filter_dnsbl", "Questions to DNSBLs, by answer.", ["result"], registry=registry)
 
     def count_dns(self, outcome: str) -> None:
         """One question of the resolver."""
