@@ -1,12 +1,19 @@
 """Alias domains, suspension, send-as and system addresses, as senders and readers of mail meet them."""
 
 import contextlib
+import email
+import email.policy
 import imaplib
+import json
 import os
 import smtplib
+import socket
+import ssl
 import time
 import urllib.error
+import urllib.request
 from collections.abc import Iterator
+from typing import Any
 
 import msgspec
 import pytest
@@ -29,6 +36,14 @@ class Office(msgspec.Struct, frozen=True, kw_only=True):
 
     def put(self, path: str, **body: object) -> dict[str, object]:
         return self.platform.administer(path, body)
+
+    def get(self, path: str) -> Any:
+        """What the API shows."""
+        request = urllib.request.Request(
+            f"{self.platform.admin_url}/api/v1/{path}", headers={"Authorization": f"Bearer {self.platform.admin_token}"}
+        )
+        with urllib.request.urlopen(request, timeout=CLIENT_SECONDS, context=self.platform.tls()) as answer:
+            return json.load(answer)
 
     @contextlib.contextmanager
     def submission(self, name: str) -> Iterator[smtplib.SMTP]:
@@ -192,3 +207,44 @@ def test_system_addresses_reach_the_first_superadmin(office: Office) -> None:
         assert found
     finally:
         office.put(f"users/{lee}", superadmin=False)
+
+
+def test_a_signature_goes_under_what_is_submitted_at_once_when_it_is_set(office: Office) -> None:
+    kim, lee = (f"{name}@{office.domain}" for name in ("kim", "lee"))
+    signature = {"text": "-- \nMüller GmbH", "html": "<p>Müller GmbH</p>"}
+    with office.submission("kim") as client:
+        assert submit(client, kim, lee, f"plain-{office.word}") == 250
+        office.put(f"domains/{office.domain}", incoming=True, signature=signature)
+        deadline = time.monotonic() + PATIENCE_SECONDS
+        for number in range(1_000):
+            assert submit(client, kim, lee, f"signed-{number}-{office.word}") == 250
+            content = office.wait_message("lee", f"signed-{number}-{office.word}")
+            if b"GmbH" in content:
+                break
+            assert time.monotonic() < deadline
+    message = email.message_from_bytes(content, policy=email.policy.default)
+    assert message.get_content() == "Hello.\r\n\r\n-- \r\nMüller GmbH\r\n"
+    assert (message["Subject"], message["From"]) == (f"signed-{number}-{office.word}", kim)
+    assert b"GmbH" not in office.wait_message("lee", f"plain-{office.word}")
+    office.platform.send(letter("friend@example.org", f"outside-{office.word}"), lee)
+    assert b"GmbH" not in office.wait_message("lee", f"outside-{office.word}")
+
+
+def test_the_mail_server_gets_another_name_with_a_certificate_for_it(office: Office) -> None:
+    name = f"mx.{office.domain}"
+    office.put(f"domains/{office.domain}", incoming=True, mail_host=name)
+    plan = office.get(f"domains/{office.domain}/dns")
+    assert plan["records"][0]["values"] == [f"10 {name}."]
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    for service in ("imaps", "submissions"):
+        while True:
+            address = (office.platform.host, office.platform.port(service))
+            try:
+                with (
+                    socket.create_connection(address, CLIENT_SECONDS) as plain,
+                    office.platform.tls().wrap_socket(plain, server_hostname=name),
+                ):
+                    break
+            except ssl.SSLCertVerificationError:
+                assert time.monotonic() < deadline
+                time.sleep(0.1)

@@ -162,6 +162,23 @@ async def test_the_filter_judges_a_large_signed_message(server: LoopbackDns, tmp
     await running.drain()
 
 
+async def test_the_default_dnsbl_refuses_who_is_listed(server: LoopbackDns) -> None:
+    server.add("7.101.51.198.zen.spamhaus.org", "A", "127.0.0.4")
+    server.add("8.101.51.198.zen.spamhaus.org", "A", "127.255.255.254")
+    context: Any = FilterContext(server)
+    running = await SPEC.build(context, FilterSettings())
+    port: Any = running.port
+    words = [
+        await port.check_connection(CheckConnectionRequest(client_address=f"198.51.101.{number}"))
+        for number in (7, 8, 9)
+    ]
+    assert [word.verdict for word in words] == [Verdict.REJECT, Verdict.ACCEPT, Verdict.ACCEPT]
+    assert words[0].reply_text == (
+        "198.51.101.7 is listed at zen.spamhaus.org, see https://check.spamhaus.org/results/?query=198.51.101.7"
+    )
+    await running.drain()
+
+
 async def test_the_filter_bears_a_dead_dns(server: LoopbackDns) -> None:
     context: Any = FilterContext(server)
     running = await SPEC.build(context, FilterSettings(check_seconds=0.2))
