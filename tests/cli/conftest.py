@@ -6,9 +6,9 @@ from collections.abc import Iterator
 import pytest
 from litestar import Litestar
 from litestar.testing import TestClient
+from tests.cli.desk import CONNECTION, Desk, Say
 
 from postbus.testing.admin_rest import TOKEN, FakeInstallation, RestClient, make_http
-from postbus.testing.cli_desk import CONNECTION, Desk, Say
 from postbusd.cli import objects
 from postbusd.cli.api import ApiClient
 from postbusd.cli.objects import Session

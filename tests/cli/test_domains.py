@@ -3,9 +3,9 @@
 from pathlib import Path
 
 import pytest
+from tests.cli.desk import Desk, Say
 
 from postbus.contracts.relay_test import RelayStage, RelayStep, RelayTestReply
-from postbus.testing.cli_desk import Desk, Say
 
 PLAIN = {
     "masquerading": False,

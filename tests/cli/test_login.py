@@ -14,11 +14,11 @@ from pathlib import Path
 import pytest
 from litestar import Litestar
 from litestar.testing import TestClient
+from tests.cli.desk import CONNECTION
 
 from postbus.runtime.layout import StartError
 from postbus.runtime.settings import process_environment
 from postbus.testing.admin_rest import TOKEN, FakeInstallation, RestClient
-from postbus.testing.cli_desk import CONNECTION
 from postbus.testing.directory import ManualClock
 from postbus.testing.identity_provider import CLIENT_ID, CLIENT_SECRET, ISSUER
 from postbusd.cli import logout, objects

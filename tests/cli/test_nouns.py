@@ -4,9 +4,9 @@ import argparse
 from pathlib import Path
 
 import pytest
+from tests.cli.desk import Desk, Say
 
 from postbus.runtime.layout import StartError
-from postbus.testing.cli_desk import Desk, Say
 from postbusd.admin_api.webhooks.values import Answer
 from postbusd.cli import deleting
 from postbusd.cli.main import COMMANDS, main

@@ -1,8 +1,7 @@
 """`postbus policy` against the real API over fakes."""
 
 import msgspec
-
-from postbus.testing.cli_desk import Desk, Say
+from tests.cli.desk import Desk, Say
 
 
 def test_the_policy_is_shown_and_changed(desk: Desk) -> None:

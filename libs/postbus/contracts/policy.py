@@ -72,6 +72,8 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True):
     """The mail server's location for domains that name none; empty: the installation's own name."""
     dnsbls: tuple[Dnsbl, ...] = DEFAULT_DNSBLS
     """By zone. Never asked about private addresses and hosts that are an `alternate_mx`."""
+    spam_rules: str = ""
+    """Rules of the administrator, in SpamAssassin's language (docs/spam-rules.md)."""
 
 
 class PolicyReply(msgspec.Struct, frozen=True, kw_only=True):

@@ -4,6 +4,7 @@ More sources of findings (rules, Bayes) are more functions of the same kind; a f
 table is a bug of its check. No test sees the network: what was looked up stands in the view.
 """
 
+import itertools
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Final
@@ -61,14 +62,18 @@ def judge(
     required: float = DEFAULT_REQUIRED,
     checks: Sequence[SpamCheck] | None = None,
     scores: Mapping[str, float] = SCORES,
+    found: Iterable[Finding] = (),
 ) -> SpamScore:
-    """Runs the checks (all of ours, unless others are named) and adds up the weights; each name counts once."""
+    """Runs the checks (all of ours, unless others are named) and adds up the weights; each name counts once.
+
+    `found`: what the administrator's rules have found.
+    """
     hits: dict[str, TestHit] = {}
-    for check in CHECKS if checks is None else checks:
-        for finding in check(view):
-            if finding.name not in hits:
-                score = scores[finding.name] if finding.score is None else finding.score
-                hits[finding.name] = TestHit(name=finding.name, score=score, detail=finding.detail)
+    findings = (finding for check in (CHECKS if checks is None else checks) for finding in check(view))
+    for finding in itertools.chain(findings, found):
+        if finding.name not in hits:
+            score = scores[finding.name] if finding.score is None else finding.score
+            hits[finding.name] = TestHit(name=finding.name, score=score, detail=finding.detail)
     total = round(sum(hit.score for hit in hits.values()), 1)
     return SpamScore(score=total, required=required, tests=tuple(hits.values()))
 

@@ -18,6 +18,7 @@ from postbus.testing.dns import FakeResolver
 from postbusd.filter.adapters.pyspf import PyspfEvaluator
 from postbusd.filter.checks import MessageChecks
 from postbusd.filter.connection import ConnectionChecker
+from postbusd.filter.custom_rules import CustomRules
 from postbusd.filter.dkim import DkimVerifier
 from postbusd.filter.dnsbl import DnsblChecker
 from postbusd.filter.hops import AlternateHosts
@@ -64,7 +65,8 @@ class FilterBench:
         self.blobs = MemoryBlobStore()
         self.registry = CollectorRegistry()
         self.metrics = FilterMetrics(self.registry)
-        self.policy = PolicyWatch(self)
+        self.rules = CustomRules(self.metrics)
+        self.policy = PolicyWatch(self, self.rules.set)
         self.zone.add_names("1.2.0.192.in-addr.arpa", RecordType.PTR, "out.example.com")
         self.zone.add_address("out.example.com", "192.0.2.1")
         self.zone.add_txt("example.com", "v=spf1 ip4:192.0.2.1 -all")
@@ -100,6 +102,7 @@ class FilterBench:
             alternates=alternates,
             metrics=metrics,
             policy=self.policy,
+            rules=self.rules,
         )
 
     async def find_policy(self, request: Empty) -> PolicyReply:

@@ -10,6 +10,7 @@ from postbusd.cli.common import clean, format_amount, format_facts, parse_amount
 from postbusd.cli.deleting import add_yes, ask, is_asked
 from postbusd.cli.objects import Noun, Session, Subparsers, UsageError, list_all, show
 from postbusd.cli.policy_dnsbl import add_dnsbl_options, dnsbl_change, format_dnsbls
+from postbusd.cli.policy_rules import format_rules, read_rules
 
 DAY_MS = 86_400_000
 _LISTS = (
@@ -34,6 +35,9 @@ def add_parser(subparsers: Subparsers) -> None:
     )
     change.add_argument(
         "--mail-host", metavar="NAME", help="where people connect and MX records point to; '' for our own name"
+    )
+    change.add_argument(
+        "--spam-rules", metavar="FILE", help="rules in SpamAssassin's language, - for stdin; '' for none"
     )
     add_dnsbl_options(change)
     add_yes(change)
@@ -68,6 +72,22 @@ def run_set(session: Session, args: argparse.Namespace) -> int:
     for field in ("events_for_domain_admins", "events_for_users"):
         if getattr(args, field) is not None:
             changes[field] = getattr(args, field) == "on"
+    changes |= _list_changes(args, before)
+    if args.mail_host is not None:
+        changes["mail_host"] = args.mail_host
+    if args.spam_rules is not None:
+        changes["spam_rules"] = read_rules(args.spam_rules)
+    changes |= dnsbl_change(args, before["dnsbls"])
+    if not changes:
+        raise UsageError("say what is to change")
+    if not _may_purge(session, args):
+        return 1
+    policy = session.api.patch(path_of("policy"), changes)
+    return show(args, policy, format_policy(policy))
+
+
+def _list_changes(args: argparse.Namespace, before: Any) -> dict[str, Any]:
+    changes: dict[str, Any] = {}
     for field, option, _, _ in _LISTS:
         added, removed = getattr(args, f"add_{option}"), getattr(args, f"remove_{option}")
         gone = {each.lower() for each in removed}
@@ -76,15 +96,7 @@ def run_set(session: Session, args: argparse.Namespace) -> int:
             raise UsageError(f"--remove-{option}: {absent[0]} is not on the list")
         if added or removed:
             changes[field] = [each for each in before[field] if each not in gone] + added
-    if args.mail_host is not None:
-        changes["mail_host"] = args.mail_host
-    changes |= dnsbl_change(args, before["dnsbls"])
-    if not changes:
-        raise UsageError("say what is to change")
-    if not _may_purge(session, args):
-        return 1
-    policy = session.api.patch(path_of("policy"), changes)
-    return show(args, policy, format_policy(policy))
+    return changes
 
 
 def _readers(policy: Any) -> str:
@@ -116,6 +128,7 @@ def format_policy(policy: Any) -> str:
         ("event log for", _readers(policy)),
         ("mail server", policy["mail_host"] or "the installation's own name"),
         ("DNSBLs", format_dnsbls(policy["dnsbls"])),
+        ("spam rules", format_rules(policy["spam_rules"])),
         ("blocked senders", " ".join(policy["blocked_senders"]) or "none"),
         ("welcome senders", " ".join(policy["welcome_senders"]) or "none"),
         ("blocked networks", " ".join(policy["blocked_networks"]) or "none"),

@@ -8,6 +8,7 @@ from postbus.runtime.service import Context, ServiceSpec
 from postbusd.filter.adapters.pyspf import PyspfEvaluator
 from postbusd.filter.checks import MessageChecks
 from postbusd.filter.connection import ConnectionChecker
+from postbusd.filter.custom_rules import CustomRules
 from postbusd.filter.dkim import DkimVerifier
 from postbusd.filter.dnsbl import DnsblChecker
 from postbusd.filter.hops import AlternateHosts
@@ -24,12 +25,13 @@ class RunningFilter:
         self,
         context: Context,
         service: FilterService,
-        policy: PolicyWatch,
+        *,
+        watches: tuple[PolicyWatch, CustomRules],
         resolver: DnsResolver,
         executors: tuple[ThreadPoolExecutor, ...],
     ) -> None:
         self._context = context
-        self._policy = policy
+        self._policy, self._rules = watches
         self._service = service
         self._resolver = resolver
         self._executors = executors
@@ -43,6 +45,7 @@ class RunningFilter:
         """Nothing listens here: the process serves the port."""
         await self._policy.listen(self._context.bus)
         self._context.spawn("policy", self._policy.run)
+        self._context.spawn("rules", self._rules.run)
 
     async def drain(self) -> None:
         """Ends look-ups; threads end by their own deadlines."""
@@ -63,7 +66,8 @@ async def build(context: Context, settings: FilterSettings) -> RunningFilter:
     spf_pool = ThreadPoolExecutor(settings.spf_threads, thread_name_prefix="filter-spf")
     hash_pool = ThreadPoolExecutor(settings.hash_threads, thread_name_prefix="filter-hash")
     mail_host = context.runtime.mail_host
-    policy = PolicyWatch(context.rpc.directory)
+    rules = CustomRules(metrics)
+    policy = PolicyWatch(context.rpc.directory, rules.set)
     dnsbls = DnsblChecker(resolver, metrics)
     alternates = AlternateHosts(resolver, settings.connection_seconds)
     checks = MessageChecks(
@@ -90,8 +94,9 @@ async def build(context: Context, settings: FilterSettings) -> RunningFilter:
         alternates=alternates,
         metrics=metrics,
         policy=policy,
+        rules=rules,
     )
-    return RunningFilter(context, service, policy, resolver, (spf_pool, hash_pool))
+    return RunningFilter(context, service, watches=(policy, rules), resolver=resolver, executors=(spf_pool, hash_pool))
 
 
 SPEC = ServiceSpec(name="filter", settings=FilterSettings, build=build)

@@ -3,7 +3,7 @@ rdns pass | none | temperror; verdict as in the contract; outcome = cached | ans
 of DNSBLs result = listed | clear | silent | error.
 """
 
-from prometheus_client import CollectorRegistry, Counter, Histogram
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 CHECK_BUCKETS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.0, 5.0)
 
@@ -28,6 +28,11 @@ class FilterMetrics:
         )
 
         self.dnsbl = Counter("postbus_filter_dnsbl", "Questions to DNSBLs, by answer.", ["result"], registry=registry)
+
+        self.rules = Gauge("postbus_filter_rules", "Rules of the administrator.", registry=registry)
+        self.rules_disabled = Gauge(
+            "postbus_filter_rules_disabled", "Rules that took too long and are off.", registry=registry
+        )
 
     def count_dns(self, outcome: str) -> None:
         """One question of the resolver."""

@@ -1,5 +1,6 @@
 """The filter's port: judges connections and messages. It looks, scores and reports; smtp-edge acts."""
 
+import asyncio
 import logging
 import time
 from typing import Final
@@ -16,9 +17,12 @@ from postbus.runtime.octets import OctetBudget
 from postbus.runtime.policy import PolicyWatch
 from postbus.spam.checks import SpamScore, judge
 from postbus.spam.headers import format_spam_headers
+from postbus.spam.rules.sources import RuleSource
+from postbus.spam.scores import SCORES
 from postbus.spam.view import Authentication, AuthorAddress, ListHit, MessageView
 from postbusd.filter.authres import AuthenticationReport, format_results
 from postbusd.filter.checks import CheckInput, CheckResults, MessageChecks
+from postbusd.filter.custom_rules import CustomRules
 from postbusd.filter.dkim import DkimResult
 from postbusd.filter.dnsbl import name_test
 from postbusd.filter.hops import AlternateHosts, Hop
@@ -56,6 +60,7 @@ class FilterService:
         alternates: AlternateHosts,
         metrics: FilterMetrics,
         policy: PolicyWatch,
+        rules: CustomRules,
     ) -> None:
         """`mail_host` is our authserv-id (RFC 8601 §2.5)."""
         self._settings = settings
@@ -66,6 +71,7 @@ class FilterService:
         self._alternates = alternates
         self._metrics = metrics
         self._policy = policy
+        self._rules = rules
         self._budget = OctetBudget(MAX_CONTENT_OCTETS)
 
     async def check_connection(self, request: CheckConnectionRequest) -> CheckConnectionReply:
@@ -87,7 +93,7 @@ class FilterService:
             source = await self._find_source(request, message)
             results = await self._checks.run(self._make_input(request, message, author_domain, source))
         policy = self._policy.policy
-        score = judge(self._make_view(request, message, authors, results), required=policy.required_score)
+        score = await self._score(request, message, self._make_view(request, message, authors, results))
         decision = decide(score, results.dmarc if results is not None else None, policy.dmarc_reject)
         prefix = format_results(self._make_report(request, results, author_domain)) + format_spam_headers(score)
         self._metrics.messages.labels(decision.verdict.value).inc()
@@ -95,6 +101,17 @@ class FilterService:
         reply = _make_reply(score, decision, results, author_domain, prefix)
         _log_reply(request, reply)
         return reply
+
+    async def _score(self, request: CheckMessageRequest, message: LoadedMessage, view: MessageView) -> SpamScore:
+        required, runner = self._policy.policy.required_score, self._rules.runner
+        scores = {**SCORES, **runner.rules.scores} if runner.rules.scores else SCORES
+        score = judge(view, required=required, scores=scores)
+        if not runner.rules.rules:
+            return score
+        source = RuleSource(message.content, message.scan, request.reverse_path)
+        known = {hit.name: 1.0 for hit in score.tests}
+        found = await asyncio.to_thread(runner.run, source, known)
+        return judge(view, required=required, scores=scores, found=found)
 
     def _make_view(
         self,

@@ -1814,6 +1814,7 @@ class Policy(_message.Message):
     EVENTS_FOR_USERS_FIELD_NUMBER: _builtins.int
     MAIL_HOST_FIELD_NUMBER: _builtins.int
     DNSBLS_FIELD_NUMBER: _builtins.int
+    SPAM_RULES_FIELD_NUMBER: _builtins.int
     max_message_octets: _builtins.int
     required_score: _builtins.float
     dmarc_reject: Global___DmarcReject.ValueType
@@ -1823,6 +1824,7 @@ class Policy(_message.Message):
     events_for_domain_admins: _builtins.bool
     events_for_users: _builtins.bool
     mail_host: _builtins.str
+    spam_rules: _builtins.str
     @_builtins.property
     def blocked_senders(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
     @_builtins.property
@@ -1847,10 +1849,11 @@ class Policy(_message.Message):
         events_for_users: _builtins.bool = ...,
         mail_host: _builtins.str = ...,
         dnsbls: _abc.Iterable[Global___Dnsbl] | None = ...,
+        spam_rules: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["archive_days", b"archive_days", "blocked_networks", b"blocked_networks", "blocked_senders", b"blocked_senders", "dmarc_reject", b"dmarc_reject", "dnsbls", b"dnsbls", "events_for_domain_admins", b"events_for_domain_admins", "events_for_users", b"events_for_users", "mail_host", b"mail_host", "max_message_octets", b"max_message_octets", "messages_per_hour", b"messages_per_hour", "recipients_per_day", b"recipients_per_day", "required_score", b"required_score", "welcome_senders", b"welcome_senders"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["archive_days", b"archive_days", "blocked_networks", b"blocked_networks", "blocked_senders", b"blocked_senders", "dmarc_reject", b"dmarc_reject", "dnsbls", b"dnsbls", "events_for_domain_admins", b"events_for_domain_admins", "events_for_users", b"events_for_users", "mail_host", b"mail_host", "max_message_octets", b"max_message_octets", "messages_per_hour", b"messages_per_hour", "recipients_per_day", b"recipients_per_day", "required_score", b"required_score", "spam_rules", b"spam_rules", "welcome_senders", b"welcome_senders"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

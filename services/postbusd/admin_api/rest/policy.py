@@ -95,6 +95,14 @@ class PolicyBody(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     dnsbls: Annotated[
         tuple[DnsblBody, ...], msgspec.Meta(description="Asked about every client of port 25, at most 20.")
     ] = tuple(msgspec.convert(each, DnsblBody, from_attributes=True) for each in _DEFAULT.dnsbls)
+    spam_rules: Annotated[
+        str,
+        msgspec.Meta(
+            description="Rules in SpamAssassin's language, a line each: header, body, rawbody, full, uri, mimeheader, "
+            "meta, score, describe, tflags. A faulty line is named, and the rules stay as they are.",
+            max_length=262_144,
+        ),
+    ] = _DEFAULT.spam_rules
 
 
 class PolicyResource(msgspec.Struct, frozen=True, kw_only=True):
@@ -117,6 +125,7 @@ class PolicyResource(msgspec.Struct, frozen=True, kw_only=True):
     events_for_users: Annotated[bool, msgspec.Meta(description="Whether users read that of their mailboxes.")]
     mail_host: Annotated[str, msgspec.Meta(description="The mail server's location; empty: the installation's name.")]
     dnsbls: Annotated[tuple[DnsblResource, ...], msgspec.Meta(description="By zone.")]
+    spam_rules: Annotated[str, msgspec.Meta(description="Rules of the administrator, a line each.")]
 
 
 @get("/policy", summary="Show the policy", tags=["policy"], responses=REFUSALS)

@@ -1,5 +1,6 @@
 """The policy: what holds for all mail of the installation."""
 
+import asyncio
 import re
 from collections.abc import Sequence
 from typing import Final
@@ -8,6 +9,7 @@ import msgspec
 
 from postbus.contracts import Empty
 from postbus.contracts.policy import Dnsbl, GetPolicyRequest, Policy, PolicyReply, PutPolicyRequest
+from postbus.spam.rules.compiling import compile_rules, first_fault
 from postbusd.directory.administration.desk import Desk
 from postbusd.directory.administration.locations import check_mail_host, check_networks
 from postbusd.directory.administration.refusals import invalid
@@ -52,7 +54,7 @@ class Policies(Desk):
         """Replaces it."""
         standing = await self._standing(request.actor)
         require_superadmin(standing)
-        policy = check_policy(request.policy)
+        policy = await asyncio.to_thread(check_policy, request.policy)
         before = await self._repository.load_policy()
         act = self._act(standing, request.condition, "policy set", _changes(before.policy, policy))
         written = await self._repository.put_policy(policy, act)
@@ -78,6 +80,7 @@ def check_policy(policy: Policy) -> Policy:
         blocked_networks=check_networks("blocked_networks", policy.blocked_networks, MAX_NETWORKS),
         mail_host=check_mail_host(policy.mail_host),
         dnsbls=_check_dnsbls(policy.dnsbls),
+        spam_rules=_check_rules(policy.spam_rules),
     )
 
 
@@ -90,6 +93,15 @@ def _check_patterns(field: str, patterns: Sequence[str]) -> tuple[str, ...]:
         if not pattern.strip("*?@."):
             raise invalid(field, f"{pattern[:40]!r} is everybody")
     return tuple(sorted({pattern.lower() for pattern in patterns}))
+
+
+def _check_rules(text: str) -> str:
+    """Lines end in LF."""
+    text = text.replace("\r\n", "\n")
+    fault = first_fault(text) if text.strip() else None
+    if fault is not None:
+        raise invalid("spam_rules", str(fault))
+    return text if text.strip() else ""
 
 
 def _check_dnsbls(dnsbls: Sequence[Dnsbl]) -> tuple[Dnsbl, ...]:
@@ -127,6 +139,8 @@ def _changes(before: Policy, after: Policy) -> list[str]:
             came = [f"+{_show(each)}" for each in new if each not in old]
             went = [f"-{_show(each)}" for each in old if each not in new]
             told.append(f"{field}: {' '.join([*came, *went][:20])}")
+        elif field == "spam_rules":
+            told.append(f"spam_rules: {len(compile_rules(new)[0].rules)}")
         else:
             told.append(f"{field}={new}")
     return told

@@ -1,0 +1,1 @@
+"""The administrator's spam rules: a subset of SpamAssassin's rule language, compiled and run within bounds."""
