@@ -1,5 +1,7 @@
 """`postbus policy` against the real API over fakes."""
 
+from pathlib import Path
+
 import msgspec
 from tests.cli.desk import Desk, Say
 
@@ -64,3 +66,15 @@ def test_dnsbls_are_added_changed_and_removed(desk: Desk) -> None:
     assert "DNSBLs            none\n" in desk.ok(
         "policy", "set", "--remove-dnsbl", "bl.example", "--remove-dnsbl", "psbl.example"
     )
+
+
+def test_spam_rules_come_from_a_file(desk: Desk, tmp_path: Path) -> None:
+    path = tmp_path / "rules.cf"
+    path.write_text("header A Subject =~ /x/\nloadplugin X\nbody __B /y/\n")
+    out = desk.ok("policy", "set", "--spam-rules", str(path))
+    assert "spam rules        2, 1 of them shown in X-Spam-Status\n" in out
+    assert desk.err == f"{path}: line 2: there are no plugins\n"
+    path.write_text("body A /x")
+    assert "spam_rules: line 1: the closing / is missing" in desk.fails("policy", "set", "--spam-rules", str(path))
+    assert "spam rules        2," in desk.ok("policy", "show")
+    assert "spam rules        none\n" in desk.ok("policy", "set", "--spam-rules", "")

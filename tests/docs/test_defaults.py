@@ -59,6 +59,7 @@ def code_says() -> dict[str, str]:
         "search of a domain": switch(DOMAIN.search),
         "mail server": POLICY.mail_host or f"the installation's name, {RuntimeSettings().mail_host}",
         "DNSBLs": format_dnsbls(msgspec.to_builtins(POLICY.dnsbls)),
+        "spam rules": POLICY.spam_rules or "none",
         "quota of a mailbox": "unlimited" if MAILBOX.quota_octets is None else str(MAILBOX.quota_octets),
         "mailbox": "active" if MAILBOX.active else "inactive",
         "list": f"{'active' if LIST.active else 'inactive'}, {'members' if LIST.members_only else 'anybody'} may post",

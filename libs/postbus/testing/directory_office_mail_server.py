@@ -155,6 +155,17 @@ class MailServerContract:
         with refused(ErrorKind.INVALID, f"{field}: "):
             await put_policy(office, dnsbls=dnsbls)
 
+    async def test_spam_rules_are_kept_or_refused_by_line(self, office: Office) -> None:
+        """put_policy."""
+        text = "header A Subject =~ /x/\r\nscore A 2\r\n"
+        put = await put_policy(office, spam_rules=text)
+        assert put.policy.spam_rules == text.replace("\r\n", "\n")
+        assert (await office.administration.find_policy(Empty())).policy == put.policy
+        with refused(ErrorKind.INVALID, "spam_rules: line 2: the closing / is missing"):
+            await put_policy(office, spam_rules="\nbody A /x")
+        assert (await office.administration.find_policy(Empty())).policy == put.policy
+        assert (await put_policy(office, spam_rules=" \n")).policy.spam_rules == ""
+
     async def test_a_location_of_the_policy_that_makes_no_sense(self, office: Office) -> None:
         """put_policy: INVALID."""
         with refused(ErrorKind.INVALID, "mail_host: "):

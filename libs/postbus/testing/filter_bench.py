@@ -65,6 +65,7 @@ class FilterBench:
         self.blobs = MemoryBlobStore()
         self.registry = CollectorRegistry()
         self.metrics = FilterMetrics(self.registry)
+        self.reply = Policy()
         self.rules = CustomRules(self.metrics)
         self.policy = PolicyWatch(self, self.rules.set)
         self.zone.add_names("1.2.0.192.in-addr.arpa", RecordType.PTR, "out.example.com")
@@ -107,7 +108,7 @@ class FilterBench:
 
     async def find_policy(self, request: Empty) -> PolicyReply:
         """directory's word."""
-        return PolicyReply(policy=Policy(), revision=1)
+        return PolicyReply(policy=self.reply, revision=1)
 
     async def check(
         self, content: bytes = MESSAGE, settings: FilterSettings = DEFAULTS, **changes: object

@@ -16,14 +16,16 @@ class CustomRules:
 
     def __init__(self, metrics: FilterMetrics) -> None:
         self._metrics = metrics
-        self._wanted = self._text = ""
+        self._wanted = ""
+        self.text = ""
+        """What was compiled last, whether or not it holds."""
         self._due = asyncio.Event()
         self.runner = self._make(RuleSet())
 
     def set(self, policy: Policy) -> None:
         """The policy is another."""
         self._wanted = policy.spam_rules
-        if self._wanted != self._text:
+        if self._wanted != self.text:
             self._due.set()
 
     async def run(self) -> None:
@@ -38,12 +40,12 @@ class CustomRules:
         text = self._wanted
         rules, found = await asyncio.to_thread(compile_rules, text)
         fault = next((each for each in found if each.fatal), None)
-        self._text = text
         if fault is not None:  # of a directory of another version
             log.error("filter.rules.faulty", extra={"reason": str(fault)})
-            return
-        self.runner = self._make(rules)
-        log.info("filter.rules.changed", extra={"rules": len(rules.rules)})
+        else:
+            self.runner = self._make(rules)
+            log.info("filter.rules.changed", extra={"rules": len(rules.rules)})
+        self.text = text
 
     def _make(self, rules: RuleSet) -> RuleRunner:
         self._metrics.rules.set(len(rules.rules))

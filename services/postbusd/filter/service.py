@@ -106,7 +106,7 @@ class FilterService:
         required, runner = self._policy.policy.required_score, self._rules.runner
         scores = {**SCORES, **runner.rules.scores} if runner.rules.scores else SCORES
         score = judge(view, required=required, scores=scores)
-        if not runner.rules.rules:
+        if view.submitted or not runner.rules.rules:
             return score
         source = RuleSource(message.content, message.scan, request.reverse_path)
         known = {hit.name: 1.0 for hit in score.tests}

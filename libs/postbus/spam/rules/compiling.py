@@ -116,6 +116,8 @@ class _Compiler:
             return
         if word in _BLOCKS:
             self._skipping.append(number)
+            if len(self._skipping) > 1:
+                return
             raise _FaultyError(f"{word}: skipped to its endif: there are no plugins", fatal=False)
         if word == "endif":
             if not self._skipping:
@@ -208,7 +210,7 @@ class _Compiler:
         self._new(number, name).expression = expression
 
     def _read_score(self, number: int, _: str, rest: str) -> None:
-        name, *numbers = rest.split()
+        name, *numbers = rest.split() or [""]
         check_name(name)
         if len(numbers) not in (1, 4):
             raise _FaultyError("score NAME NUMBER: one number, or four of which the last is used")
