@@ -4,6 +4,7 @@ import imaplib
 import smtplib
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 
@@ -100,6 +101,43 @@ def test_blocked_senders_go_to_spam(platform: Platform, set_policy: Callable[...
             return bool(found)
 
     soon(in_spam, PATIENCE_SECONDS)
+
+
+RULES = r"""
+header SUBJECT_HAS_DISCOUNT  Subject =~ /\bdiscount\b/i
+describe SUBJECT_HAS_DISCOUNT    I hate email discounts
+"""
+
+
+def test_rules_of_the_administrator(platform: Platform, set_policy: Callable[..., None], tmp_path: Path) -> None:
+    """The manual's two lines, then with a score."""
+    rules = tmp_path / "rules.cf"
+    rules.write_text(RULES)
+    set_policy("--spam-rules", str(rules), back=("--spam-rules", ""))
+    address, password = platform.mailboxes[0]
+    sent = 0
+
+    def offer() -> None:
+        nonlocal sent
+        sent += 1
+        with connect(platform) as session:
+            text = f"From: {SENDER}\r\nSubject: A Discount for you\r\nMessage-ID: <{sent}@offer>\r\n\r\nBuy.\r\n"
+            session.sendmail(SENDER, [address], text)
+
+    def found_in(folder: str) -> bool:
+        offer()
+        with imaplib.IMAP4_SSL(platform.host, platform.port("imaps"), ssl_context=platform.tls()) as session:
+            session.login(address, password)
+            session.select(folder)
+            return bool(session.search(None, "HEADER", "X-Spam-Status", "SUBJECT_HAS_DISCOUNT")[1][0])
+
+    soon(lambda: found_in("INBOX"), PATIENCE_SECONDS)
+    rules.write_text(RULES + "score SUBJECT_HAS_DISCOUNT 9\n")
+    set_policy("--spam-rules", str(rules), back=())
+    soon(lambda: found_in("Spam"), PATIENCE_SECONDS)
+    rules.write_text("body A /x")
+    with pytest.raises(AssertionError, match="line 1: the closing / is missing"):
+        set_policy("--spam-rules", str(rules), back=())
 
 
 def test_a_mailbox_may_submit_as_much_as_the_policy_says(platform: Platform, set_policy: Callable[..., None]) -> None:
