@@ -2,13 +2,16 @@
 
 import contextlib
 import http.cookiejar
+import imaplib
 import ipaddress
 import json
 import re
+import smtplib
 import socket
 import ssl
 import subprocess
 import sys
+import time
 import urllib.error
 import urllib.parse
 import urllib.request
@@ -24,7 +27,7 @@ from postbus.core.errors import ErrorKind, MailError
 from postbus.runtime.dns import DnsResolver
 from postbus.runtime.http_client import HttpClient
 from postbus.runtime.sealing import Sealer
-from postbus.testing.installation import CLIENT_SECONDS, Platform, postbus, short_folder, start_platform
+from postbus.testing.installation import CLIENT_SECONDS, Platform, noop_until, postbus, short_folder, start_platform
 from postbusd.directory.adapters.provider_http import ProviderHttp
 from postbusd.directory.oidc.ports import StoredProvider
 from postbusd.directory.oidc.relying_party import SECRET_OWNER, Bearer, RelyingParty, challenge_of
@@ -176,6 +179,51 @@ def come_back(site: Platform, canaille: Canaille, username: str = KIM) -> tuple[
     found = canaille.sign_in(begun["authorization_url"], username)
     assert found["state"] == begun["state"]
     return ask(site, "POST", "session/provider/code", {"state": found["state"], "code": found["code"]})
+
+
+@contextlib.contextmanager
+def reader(site: Platform) -> Iterator[imaplib.IMAP4_SSL]:
+    """Not logged in."""
+    with imaplib.IMAP4_SSL(site.host, site.port("imaps"), ssl_context=site.tls(), timeout=CLIENT_SECONDS) as client:
+        yield client
+
+
+def test_mail_programs_log_in_with_the_providers_tokens(site: Platform, canaille: Canaille) -> None:
+    deadline = time.monotonic() + CLIENT_SECONDS
+    offered: tuple[str, ...] = ()
+    while "AUTH=OAUTHBEARER" not in offered:
+        assert time.monotonic() < deadline
+        with reader(site) as client:
+            offered = client.capabilities
+    token = canaille.access_token()
+    by_xoauth2 = f"user={KIM}\x01auth=Bearer {token}\x01\x01"
+    by_bearer = f"n,a={KIM},\x01auth=Bearer {token}\x01\x01"
+    with smtplib.SMTP_SSL(site.host, site.port("submissions"), timeout=CLIENT_SECONDS, context=site.tls()) as sender:
+        sender.ehlo()
+        assert "OAUTHBEARER" in sender.esmtp_features["auth"].split()
+        with pytest.raises(smtplib.SMTPAuthenticationError) as refused:
+            sender.auth("XOAUTH2", lambda challenge=None: "" if challenge else by_xoauth2.replace(token, token[:-5]))
+        assert refused.value.smtp_code == 535
+        assert sender.auth("OAUTHBEARER", lambda challenge=None: by_bearer)[0] == 235
+        sender.sendmail(KIM, [KIM], f"From: {KIM}\r\nSubject: by token\r\n\r\nx\r\n")
+    cut = by_bearer.replace(token, token[:-5]).encode()
+    with reader(site) as client, pytest.raises(imaplib.IMAP4.error, match="AUTHENTICATIONFAILED"):
+        client.authenticate("OAUTHBEARER", lambda challenge: b"\x01" if challenge else cut)
+    other = f"user={STRANGER}\x01auth=Bearer {token}\x01\x01".encode()
+    with reader(site) as client, pytest.raises(imaplib.IMAP4.error, match="AUTHENTICATIONFAILED"):
+        client.authenticate("XOAUTH2", lambda challenge: b"" if challenge else other)
+    with reader(site) as client:
+        client.authenticate("XOAUTH2", lambda challenge: by_xoauth2.encode())
+        while True:
+            client.select("INBOX")
+            if client.search(None, "SUBJECT", '"by token"')[1][0]:
+                break
+            assert time.monotonic() < deadline
+            time.sleep(0.1)
+        ask(site, "PUT", f"users/{KIM}", {"active": False}, token=site.admin_token)  # type: ignore[dict-item]
+        with pytest.raises((imaplib.IMAP4.abort, OSError)):
+            noop_until(client, deadline)
+    ask(site, "PUT", f"users/{KIM}", {"active": True}, token=site.admin_token)  # type: ignore[dict-item]
 
 
 def test_a_person_signs_in_also_after_the_provider_has_other_keys(site: Platform, canaille: Canaille) -> None:

@@ -10,8 +10,10 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from postbus.bus.subjects import folder_changed_subject
+from postbus.contracts import Empty
 from postbus.contracts.directory import MailboxTarget, Outcome, Resolution, ResolveReply, ResolveRequest
 from postbus.contracts.events import FolderChanged
+from postbus.contracts.identity_provider import AuthenticateTokenRequest, ProviderFacts
 from postbus.contracts.indexer import SearchReply, SearchRequest, TermHits, TextField
 from postbus.contracts.logins import (
     AuthenticateReply,
@@ -27,6 +29,7 @@ from postbus.mailstore.values import Append, AppendResult, Flag
 from postbus.mime.scanner import scan_message
 from postbus.runtime.event_log import EventLog
 from postbus.runtime.logins import LoginWatch
+from postbus.runtime.provider import ProviderWatch
 from postbus.testing.blobs import MemoryBlobStore
 from postbus.testing.bus import FakeBus
 from postbus.testing.mailstore import MemoryMailStore
@@ -62,6 +65,8 @@ class FakeAuthenticator:
         self.resolved: list[ResolveRequest] = []
         self.quota_octets = 1_000_000
         self.ended = False
+        self.provider = ""
+        self.token_requests: list[AuthenticateTokenRequest] = []
         self.fail_with: MailError | None = None
 
     async def authenticate(self, request: AuthenticateRequest) -> AuthenticateReply:
@@ -69,6 +74,19 @@ class FakeAuthenticator:
         if self.fail_with is not None:
             raise self.fail_with
         if (request.username, request.password) != ("ann@demo.example", "secret"):
+            raise MailError(ErrorKind.UNAUTHENTICATED, "wrong")
+        return AuthenticateReply(
+            mailbox_id=ANN, address="ann@demo.example", quota_octets=self.quota_octets, member="ann", proof="ann's"
+        )
+
+    async def find_provider(self, request: Empty) -> ProviderFacts:
+        return ProviderFacts(configuration_url=self.provider)
+
+    async def authenticate_token(self, request: AuthenticateTokenRequest) -> AuthenticateReply:
+        self.token_requests.append(request)
+        if self.fail_with is not None:
+            raise self.fail_with
+        if (request.mailbox or "ann@demo.example", request.token) != ("ann@demo.example", "a.token"):
             raise MailError(ErrorKind.UNAUTHENTICATED, "wrong")
         return AuthenticateReply(
             mailbox_id=ANN, address="ann@demo.example", quota_octets=self.quota_octets, member="ann", proof="ann's"
@@ -138,12 +156,15 @@ class Gateway:
         self.events = EventLog(self.bus, self.clock, "imap-gateway", self.metrics.events_dropped)
         self.views = ViewRegistry(self.store, self.bus, settings.cached_messages)
         self.logins = LoginWatch(self.authenticator)
+        self.provider = ProviderWatch(self.authenticator)
         self.room = AppendRoom(settings.append_memory_octets)
         self.deps = Deps(
             store=self.store,
             blobs=self.blobs,
             bus=self.bus,
             authenticator=self.authenticator,
+            tokens=self.authenticator,
+            provider=self.provider,
             logins=self.logins,
             resolver=self.authenticator,
             indexer=self.indexer,

@@ -3,6 +3,8 @@
 from collections.abc import Awaitable, Callable
 from typing import Any
 
+from postbus.contracts.app_passwords import Access
+from postbus.core.errors import ErrorKind, MailError
 from postbus.mailstore.values import Flag, StoreMode, StoreRequest
 
 PREFIX = b"X-Spam-Status: No\r\n"
@@ -26,6 +28,38 @@ async def test_login(gateway: Any, play: Play) -> None:
 
 async def test_authenticate(gateway: Any, play: Play) -> None:
     await play("authenticate.txt", gateway.connect())
+
+
+async def test_bearer_tokens(gateway: Any, play: Play) -> None:
+    gateway.authenticator.provider = "https://id.demo.example/.well-known/openid-configuration"
+    await gateway.provider.check()
+    await play("bearer.txt", gateway.connect())
+    asked = gateway.authenticator.token_requests
+    assert [(each.mailbox, each.token, each.access) for each in asked] == [
+        ("ann@demo.example", "other", Access.IMAP),
+        ("ann@demo.example", "other", Access.IMAP),
+        ("", "a.token", Access.IMAP),
+    ]
+    await gateway.events.flush()
+    assert [event.type.value for event in gateway.bus.events] == ["login_failed", "login_failed", "login"]
+
+
+async def test_without_a_provider_there_are_no_tokens(gateway: Any) -> None:
+    wire = gateway.connect()
+    assert b"BEARER" not in await wire.read_line()
+    assert await gateway.ask(wire, "a AUTHENTICATE XOAUTH2 AQ==") == ["a NO The mechanism is not offered"]
+
+
+async def test_a_directory_that_is_away_is_no_wrong_token(gateway: Any) -> None:
+    gateway.authenticator.provider = "https://id.demo.example/x"
+    await gateway.provider.check()
+    gateway.authenticator.fail_with = MailError(ErrorKind.UNAVAILABLE, "away")
+    wire = gateway.connect()
+    await wire.read_line()
+    (line,) = await gateway.ask(
+        wire, "a AUTHENTICATE XOAUTH2 dXNlcj1hbm5AZGVtby5leGFtcGxlAWF1dGg9QmVhcmVyIGEudG9rZW4BAQ=="
+    )
+    assert line.startswith("a NO [UNAVAILABLE]")
 
 
 async def test_starttls(gateway: Any, play: Play) -> None:

@@ -1,4 +1,7 @@
-"""SASL PLAIN (RFC 4616) and LOGIN as steps: each response gives the next challenge or the credentials."""
+"""SASL as steps: each response gives the next challenge or the credentials.
+
+PLAIN (RFC 4616) and LOGIN have passwords, OAUTHBEARER (RFC 7628) and XOAUTH2 bearer tokens.
+"""
 
 import base64
 import binascii
@@ -6,9 +9,12 @@ from collections.abc import Callable
 
 import msgspec
 
+from postbus.core import bearer
+from postbus.core.bearer import BearerResponse
 from postbus.smtp.replies import AUTH_BAD_BASE64, AUTH_CANCELLED, AUTH_FAILED, CommandError, Reply
 
 MECHANISMS = ("PLAIN", "LOGIN")
+"""With passwords."""
 _USERNAME_CHALLENGE = b"Username:"
 _PASSWORD_CHALLENGE = b"Password:"
 
@@ -30,18 +36,22 @@ class Challenge(msgspec.Struct, frozen=True, kw_only=True):
         return Reply(334, "", (base64.b64encode(self.text).decode("ascii"),))
 
 
-Step = Challenge | Credentials
+Step = Challenge | Credentials | BearerResponse
 
 
 class SaslExchange:
     """One exchange; `start` once, then `respond` until it gives Credentials. Both raise CommandError."""
 
     def __init__(self, mechanism: str) -> None:
-        """`mechanism` is one of MECHANISMS."""
+        """`mechanism` is one of MECHANISMS or of `bearer.MECHANISMS`."""
+        self.mechanism = mechanism
         self._steps: list[Callable[[bytes], Step]]
         if mechanism == "PLAIN":
             self._opening = b""
             self._steps = [_read_plain]
+        elif mechanism in bearer.MECHANISMS:
+            self._opening = b""
+            self._steps = [self._read_bearer]
         else:
             self._opening = _USERNAME_CHALLENGE
             self._steps = [self._take_username, self._take_password]
@@ -58,6 +68,21 @@ class SaslExchange:
         if line == b"*":
             raise CommandError(AUTH_CANCELLED)
         return self._steps.pop(0)(_decode(line))
+
+    def fail(self, told: bytes, reply: Reply) -> Challenge:
+        """The token is refused: the client is told why, answers something, and then gets `reply` (RFC 7628 §3.2.3)."""
+
+        def end(response: bytes) -> Step:
+            raise CommandError(reply)
+
+        self._steps = [end]
+        return Challenge(text=told)
+
+    def _read_bearer(self, response: bytes) -> Step:
+        try:
+            return bearer.read_bearer(self.mechanism, response)
+        except bearer.BearerError as error:
+            raise CommandError(AUTH_BAD_BASE64) from error
 
     def _take_username(self, response: bytes) -> Step:
         self._username = response

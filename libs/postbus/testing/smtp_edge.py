@@ -20,6 +20,7 @@ from postbus.contracts.filter import (
     CheckMessageRequest,
     Verdict,
 )
+from postbus.contracts.identity_provider import AuthenticateTokenRequest, ProviderFacts
 from postbus.contracts.logins import (
     AuthenticateReply,
     AuthenticateRequest,
@@ -34,6 +35,7 @@ from postbus.core.ids import MailboxId
 from postbus.runtime.event_log import EventLog
 from postbus.runtime.logins import LoginWatch
 from postbus.runtime.policy import PolicyWatch
+from postbus.runtime.provider import ProviderWatch
 from postbus.testing.blobs import MemoryBlobStore
 from postbus.testing.bus import FakeBus
 from postbusd.smtp_edge.conversation import ListenerKind, Site
@@ -49,6 +51,7 @@ from postbusd.smtp_edge.spool import SpoolMemory
 ALICE = MailboxId("0190a0a0-0000-7000-8000-00000000000a")
 BOB = MailboxId("0190a0a0-0000-7000-8000-00000000000b")
 PASSWORD = "correct horse"  # noqa: S105  # of fakes
+TOKEN = "a.bearer-token"  # noqa: S105  # of fakes
 PLAIN = base64.b64encode(f"\0alice@demo.example\0{PASSWORD}".encode()).decode()
 """The initial response of AUTH PLAIN for alice@demo.example."""
 AWAY = MailError(ErrorKind.UNAVAILABLE, "away")
@@ -92,6 +95,8 @@ class FakeDirectory:
         self.signatures: dict[str, Signature] = {}
         """By domain."""
         self.signatures_asked: list[str] = []
+        self.provider = ""
+        self.token_logins: list[AuthenticateTokenRequest] = []
 
     async def resolve(self, request: ResolveRequest) -> ResolveReply:
         """Answers in order."""
@@ -118,6 +123,21 @@ class FakeDirectory:
     async def find_policy(self, request: Empty) -> PolicyReply:
         """The defaults."""
         return PolicyReply(policy=Policy(), revision=self.revision)
+
+    async def find_provider(self, request: Empty) -> ProviderFacts:
+        """`provider`."""
+        return ProviderFacts(configuration_url=self.provider)
+
+    async def authenticate_token(self, request: AuthenticateTokenRequest) -> AuthenticateReply:
+        """TOKEN opens alice@, asked for or not."""
+        self.token_logins.append(request)
+        if self.login_fails_with is not None:
+            raise self.login_fails_with
+        address = request.mailbox or "alice@demo.example"
+        if request.token != TOKEN or address != "alice@demo.example":
+            raise MailError(ErrorKind.UNAUTHENTICATED, "this user may not open this mailbox")
+        mailbox_id = self.answers[address].targets[0].mailbox_id
+        return AuthenticateReply(mailbox_id=mailbox_id, address=address, member="alice", proof=f"of {mailbox_id}")
 
     async def find_signature(self, request: FindSignatureRequest) -> SignatureReply:
         """Of `signatures`."""
@@ -290,6 +310,7 @@ class Edge:
         self.recipients = Recipients(self.directory, clock, self.settings.resolve_cache_seconds)
         self.signatures = Signatures(self.directory, clock, self.settings.resolve_cache_seconds)
         self.logins = LoginWatch(self.directory)
+        self.provider = ProviderWatch(self.directory)
         self.policy = PolicyWatch(self.directory)
         self.blocked = BlockedNetworks()
         self.site = Site(
@@ -303,6 +324,8 @@ class Edge:
             checks=ConnectionChecks(self.filter, clock, self.settings.connection_cache_seconds),
             limits=SessionLimits(self.settings.max_sessions, self.settings.max_sessions_per_address),
             authenticator=self.directory,
+            tokens=self.directory,
+            provider=self.provider,
             logins=self.logins,
             message_filter=self.filter,
             prechecker=self.prechecker,

@@ -9,6 +9,7 @@ from postbus.mailstore.epoch import Epoch
 from postbus.mailstore.postgres import PostgresMailStore
 from postbus.runtime.event_log import EventLog
 from postbus.runtime.logins import LoginWatch
+from postbus.runtime.provider import ProviderWatch
 from postbus.runtime.service import Context, ServiceSpec
 from postbus.runtime.tls import ServerTls
 from postbusd.imap_gateway.adapters.listeners import Listeners
@@ -38,12 +39,15 @@ class ImapGatewayService:
         self._events = EventLog(context.bus, context.clock, context.service, metrics.events_dropped)
         self._metrics = metrics
         self._logins = LoginWatch(context.rpc.directory)
+        self._provider = ProviderWatch(context.rpc.directory)
         self._server = ImapServer(
             Deps(
                 store=store,
                 blobs=context.blobs,
                 bus=context.bus,
                 authenticator=context.rpc.directory,
+                tokens=context.rpc.directory,
+                provider=self._provider,
                 logins=self._logins,
                 resolver=context.rpc.directory,
                 indexer=context.rpc.indexer,
@@ -79,6 +83,8 @@ class ImapGatewayService:
         context.epoch.listen(self._end_epoch)
         await self._logins.listen(context.bus)
         context.spawn("logins", self._logins.run)
+        await self._provider.listen(context.bus)
+        context.spawn("provider", self._provider.run)
         for endpoint, secure in ((settings.imaps_listen, True), (settings.imap_listen, False)):
             if endpoint:
                 port = await self._open(endpoint, secure)

@@ -20,13 +20,18 @@ ENABLED_BY_NAME = (b"CONDSTORE",)
 MECHANISMS = (b"AUTH=PLAIN", b"AUTH=LOGIN")
 
 
-def list_capabilities(*, logged_in: bool, secure: bool, tls_offered: bool) -> list[bytes]:
+BEARER_MECHANISMS = (b"AUTH=OAUTHBEARER", b"AUTH=XOAUTH2")
+"""Where there is an identity provider."""
+
+
+def list_capabilities(*, logged_in: bool, secure: bool, tls_offered: bool, tokens: bool) -> list[bytes]:
     """Passwords are welcome on TLS only: before it STARTTLS and LOGINDISABLED (RFC 9051 §6.2.1, §6.2.3)."""
     names = list(BASE)
     if logged_in:
         names.extend(AFTER_LOGIN)
     elif secure:
         names.extend(MECHANISMS)
+        names.extend(BEARER_MECHANISMS if tokens else ())
     else:
         names.extend((b"STARTTLS", b"LOGINDISABLED") if tls_offered else (b"LOGINDISABLED",))
     return names

@@ -266,5 +266,6 @@ class Session(SessionState):
                 logged_in=self.engine.state is not State.NOT_AUTHENTICATED,
                 secure=self.wire.is_secure,
                 tls_offered=self.deps.tls_offered,
+                tokens=bool(self.deps.provider.configuration_url),
             )
         )

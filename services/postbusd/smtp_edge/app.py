@@ -10,6 +10,7 @@ from postbus.core.errors import MailError
 from postbus.runtime.event_log import EventLog
 from postbus.runtime.logins import LoginWatch
 from postbus.runtime.policy import PolicyWatch
+from postbus.runtime.provider import ProviderWatch
 from postbus.runtime.service import Context, ServiceSpec
 from postbus.runtime.tls import ServerTls
 from postbusd.smtp_edge.adapters.listeners import Listeners
@@ -39,6 +40,7 @@ class SmtpEdgeService:
         self._recipients = Recipients(context.rpc.directory, context.clock, settings.resolve_cache_seconds)
         self._signatures = Signatures(context.rpc.directory, context.clock, settings.resolve_cache_seconds)
         self._logins = LoginWatch(context.rpc.directory)
+        self._provider = ProviderWatch(context.rpc.directory)
         self._blocked = BlockedNetworks()
         self._policy = PolicyWatch(context.rpc.directory, self._blocked.set)
         self._listeners = Listeners(self._make_site(), tls.context)
@@ -62,6 +64,8 @@ class SmtpEdgeService:
         context.spawn("logins", self._logins.run)
         await self._policy.listen(context.bus)
         context.spawn("policy", self._policy.run)
+        await self._provider.listen(context.bus)
+        context.spawn("provider", self._provider.run)
         context.spawn("events", self._events.run)
         context.add_check("blobs", self._check_blobs)
         for kind, listen in (
@@ -105,6 +109,8 @@ class SmtpEdgeService:
             checks=ConnectionChecks(context.rpc.filter, context.clock, settings.connection_cache_seconds),
             limits=SessionLimits(settings.max_sessions, settings.max_sessions_per_address),
             authenticator=context.rpc.directory,
+            tokens=context.rpc.directory,
+            provider=self._provider,
             logins=self._logins,
             message_filter=context.rpc.filter,
             prechecker=context.rpc.delivery,

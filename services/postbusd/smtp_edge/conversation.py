@@ -11,6 +11,7 @@ from postbus.bus.ports import MailPublisher
 from postbus.contracts.delivery import Prechecker
 from postbus.contracts.directory import Resolution
 from postbus.contracts.filter import MessageFilter, Verdict
+from postbus.contracts.identity_provider import TokenAuthenticator
 from postbus.contracts.logins import AuthenticateReply, Authenticator
 from postbus.core.clock import Clock
 from postbus.core.errors import MailError
@@ -18,6 +19,7 @@ from postbus.core.ids import QueueId
 from postbus.runtime.event_log import EventLog
 from postbus.runtime.logins import LoginWatch
 from postbus.runtime.policy import PolicyWatch
+from postbus.runtime.provider import ProviderWatch
 from postbus.runtime.telemetry import Span
 from postbus.smtp.commands import Hello, Mail, Rcpt
 from postbus.smtp.sasl import SaslExchange
@@ -56,6 +58,8 @@ class Site(msgspec.Struct, frozen=True, kw_only=True):
     checks: ConnectionChecks
     limits: SessionLimits
     authenticator: Authenticator
+    tokens: TokenAuthenticator
+    provider: ProviderWatch
     logins: LoginWatch
     message_filter: MessageFilter
     prechecker: Prechecker

@@ -3,8 +3,8 @@
 from postbus.core.errors import MailError
 from postbus.smtp.commands import Hello
 from postbus.smtp.replies import Reply, make_reply
-from postbus.smtp.sasl import MECHANISMS
 from postbusd.smtp_edge.conversation import Conversation, ListenerKind
+from postbusd.smtp_edge.login import list_mechanisms
 
 
 def banner(conversation: Conversation) -> Reply:
@@ -38,7 +38,7 @@ async def extensions(conversation: Conversation) -> list[str]:
     if await offers_tls(conversation):
         keywords.append("STARTTLS")
     if conversation.takes_logins and conversation.tls and conversation.login is None:
-        keywords.append(f"AUTH {' '.join(MECHANISMS)}")
+        keywords.append(f"AUTH {' '.join(list_mechanisms(conversation))}")
     return keywords
 
 

@@ -1,10 +1,14 @@
-"""AUTH PLAIN and LOGIN (RFC 4954), only on submission doors and only within TLS."""
+"""AUTH (RFC 4954), only on submission doors and only within TLS: by password or the identity provider's token."""
 
 import logging
+from collections.abc import Awaitable
 
 from postbus.contracts.app_passwords import Access
 from postbus.contracts.events import EventType
-from postbus.contracts.logins import AuthenticateRequest
+from postbus.contracts.identity_provider import AuthenticateTokenRequest
+from postbus.contracts.logins import AuthenticateReply, AuthenticateRequest
+from postbus.core import bearer
+from postbus.core.bearer import BearerResponse
 from postbus.core.errors import MailError
 from postbus.smtp import replies
 from postbus.smtp.commands import Auth
@@ -52,31 +56,50 @@ def _refusal(conversation: Conversation, command: Auth) -> Reply | None:
         return replies.AUTH_NEEDS_TLS
     if conversation.login is not None:
         return replies.AUTH_TWICE
-    if command.mechanism not in MECHANISMS:
+    if command.mechanism not in list_mechanisms(conversation):
         return replies.AUTH_UNKNOWN_MECHANISM
     return None
+
+
+def list_mechanisms(conversation: Conversation) -> tuple[str, ...]:
+    """Those that AUTH takes now: bearer tokens where there is an identity provider."""
+    return (*MECHANISMS, *(bearer.MECHANISMS if conversation.site.provider.configuration_url else ()))
 
 
 async def _take(conversation: Conversation, exchange: SaslExchange, step: Step) -> Reply:
     if isinstance(step, Challenge):
         conversation.exchange = exchange
         return step.reply()
-    reply = await _authenticate(conversation, step)
-    conversation.site.counters.login(reply)
+    site = conversation.site
+    if isinstance(step, Credentials):
+        by_password = AuthenticateRequest(
+            username=step.username,
+            password=step.password,
+            access=Access.SMTP,
+            client_address=conversation.client_address,
+        )
+        reply = await _authenticate(conversation, step.username, site.authenticator.authenticate(by_password))
+    else:
+        by_token = AuthenticateTokenRequest(
+            token=step.token,
+            mailbox=step.mailbox,
+            access=Access.SMTP,
+            client_address=conversation.client_address,
+        )
+        reply = await _authenticate(conversation, step.mailbox, site.tokens.authenticate_token(by_token))
+    site.counters.login(reply)
+    if isinstance(step, BearerResponse) and reply.is_permanent:
+        conversation.exchange = exchange
+        told = bearer.format_refusal(exchange.mechanism, site.provider.configuration_url)
+        return exchange.fail(told, reply).reply()
     return reply
 
 
-async def _authenticate(conversation: Conversation, credentials: Credentials) -> Reply:
-    name = credentials.username[:MAX_NAME_CHARACTERS]
-    request = AuthenticateRequest(
-        username=credentials.username,
-        password=credentials.password,
-        access=Access.SMTP,
-        client_address=conversation.client_address,
-    )
+async def _authenticate(conversation: Conversation, username: str, asked: Awaitable[AuthenticateReply]) -> Reply:
+    name = username[:MAX_NAME_CHARACTERS]
     events = conversation.site.events
     try:
-        reply = await conversation.site.authenticator.authenticate(request)
+        reply = await asked
     except MailError as error:
         refusal = refuse_login(error)
         facts = {"username": name, "client_address": conversation.client_address, "reason": str(error)}

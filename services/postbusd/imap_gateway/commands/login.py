@@ -1,11 +1,13 @@
-"""LOGIN and AUTHENTICATE: passwords by directory, delays on failure, counts (RFC 9051 §6.2.2, §6.2.3)."""
+"""LOGIN and AUTHENTICATE: passwords and tokens by directory, delays on failure, counts (RFC 9051 §6.2.2, §6.2.3)."""
 
 import asyncio
 import logging
 
 from postbus.contracts.app_passwords import Access
 from postbus.contracts.events import EventType
-from postbus.contracts.logins import AuthenticateRequest
+from postbus.contracts.identity_provider import AuthenticateTokenRequest
+from postbus.contracts.logins import AuthenticateReply, AuthenticateRequest
+from postbus.core import bearer
 from postbus.core.errors import ErrorKind, MailError, RemoteProtocolError
 from postbus.imap.commands.login import Authenticate, Login
 from postbus.imap.engine import Line, NeedData
@@ -30,13 +32,17 @@ async def handle_login(session: SessionState, command: Login) -> Reply:
 
 
 async def handle_authenticate(session: SessionState, command: Authenticate) -> Reply:
-    """AUTHENTICATE PLAIN and LOGIN, with or without initial response."""
-    if command.mechanism not in (b"PLAIN", b"LOGIN"):
+    """AUTHENTICATE PLAIN, LOGIN, OAUTHBEARER and XOAUTH2, with or without initial response."""
+    mechanism = command.mechanism.decode("ascii", "replace")
+    by_token = mechanism in bearer.MECHANISMS and bool(session.deps.provider.configuration_url)
+    if mechanism not in ("PLAIN", "LOGIN") and not by_token:
         return refuse("The mechanism is not offered")
     if not session.wire.is_secure:
         return _PRIVACY
     try:
-        if command.mechanism == b"PLAIN":
+        if by_token:
+            return await _authenticate_bearer(session, mechanism, command.initial)
+        if mechanism == "PLAIN":
             return await _authenticate_plain(session, command.initial)
         return await _authenticate_login(session, command.initial)
     except RemoteProtocolError as error:
@@ -59,6 +65,29 @@ async def _authenticate_login(session: SessionState, initial: bytes | None) -> R
         return await _log_in(session, username.decode("utf-8"), password.decode("utf-8"))
     except UnicodeDecodeError as error:
         raise RemoteProtocolError("The response is not UTF-8") from error
+
+
+async def _authenticate_bearer(session: SessionState, mechanism: str, initial: bytes | None) -> Reply:
+    """A refused client is told why, answers something, and then the command fails (RFC 7628 §3.2.3)."""
+    octets = initial if initial is not None else await _ask(session, b"+ \r\n")
+    try:
+        found = bearer.read_bearer(mechanism, decode_response(octets))
+    except bearer.BearerError as error:
+        raise RemoteProtocolError(str(error)) from error
+    request = AuthenticateTokenRequest(
+        token=found.token,
+        mailbox=found.mailbox,
+        access=Access.IMAP,
+        client_address=session.wire.peer_address,
+    )
+    try:
+        account = await session.deps.tokens.authenticate_token(request)
+    except MailError as error:
+        if error.kind in _COUNTED:
+            told = bearer.format_refusal(mechanism, session.deps.provider.configuration_url)
+            await _ask(session, encode_challenge(told))
+        return await _fail(session, found.mailbox, error)
+    return _enter(session, account)
 
 
 async def _ask(session: SessionState, challenge: bytes) -> bytes:
@@ -84,6 +113,11 @@ async def _log_in(session: SessionState, username: str, password: str) -> Reply:
         account = await session.deps.authenticator.authenticate(request)
     except MailError as error:
         return await _fail(session, username, error)
+    return _enter(session, account)
+
+
+def _enter(session: SessionState, account: AuthenticateReply) -> Reply:
+    client_address = session.wire.peer_address
     if not session.admit(account.mailbox_id):
         return refuse("Too many sessions of this mailbox", b"LIMIT")
     session.begin_account(account)
