@@ -22,7 +22,14 @@ SERVICES = (
     *("directory", "dns-provisioner", "filter", "delivery", "indexer", "smtp-edge", "imap-gateway", "admin-api"),
     *("postgres", "nats"),
 )
-PORTS = {"PUBLISH_SMTP": 2, "PUBLISH_SUBMISSION": 2, "PUBLISH_SUBMISSIONS": 2, "PUBLISH_IMAPS": 1, "PUBLISH_API": 1}
+PORTS = {
+    "PUBLISH_SMTP": 2,
+    "PUBLISH_SUBMISSION": 2,
+    "PUBLISH_SUBMISSIONS": 2,
+    "PUBLISH_IMAPS": 1,
+    "PUBLISH_POP3S": 1,
+    "PUBLISH_API": 1,
+}
 """How many ports each gets: smtp-edge is scaled to 2."""
 TARGETS = {"smtp": 2025, "submission": 2587, "submissions": 2465}
 

@@ -32,8 +32,8 @@ def test_ports_follow_the_base() -> None:
         "submissions": 2465,
         "imaps": 2993,
         "imap": 2143,
-        "pop3s": None,
-        "pop3": None,
+        "pop3s": 2995,
+        "pop3": 2110,
         "managesieve": None,
         "api": 2080,
         "http": None,
@@ -44,7 +44,7 @@ def test_ports_follow_the_base() -> None:
 def test_standard_ports() -> None:
     ports = allot_addresses("0.0.0.0", None, plain_imap=False).ports
     assert (ports["smtp"], ports["submission"], ports["imaps"], ports["api"]) == (25, 587, 993, 8443)
-    assert ports["imap"] is None
+    assert (ports["imap"], ports["pop3"], ports["pop3s"]) == (None, None, 995)
 
 
 def test_a_listener_that_is_off_is_told_to_its_service_as_empty() -> None:

@@ -59,8 +59,8 @@ async def doors(gateway: Any, certificate: Path) -> AsyncIterator[Doors]:
     server_tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     server_tls.load_cert_chain(certificate)
     listeners = Listeners(server_tls, gateway.server.accept, max_strangers=4, max_strangers_per_address=3)
-    imaps = await listeners.open("127.0.0.1:0", secure=True)
-    imap = await listeners.open("127.0.0.1:0", secure=False)
+    imaps = await listeners.open("127.0.0.1:0", name="imaps")
+    imap = await listeners.open("127.0.0.1:0", name="imap")
     client_tls = ssl.create_default_context(cafile=str(certificate))
     client_tls.check_hostname = False
     yield Doors(imaps=imaps, imap=imap, client_tls=client_tls)

@@ -132,6 +132,18 @@ class FolderWriter(Protocol):
         ...
 
 
+class DropLocks(Protocol):
+    """The port of POP3: one session has a mailbox at a time (RFC 1939 §3)."""
+
+    async def claim_drop(self, mailbox_id: MailboxId, holder: str, seconds: float) -> bool:
+        """Takes or renews the lock, a uuid as `holder`; False: another has it, or there is no mailbox."""
+        ...
+
+    async def release_drop(self, mailbox_id: MailboxId, holder: str) -> None:
+        """Gives it back, if it is still the holder's."""
+        ...
+
+
 class IndexQueue(Protocol):
     """The port of indexer (architecture §3.7)."""
 

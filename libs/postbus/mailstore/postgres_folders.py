@@ -17,7 +17,7 @@ from postbus.mailstore.values import Folder, SpecialUse, Totals
 
 
 class PostgresFolders:
-    """Implements Accounts and FolderCatalog."""
+    """Implements Accounts, DropLocks and FolderCatalog."""
 
     def __init__(self, session: Session) -> None:
         """On the service's pool."""
@@ -52,6 +52,22 @@ class PostgresFolders:
             "SELECT mailstore.purge_mailbox_v1($1, $2, $3) AS done", mailbox_id, limit, self._session.clock.now_ms()
         )
         return bool(rows[0]["done"])
+
+    async def claim_drop(self, mailbox_id: MailboxId, holder: str, seconds: float) -> bool:
+        """Takes or renews the lock."""
+        now_ms = self._session.clock.now_ms()
+        rows = await self._session.fetch(
+            "SELECT mailstore.claim_drop_v1($1, $2, $3, $4) AS mine",
+            mailbox_id,
+            holder,
+            now_ms + int(seconds * 1000),
+            now_ms,
+        )
+        return bool(rows[0]["mine"])
+
+    async def release_drop(self, mailbox_id: MailboxId, holder: str) -> None:
+        """Gives it back."""
+        await self._session.fetch("SELECT mailstore.release_drop_v1($1, $2)", mailbox_id, holder)
 
     async def list_folders(self, mailbox_id: MailboxId) -> list[Folder]:
         """All folders, INBOX first."""

@@ -50,8 +50,17 @@ LISTENERS = (
         setting="POSTBUS_IMAP_GATEWAY_IMAP_LISTEN",
         plain=True,
     ),
-    Listener(name="pop3s", offset=995, standard=995, service="imap-gateway"),
-    Listener(name="pop3", offset=110, standard=110, service="imap-gateway", plain=True),
+    Listener(
+        name="pop3s", offset=995, standard=995, service="imap-gateway", setting="POSTBUS_IMAP_GATEWAY_POP3S_LISTEN"
+    ),
+    Listener(
+        name="pop3",
+        offset=110,
+        standard=110,
+        service="imap-gateway",
+        setting="POSTBUS_IMAP_GATEWAY_POP3_LISTEN",
+        plain=True,
+    ),
     Listener(name="managesieve", offset=190, standard=4190, service="imap-gateway"),
     Listener(name="api", offset=80, standard=8443, service="admin-api", setting="POSTBUS_ADMIN_API_LISTEN"),
     Listener(name="http", offset=81, standard=80, service="admin-api"),

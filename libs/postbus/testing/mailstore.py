@@ -39,6 +39,7 @@ from postbus.mailstore.values import (
     StoreResult,
     Totals,
 )
+from postbus.testing.mailstore_drops import MemoryDropLocks
 from postbus.testing.mailstore_state import (
     EntryRow,
     FolderRow,
@@ -53,7 +54,7 @@ LIFT_SPAN = 1_000_000
 """How far a failover lifts (architecture §4)."""
 
 
-class MemoryMailStore:
+class MemoryMailStore(MemoryDropLocks):
     """All ports at once; `fail_with` makes every call fail (a database that is away).
 
     `lost_answers` changes from now on are made, but their answer is lost: OutcomeUnknownError.
@@ -61,6 +62,7 @@ class MemoryMailStore:
 
     def __init__(self, clock: Clock | None = None) -> None:
         """Empty and healthy."""
+        super().__init__()
         self._clock = clock or SystemClock()
         self._mailboxes: dict[MailboxId, MailboxRow] = {}
         self._pending: dict[tuple[MailboxId, EmailId], PendingRow] = {}
@@ -68,6 +70,9 @@ class MemoryMailStore:
         self.outbox: list[Event] = []
         self.fail_with: MailError | None = None
         self.lost_answers = 0
+
+    def _has_mailbox(self, mailbox_id: MailboxId) -> bool:
+        return mailbox_id in self._mailboxes
 
     # MessageAppender
 

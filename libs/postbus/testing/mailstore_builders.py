@@ -7,6 +7,7 @@ from postbus.core.ids import BlobId, FolderId, MailboxId, ModSeq, new_email_id, 
 from postbus.mailstore.packed import unpack_rows
 from postbus.mailstore.ports import (
     Accounts,
+    DropLocks,
     FolderCatalog,
     FolderReader,
     FolderWriter,
@@ -33,7 +34,16 @@ INBOX = FolderId(1)
 
 
 class MailStore(
-    MessageAppender, Accounts, FolderCatalog, FolderReader, FolderWriter, IndexQueue, Outbox, Upkeep, Protocol
+    MessageAppender,
+    Accounts,
+    DropLocks,
+    FolderCatalog,
+    FolderReader,
+    FolderWriter,
+    IndexQueue,
+    Outbox,
+    Upkeep,
+    Protocol,
 ):
     """Every port of the mail store by one object."""
 

@@ -23,6 +23,7 @@ from postbus.testing.mailstore_builders import (
     make_mailbox,
     make_message,
 )
+from postbus.testing.mailstore_drops import DropLockContract
 from postbus.testing.mailstore_epoch_contract import EpochContract
 from postbus.testing.mailstore_view_contract import QueueContract, ViewContract
 
@@ -413,5 +414,5 @@ class FolderContract:
             assert caught.value.kind is ErrorKind.NOT_FOUND
 
 
-class MailStoreContract(AppendContract, FolderContract, ViewContract, QueueContract, EpochContract):
+class MailStoreContract(AppendContract, FolderContract, ViewContract, QueueContract, EpochContract, DropLockContract):
     """All of it."""

@@ -52,7 +52,7 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
     )
     parser.add_argument("--standard-ports", action="store_true", help="25, 587, 465, 993 …, the API on 8443")
     parser.add_argument("--host", default="127.0.0.1", metavar="ADDRESS", help="where to listen (default 127.0.0.1)")
-    parser.add_argument("--plain-imap", action="store_true", help="IMAP without TLS too, on N+143")
+    parser.add_argument("--plain-imap", action="store_true", help="IMAP and POP3 without TLS too, on N+143 and N+110")
     parser.add_argument(
         "--workers", choices=("grouped", "separate"), default="grouped", help="separate: one process a service"
     )

@@ -85,14 +85,19 @@ class ImapGatewayService:
         context.spawn("logins", self._logins.run)
         await self._provider.listen(context.bus)
         context.spawn("provider", self._provider.run)
-        for endpoint, secure in ((settings.imaps_listen, True), (settings.imap_listen, False)):
+        for name, endpoint in (
+            ("imaps", settings.imaps_listen),
+            ("imap", settings.imap_listen),
+            ("pop3s", settings.pop3s_listen),
+            ("pop3", settings.pop3_listen),
+        ):
             if endpoint:
-                port = await self._open(endpoint, secure)
-                log.info("imap.listener.open", extra={"listener": "imaps" if secure else "imap", "port": port})
+                port = await self._open(endpoint, name)
+                log.info("imap.listener.open", extra={"listener": name, "port": port})
 
-    async def _open(self, endpoint: str, secure: bool) -> int:
+    async def _open(self, endpoint: str, name: str) -> int:
         try:
-            return await self._listeners.open(endpoint, secure=secure)
+            return await self._listeners.open(endpoint, name=name)
         except OSError as error:
             raise MailError(ErrorKind.CONFLICT, f"{endpoint}: {error.strerror or error}") from error
 

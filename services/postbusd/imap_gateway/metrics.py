@@ -1,4 +1,4 @@
-"""What imap-gateway counts. Labels are closed sets: command names of the engine, ok|no|bad, imaps|imap."""
+"""What imap-gateway counts. Labels are closed sets: command names of the engine, ok|no|bad, imaps|imap|pop3s|pop3."""
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
@@ -19,6 +19,9 @@ class GatewayMetrics:
             "Commands by name and outcome: ok, no, bad.",
             ["command", "outcome"],
             registry=registry,
+        )
+        self.pop3_commands = Counter(
+            "postbus_imap_gateway_maildrop_commands_total", "POP3 commands by name.", ["command"], registry=registry
         )
         self.command_seconds = Histogram(
             "postbus_imap_gateway_command_seconds",

@@ -3,11 +3,11 @@
 import asyncio
 from typing import Protocol
 
-from postbus.mailstore.ports import FolderCatalog, FolderReader, FolderWriter, MessageAppender
+from postbus.mailstore.ports import DropLocks, FolderCatalog, FolderReader, FolderWriter, MessageAppender
 
 
-class GatewayStore(FolderCatalog, FolderReader, FolderWriter, MessageAppender, Protocol):
-    """The mail store as far as IMAP uses it."""
+class GatewayStore(FolderCatalog, FolderReader, FolderWriter, MessageAppender, DropLocks, Protocol):
+    """The mail store as far as IMAP and POP3 use it."""
 
 
 class Wire(Protocol):

@@ -12,6 +12,11 @@ class ImapGatewaySettings(msgspec.Struct, frozen=True, kw_only=True):
 
     imaps_listen: Annotated[str, field_doc("HOST:PORT of IMAP over TLS; empty: off.")] = "0.0.0.0:993"
     imap_listen: Annotated[str, field_doc("HOST:PORT of IMAP with STARTTLS; empty: off.")] = ""
+    pop3s_listen: Annotated[str, field_doc("HOST:PORT of POP3 over TLS; empty: off.")] = "0.0.0.0:995"
+    pop3_listen: Annotated[str, field_doc("HOST:PORT of POP3 with STLS; empty: off.")] = ""
+    pop3_idle_seconds: Annotated[
+        float, field_doc("How long a POP3 session may be silent (RFC 1939 §3: 600 at least), seconds.")
+    ] = 600.0
     max_sessions: Annotated[int, field_doc("Sessions of this process.")] = 2000
     max_sessions_per_mailbox: Annotated[int, field_doc("Sessions of one mailbox in this process.")] = 50
     max_strangers: Annotated[

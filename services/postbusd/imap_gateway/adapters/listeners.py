@@ -1,4 +1,4 @@
-"""The listening sockets: IMAPS, and plain IMAP with STARTTLS."""
+"""The listening sockets: IMAP and POP3, over TLS and plain with STARTTLS."""
 
 import ssl
 from collections.abc import Callable
@@ -32,10 +32,10 @@ class Listeners:
         self._max_strangers_per_address = max_strangers_per_address
         self._keepers: list[DoorKeeper] = []
 
-    async def open(self, endpoint: str, *, secure: bool) -> int:
-        """Listens; the port. Raises OSError for a busy one."""
+    async def open(self, endpoint: str, *, name: str) -> int:
+        """Listens as imaps, imap, pop3s or pop3; the port. Raises OSError for a busy one."""
         host, port = parse_endpoint(endpoint)
-        name = "imaps" if secure else "imap"
+        secure = name in ("imaps", "pop3s")
 
         def connected(wire: WireProtocol) -> None:
             self._on_connect(wire, name)
