@@ -153,7 +153,9 @@ async def test_what_can_be_had_before_and_after_tls_and_login(gateway: Any) -> N
     assert not any(line.startswith(("SASL", "USER")) for line in offered)
     for line in ("USER ann@demo.example", "PASS secret", "AUTH PLAIN"):
         assert await ask(plain, line) == "-ERR passwords need TLS: STLS first"
-    assert await ask(plain, "STLS") == "+OK begin"
+    plain.send(b"STLS\r\nUSER mallory@demo.example\r\n")
+    assert await plain.read_line() == b"+OK begin"
+    assert await ask(plain, "PASS secret") == "-ERR USER first"
     offered = await long(plain, "CAPA")
     assert {"USER", "SASL PLAIN LOGIN", "TOP", "UIDL", "RESP-CODES", "AUTH-RESP-CODE", "PIPELINING"} <= set(offered)
     assert "STLS" not in offered
@@ -311,11 +313,44 @@ async def test_bytes_that_are_missing(filled: Any) -> None:
 
 
 async def test_a_large_message_comes_in_pieces(gateway: Any) -> None:
-    lines = [f".{number} {'x' * 60}" for number in range(20_000)]
+    lines = [f".{number} {'x' * 60}" for number in range(6_000)]
     await gateway.deliver(b"Subject: large\r\n\r\n" + "\r\n".join(lines).encode() + b"\r\n")
     wire = await log_in(gateway)
     assert await long(wire, "RETR 1") == ["Subject: large", "", *lines]
     assert await long(wire, "TOP 1 5000") == ["Subject: large", "", *lines[:5000]]
+
+
+async def test_answers_to_many_commands_are_not_held_back(make_gateway: Any) -> None:
+    gateway = await make_gateway(write_seconds=0.1)
+    await gateway.deliver(FIRST)
+    wire = await log_in(gateway)
+    written = wire.written
+    wire.stalled = True
+    wire.send(b"UIDL\r\n" * 100_000)
+    async with asyncio.timeout(10):
+        while not wire.closed:
+            await asyncio.sleep(0.01)
+    assert 0 < wire.written - written < 200_000
+
+
+async def test_what_nobody_expected_ends_one_session(filled: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    wire = await log_in(filled)
+
+    async def broken(*_: object) -> None:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(filled.store, "fetch_messages", broken)
+    assert (await ask(wire, "RETR 1")).startswith("-ERR [SYS/TEMP] internal error, incident ")
+    assert await wire.read_line() == b""
+    monkeypatch.undo()
+    await log_in(filled)
+
+
+async def test_top_counts_lines_by_lf(gateway: Any) -> None:
+    await gateway.deliver(b"Subject: x\r\n\r\na\rb\r\nc\r\n")
+    wire = await log_in(gateway)
+    assert await long(wire, "TOP 1 1") == ["Subject: x", "", "a\rb"]
+    assert await long(wire, "TOP 1 99") == ["Subject: x", "", "a\rb", "c"]
 
 
 async def test_silence_ends_a_session(make_gateway: Any) -> None:

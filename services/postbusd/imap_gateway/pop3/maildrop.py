@@ -1,10 +1,8 @@
 """The INBOX as it was at login: numbers, sizes, what was read and what is to go (RFC 1939 §5, §6)."""
 
-import logging
 import uuid
+from array import array
 from collections.abc import AsyncIterator, Iterator
-
-import msgspec
 
 from postbus.bus.subjects import folder_changed_subject
 from postbus.contracts.events import FolderChanged
@@ -13,23 +11,13 @@ from postbus.core.ids import EmailId, FolderId, MailboxId, ModSeq
 from postbus.mailstore.values import Flag, SpecialUse, StoredMessage, StoreMode, StoreRequest
 from postbus.mime.codec import decode_scan
 from postbusd.imap_gateway.deps import Deps
-
-log = logging.getLogger(__name__)
+from postbusd.imap_gateway.views import ID_OCTETS
 
 PIECE_OCTETS = 256 * 1024
 
 
-class Entry(msgspec.Struct, frozen=True):
-    """A message."""
-
-    uid: int
-    octets: int
-    email_id: EmailId
-    seen: bool
-
-
 class Maildrop:
-    """What one session sees; numbers begin with 1."""
+    """What one session sees; numbers begin with 1. Columns, as folder views have them: large folders stay cheap."""
 
     def __init__(self, deps: Deps, mailbox_id: MailboxId) -> None:
         """`open` reads it."""
@@ -37,7 +25,10 @@ class Maildrop:
         self._mailbox_id = mailbox_id
         self._folder_id = FolderId(0)
         self._uid_validity = 0
-        self._entries: list[Entry] = []
+        self._uids: array[int] = array("I")
+        self._octets: array[int] = array("I")
+        self._email_ids = b""
+        self._unseen: set[int] = set()
         self._deleted: set[int] = set()
         self._read: set[int] = set()
 
@@ -48,31 +39,32 @@ class Maildrop:
         view = await self._deps.views.open(inbox, _nothing)
         try:
             self._folder_id, self._uid_validity = inbox.folder_id, view.uid_validity
-            self._entries = [
-                Entry(
-                    uid=uid,
-                    octets=view.octets[row],
-                    email_id=EmailId(str(uuid.UUID(bytes=view.email_id(row)))),
-                    seen=bool(view.flags[row] & Flag.SEEN),
-                )
-                for row, uid in enumerate(view.uids)
-            ]
+            self._uids, self._octets, self._email_ids = view.uids[:], view.octets[:], bytes(view.email_ids)
+            self._unseen = {row + 1 for row, flags in enumerate(view.flags) if not flags & Flag.SEEN}
         finally:
             await self._deps.views.close(view, _nothing)
 
-    def find(self, number: int) -> Entry | None:
-        """A message that is there and not to go."""
-        if not 0 < number <= len(self._entries) or number in self._deleted:
-            return None
-        return self._entries[number - 1]
+    def has(self, number: int) -> bool:
+        """Whether the message is there and not to go."""
+        return 0 < number <= len(self._uids) and number not in self._deleted
 
-    def list_all(self) -> Iterator[tuple[int, Entry]]:
-        """Those that are not to go, with their numbers."""
-        return ((number, each) for number, each in enumerate(self._entries, 1) if number not in self._deleted)
+    def numbers(self) -> Iterator[int]:
+        """Of those that are not to go."""
+        return (number for number in range(1, len(self._uids) + 1) if number not in self._deleted)
 
-    def unique_id(self, entry: Entry) -> str:
+    def octets(self, number: int) -> int:
+        """Its size as it was stored, with the header fields that we added."""
+        return self._octets[number - 1]
+
+    @property
+    def totals(self) -> tuple[int, int]:
+        """Messages that are not to go, and their octets."""
+        gone = sum(self._octets[number - 1] for number in self._deleted)
+        return len(self._uids) - len(self._deleted), sum(self._octets) - gone
+
+    def unique_id(self, number: int) -> str:
         """The same in every session (RFC 1939 §7, UIDL), another after the folder was made anew."""
-        return f"{self._uid_validity}.{entry.uid}"
+        return f"{self._uid_validity}.{self._uids[number - 1]}"
 
     def delete(self, number: int) -> None:
         """Goes at `update`."""
@@ -82,12 +74,14 @@ class Maildrop:
         """Nothing goes."""
         self._deleted.clear()
 
-    async def load(self, entry: Entry) -> StoredMessage:
+    async def load(self, number: int) -> StoredMessage:
         """Raises MailError: NOT_FOUND when somebody else has removed it meanwhile."""
-        found = await self._deps.store.fetch_messages(self._mailbox_id, [entry.email_id])
-        if entry.email_id not in found:
+        start = (number - 1) * ID_OCTETS
+        email_id = EmailId(str(uuid.UUID(bytes=self._email_ids[start : start + ID_OCTETS])))
+        found = await self._deps.store.fetch_messages(self._mailbox_id, [email_id])
+        if email_id not in found:
             raise MailError(ErrorKind.NOT_FOUND, "the message is gone")
-        return found[entry.email_id]
+        return found[email_id]
 
     async def read(self, message: StoredMessage, body_lines: int | None) -> AsyncIterator[bytes]:
         """The message in pieces: all of it, or its header section and so many lines of its body (TOP).
@@ -95,25 +89,20 @@ class Maildrop:
         Raises MailError.
         """
         scan = decode_scan(message.structure)
-        octets, header_end, left = scan.octets, scan.body_start, body_lines
-        before = message.prefix
-        if not octets:
+        before, left = message.prefix, body_lines
+        if not scan.octets:
             yield before
-        for start in range(0, octets, PIECE_OCTETS):
-            size = min(PIECE_OCTETS, octets - start)
+        for start in range(0, scan.octets, PIECE_OCTETS):
+            size = min(PIECE_OCTETS, scan.octets - start)
             piece = await self._deps.blobs.get(message.blob_id, start, size)
             if len(piece) != size:
                 raise MailError(ErrorKind.NOT_FOUND, "the blob is too short")
-            if left is None:
-                yield before + piece
-                before = b""
-                continue
-            header = piece[: max(0, header_end - start)]
-            lines = piece[len(header) :].splitlines(keepends=True)[:left] if len(piece) > len(header) else []
-            yield before + header + b"".join(lines)
+            if left is not None:
+                end, left = _cut(piece, max(0, scan.body_start - start), left)
+                piece = piece[:end]
+            yield before + piece
             before = b""
-            left -= sum(line.endswith(b"\n") for line in lines)
-            if left <= 0 and start + size >= header_end:
+            if left == 0 and start + size >= scan.body_start:
                 return
 
     def note_read(self, number: int) -> None:
@@ -122,9 +111,8 @@ class Maildrop:
 
     async def update(self) -> None:
         r"""Removes what is to go, and marks \Seen what was read (RFC 1939 §6). Raises MailError."""
-        gone = tuple(self._entries[number - 1].uid for number in sorted(self._deleted))
-        read = (self._entries[number - 1] for number in sorted(self._read - self._deleted))
-        seen = tuple(entry.uid for entry in read if not entry.seen)
+        gone = tuple(self._uids[number - 1] for number in sorted(self._deleted))
+        seen = tuple(self._uids[number - 1] for number in sorted((self._read & self._unseen) - self._deleted))
         mod_seq = 0
         for uids, flag in ((seen, Flag.SEEN), (gone, Flag.DELETED)):
             if uids:
@@ -137,6 +125,17 @@ class Maildrop:
         if mod_seq:
             changed = FolderChanged(mailbox_id=self._mailbox_id, folder_ids=(self._folder_id,), mod_seq=ModSeq(mod_seq))
             await self._deps.bus.wake(folder_changed_subject(self._mailbox_id), changed)
+
+
+def _cut(piece: bytes, start: int, lines: int) -> tuple[int, int]:
+    """Where so many lines end that begin at `start`, and how many are still to come."""
+    end = min(start, len(piece))
+    while lines and end < len(piece):
+        found = piece.find(b"\n", end)
+        if found < 0:
+            return len(piece), lines
+        end, lines = found + 1, lines - 1
+    return end, lines
 
 
 def _nothing() -> None:

@@ -5,6 +5,7 @@ Whoever disconnects without QUIT, or is cut off, has changed nothing.
 
 import asyncio
 import contextlib
+import itertools
 import logging
 import os
 from collections.abc import Awaitable, Callable, Mapping
@@ -19,13 +20,15 @@ from postbus.pop3.replies import Stuffing, format_error, format_lines, format_ok
 from postbus.runtime.telemetry import Span
 from postbusd.imap_gateway.deps import Deps
 from postbusd.imap_gateway.pop3.login import authenticate, list_mechanisms, log_in
-from postbusd.imap_gateway.pop3.maildrop import Entry, Maildrop
+from postbusd.imap_gateway.pop3.maildrop import Maildrop
 from postbusd.imap_gateway.pop3.state import GOING_DOWN, Goodbye, Pop3State
 from postbusd.imap_gateway.ports import Wire
 
 log = logging.getLogger(__name__)
 
 MAX_ERRORS = 20
+COMMANDS_A_TURN = 16
+"""Pipelined commands between two turns of the other sessions."""
 LOCK_SECONDS = 90.0
 """A process that dies keeps a mailbox this long; a session renews its lock three times as often."""
 CLEAN_UP_SECONDS = 5.0
@@ -46,6 +49,9 @@ class Pop3Session(Pop3State):
         self._username = ""
         self._errors = 0
         self._holds_lock = False
+        self._mid_message = False
+        """A message is being sent: until its end nothing else may be said."""
+        self._life = asyncio.timeout(None)
         self._leave_logins: Callable[[], None] = _nothing
         self._renewing: asyncio.Task[None] | None = None
         self._handlers: Mapping[Verb, Callable[[Command], Awaitable[None]]] = {
@@ -75,10 +81,10 @@ class Pop3Session(Pop3State):
         self.wire.bell.set()
 
     def end_epoch(self) -> bool:
-        """Whether it may have been told of folders that are other ones now."""
-        if self.account is None:
+        """Ends a session that may have been told of a folder that is another one now, wherever it stands."""
+        if self.account is None or self._drop is None:
             return False
-        self._end_soon(EPOCH_OVER)
+        self._life.reschedule(0)
         return True
 
     def describe(self) -> SessionInfo:
@@ -99,19 +105,32 @@ class Pop3Session(Pop3State):
         told = Span("pop3.session", new_trace(), None, {"session_id": self.session_id})
         try:
             with use_trace(told.context):
-                await self._converse()
+                async with self._life:
+                    await self._converse()
         except Goodbye as goodbye:
             self.write(goodbye.reply)
         except ConnectionError:
             log.debug("pop3.session.lost", extra={"session_id": self.session_id})
         except Exception:
-            incident = os.urandom(6).hex()
-            self.deps.metrics.incidents.inc()
-            log.exception("pop3.session.failed", extra={"incident": incident, "session_id": self.session_id})
-            self.write(format_error(f"internal error, incident {incident}", "SYS/TEMP"))
+            self._end_unexpectedly()
         finally:
+            self._drop = None
             told.end()
             await asyncio.shield(self._clean_up())
+
+    def _end_unexpectedly(self) -> None:
+        """Says why, unless that would land in the middle of a message."""
+        extra = {"session_id": self.session_id}
+        if self._life.expired():
+            reply = EPOCH_OVER
+            log.info("pop3.session.ended", extra=extra | {"reason": "epoch"})
+        else:
+            incident = os.urandom(6).hex()
+            self.deps.metrics.incidents.inc()
+            log.exception("pop3.session.failed", extra=extra | {"incident": incident})
+            reply = format_error(f"internal error, incident {incident}", "SYS/TEMP")
+        if not self._mid_message:
+            self.write(reply)
 
     async def _clean_up(self) -> None:
         """Whatever happens here must not reach the other sessions."""
@@ -129,7 +148,9 @@ class Pop3Session(Pop3State):
 
     async def _converse(self) -> None:
         self.write(format_ok(f"{self.deps.mail_host} ready"))
-        while True:
+        for turn in itertools.count(1):
+            if not turn % COMMANDS_A_TURN:
+                await asyncio.sleep(0)
             line = await self.read_line()
             self.check()
             if line is None:
@@ -157,6 +178,7 @@ class Pop3Session(Pop3State):
         except MailError as error:
             self._tell(error)
         self.deps.metrics.pop3_commands.labels(command.verb.value.lower()).inc()
+        await self.flush(if_much=True)
 
     def _refusal(self, verb: Verb) -> str:
         if verb in _ANYWHERE:
@@ -247,7 +269,7 @@ class Pop3Session(Pop3State):
         self.wire.welcome()
         self._leave_logins = self.deps.logins.enter(account, self._take_word)
         self._renewing = asyncio.create_task(self._renew(account))
-        self.write(format_ok(f"{sum(1 for _ in drop.list_all())} messages"))
+        self.write(format_ok(f"{drop.totals[0]} messages"))
 
     def _take_word(self, word: ConfirmedLogin) -> None:
         if not word.stands:
@@ -291,28 +313,27 @@ class Pop3Session(Pop3State):
         self.write(format_ok())
 
     async def _stat(self, _: Command) -> None:
-        sizes = [entry.octets for _, entry in self.drop.list_all()]
-        self.write(format_ok(f"{len(sizes)} {sum(sizes)}"))
+        number, octets = self.drop.totals
+        self.write(format_ok(f"{number} {octets}"))
 
     async def _list(self, command: Command) -> None:
         if command.numbers:
-            number = command.numbers[0]
-            self.write(format_ok(f"{number} {self._entry(number).octets}"))
+            number = self._require(command.numbers[0])
+            self.write(format_ok(f"{number} {self.drop.octets(number)}"))
             return
-        lines = [f"{number} {entry.octets}" for number, entry in self.drop.list_all()]
-        self.write(format_lines(f"{len(lines)} messages", lines))
+        lines = (f"{number} {self.drop.octets(number)}" for number in self.drop.numbers())
+        self.write(format_lines(f"{self.drop.totals[0]} messages", lines))
 
     async def _uidl(self, command: Command) -> None:
         if command.numbers:
-            number = command.numbers[0]
-            self.write(format_ok(f"{number} {self.drop.unique_id(self._entry(number))}"))
+            number = self._require(command.numbers[0])
+            self.write(format_ok(f"{number} {self.drop.unique_id(number)}"))
             return
-        lines = (f"{number} {self.drop.unique_id(entry)}" for number, entry in self.drop.list_all())
+        lines = (f"{number} {self.drop.unique_id(number)}" for number in self.drop.numbers())
         self.write(format_lines("", lines))
 
     async def _dele(self, command: Command) -> None:
-        self._entry(command.numbers[0])
-        self.drop.delete(command.numbers[0])
+        self.drop.delete(self._require(command.numbers[0]))
         self.write(format_ok("goes at QUIT"))
 
     async def _rset(self, _: Command) -> None:
@@ -328,28 +349,27 @@ class Pop3Session(Pop3State):
 
     async def _send(self, number: int, body_lines: int | None) -> None:
         """Raises MailError while nothing was said, afterwards ConnectionAbortedError: half a message has no end."""
-        entry = self._entry(number)
-        pieces = self.drop.read(await self.drop.load(entry), body_lines)
-        stuffing, begun = Stuffing(), False
+        pieces = self.drop.read(await self.drop.load(self._require(number)), body_lines)
+        stuffing = Stuffing()
         try:
             async for piece in pieces:
-                if not begun:
-                    self.write(format_ok(f"{entry.octets} octets"))
-                    begun = True
+                if not self._mid_message:
+                    self.write(format_ok(f"{self.drop.octets(number)} octets"))
+                    self._mid_message = True
                 self.write(stuffing.feed(piece))
                 await self.flush()
         except MailError as error:
-            if not begun:
+            if not self._mid_message:
                 raise
             log.error("pop3.message.cut_short", extra={"session_id": self.session_id, "reason": str(error)})
             raise ConnectionAbortedError("message bytes are away") from error
         self.write(stuffing.end())
+        self._mid_message = False
 
-    def _entry(self, number: int) -> Entry:
-        entry = self.drop.find(number)
-        if entry is None:
+    def _require(self, number: int) -> int:
+        if not self.drop.has(number):
             raise RemoteProtocolError(f"there is no message {number}")
-        return entry
+        return number
 
     # UPDATE
 

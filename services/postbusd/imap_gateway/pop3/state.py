@@ -10,6 +10,8 @@ from postbusd.imap_gateway.ports import Wire
 
 MAX_SKIPPED_OCTETS = 1_048_576
 """Of one over-long line, before the session ends."""
+MUCH_OCTETS = 65_536
+"""Of answers to pipelined commands that are held back."""
 GOING_DOWN = format_error("the server is going down, come back in a moment", "SYS/TEMP")
 
 
@@ -41,8 +43,10 @@ class Pop3State:
         """Queues octets."""
         self._output += data
 
-    async def flush(self) -> None:
-        """Hands all output over. Raises ConnectionError, also when the peer does not read."""
+    async def flush(self, *, if_much: bool = False) -> None:
+        """Hands output over, `if_much` only when there is. Raises ConnectionError, also when the peer does not read."""
+        if if_much and len(self._output) < MUCH_OCTETS:
+            return
         if self._output:
             self.wire.write(bytes(self._output))
             self._output.clear()
