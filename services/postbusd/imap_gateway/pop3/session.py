@@ -111,14 +111,14 @@ class Pop3Session(Pop3State):
             self.write(goodbye.reply)
         except ConnectionError:
             log.debug("pop3.session.lost", extra={"session_id": self.session_id})
-        except Exception:
-            self._end_unexpectedly()
+        except Exception as error:
+            self._end_unexpectedly(error)
         finally:
             self._drop = None
             told.end()
             await asyncio.shield(self._clean_up())
 
-    def _end_unexpectedly(self) -> None:
+    def _end_unexpectedly(self, error: Exception) -> None:
         """Says why, unless that would land in the middle of a message."""
         extra = {"session_id": self.session_id}
         if self._life.expired():
@@ -127,7 +127,7 @@ class Pop3Session(Pop3State):
         else:
             incident = os.urandom(6).hex()
             self.deps.metrics.incidents.inc()
-            log.exception("pop3.session.failed", extra=extra | {"incident": incident})
+            log.error("pop3.session.failed", extra=extra | {"incident": incident}, exc_info=error)
             reply = format_error(f"internal error, incident {incident}", "SYS/TEMP")
         if not self._mid_message:
             self.write(reply)
