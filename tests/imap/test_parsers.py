@@ -22,6 +22,7 @@ from postbus.imap.patterns import FolderPattern
 from postbus.imap.responses import format_esearch_response
 from postbus.imap.sasl import parse_plain
 from postbus.imap.search_keys import (
+    AgeKey,
     AllKey,
     AndKey,
     DateField,
@@ -170,6 +171,7 @@ leaf_keys = (
     | st.builds(FlagKey, flag=st.sampled_from(["\\Seen", "\\Draft", "$Junk", "work"]), present=st.booleans())
     | st.builds(NumbersKey, numbers=sets, uid=st.booleans())
     | st.builds(SizeKey, larger=st.booleans(), octets=st.integers(0, 1 << 60))
+    | st.builds(AgeKey, older=st.booleans(), seconds=st.integers(1, (1 << 32) - 1))
     | st.builds(ModSeqKey, mod_seq=st.integers(0, (1 << 63) - 1))
     | st.builds(DateKey, field=st.sampled_from(DateField), test=st.sampled_from(DateTest), day=days)
     | st.builds(TextKey, kind=st.sampled_from([kind for kind in TextKind if kind is not TextKind.HEADER]), value=words)
@@ -199,7 +201,7 @@ def test_search_keys_round_trip(key: SearchKey) -> None:
 def test_walking_finds_every_key(key: SearchKey) -> None:
     kinds = ("NotKey", "OrKey", "AndKey")
     leaves = sum(1 for each in walk_keys(key) if type(each).__name__ not in kinds)
-    assert leaves == len(re.findall(r"(?:All|Flag|Numbers|Size|Date|Text|ModSeq)Key\(", repr(key)))
+    assert leaves == len(re.findall(r"(?:All|Flag|Numbers|Size|Date|Age|Text|ModSeq)Key\(", repr(key)))
 
 
 def test_a_search_has_options_and_a_charset() -> None:

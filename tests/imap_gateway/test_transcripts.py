@@ -62,6 +62,16 @@ async def test_a_directory_that_is_away_is_no_wrong_token(gateway: Any) -> None:
     assert line.startswith("a NO [UNAVAILABLE]")
 
 
+async def test_extensions(gateway: Any, play: Play) -> None:
+    await gateway.deliver(PLAIN)
+    await gateway.deliver(b"Subject: empty\r\n\r\n")
+
+    async def later() -> None:
+        gateway.clock.now += 601_000
+
+    await play("extensions.txt", gateway.connect(), later=later)
+
+
 async def test_starttls(gateway: Any, play: Play) -> None:
     await play("starttls.txt", gateway.connect(is_secure=False))
 

@@ -71,6 +71,13 @@ class DateKey(msgspec.Struct, frozen=True, kw_only=True, tag="date"):
     day: int
 
 
+class AgeKey(msgspec.Struct, frozen=True, kw_only=True, tag="age"):
+    """RFC 5032 §2: INTERNALDATE within the last `seconds` (YOUNGER), or not (OLDER)."""
+
+    older: bool
+    seconds: int
+
+
 class TextKey(msgspec.Struct, frozen=True, kw_only=True, tag="text"):
     """A text criterion; `header_name` for HEADER only."""
 
@@ -104,7 +111,7 @@ class AndKey(msgspec.Struct, frozen=True, kw_only=True, tag="and"):
     keys: tuple["SearchKey", ...]
 
 
-SearchKey = AllKey | FlagKey | NumbersKey | SizeKey | DateKey | TextKey | ModSeqKey | NotKey | OrKey | AndKey
+SearchKey = AllKey | FlagKey | NumbersKey | SizeKey | DateKey | AgeKey | TextKey | ModSeqKey | NotKey | OrKey | AndKey
 
 NO_MESSAGE = NotKey(key=AllKey())
 
@@ -133,7 +140,7 @@ def format_key(key: SearchKey) -> bytes:
             return _format_simple(key)
 
 
-def _format_simple(key: AllKey | FlagKey | NumbersKey | SizeKey | DateKey | ModSeqKey) -> bytes:
+def _format_simple(key: AllKey | FlagKey | NumbersKey | SizeKey | DateKey | AgeKey | ModSeqKey) -> bytes:
     match key:
         case AllKey():
             return b"ALL"
@@ -147,6 +154,8 @@ def _format_simple(key: AllKey | FlagKey | NumbersKey | SizeKey | DateKey | ModS
             return b"%b %d" % (b"LARGER" if larger else b"SMALLER", octets)
         case DateKey(field=field, test=test, day=day):
             return b"%b%b %b" % (field.value, test.value, format_date(day))
+        case AgeKey(older=older, seconds=seconds):
+            return b"%b %d" % (b"OLDER" if older else b"YOUNGER", seconds)
         case ModSeqKey(mod_seq=mod_seq):
             return b"MODSEQ %d" % mod_seq
 

@@ -8,7 +8,7 @@ from postbus.imap.bodystructure import format_body
 from postbus.imap.commands.fetch import BodyItem, FetchItem, Item
 from postbus.imap.dates import format_date_time
 from postbus.imap.sections import Range, SectionText, locate_section, select_fields
-from postbus.imap.wire import NIL
+from postbus.imap.wire import NIL, format_text
 from postbus.mime.values import Scan
 from postbusd.imap_gateway.flags import format_view_flags
 from postbusd.imap_gateway.views import FolderView
@@ -47,7 +47,8 @@ class FetchPlan(msgspec.Struct, frozen=True, kw_only=True):
         return [uids[start : start + size] for start in range(0, len(uids), size)]
 
 
-_STRUCTURES = (FetchItem.BODY, FetchItem.BODYSTRUCTURE)
+_STRUCTURES = (FetchItem.BODY, FetchItem.BODYSTRUCTURE, FetchItem.PREVIEW)
+"""What a row of the store tells without the message's octets."""
 
 
 def make_plan(items: Sequence[Item]) -> FetchPlan:
@@ -114,9 +115,11 @@ LIGHT_COLUMNS: dict[FetchItem, Column] = {
 }
 
 
-def format_structure(item: FetchItem, scan: Scan) -> bytes:
-    """BODY or BODYSTRUCTURE."""
-    return item.value + b" " + format_body(scan.root, extended=item is FetchItem.BODYSTRUCTURE)
+def format_structure(item: FetchItem, scan: Scan, preview: str) -> bytes:
+    """BODY, BODYSTRUCTURE or PREVIEW."""
+    if item is FetchItem.PREVIEW:
+        return b"PREVIEW " + format_text(preview)
+    return bytes(item.value) + b" " + format_body(scan.root, extended=item is FetchItem.BODYSTRUCTURE)
 
 
 class Cut(msgspec.Struct, frozen=True, kw_only=True):

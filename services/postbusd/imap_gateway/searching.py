@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from postbus.core.errors import ErrorKind, MailError
 from postbus.imap.dates import DAY_MS
 from postbus.imap.search_keys import (
+    AgeKey,
     AllKey,
     AndKey,
     DateField,
@@ -45,7 +46,9 @@ def collect_texts(key: SearchKey) -> list[TextKey]:
 class Search:
     """One search over the messages that a session knows."""
 
-    def __init__(self, selected: SelectedFolder, hits: Hits) -> None:
+    def __init__(self, selected: SelectedFolder, hits: Hits, now_ms: int) -> None:
+        """`now_ms`: what ages are counted from."""
+        self._now_ms = now_ms
         self._selected = selected
         self._view = selected.view
         self._hits = hits
@@ -87,7 +90,7 @@ class Search:
             case _:
                 return self._filter_column(key, rows)
 
-    def _filter_column(self, key: FlagKey | SizeKey | DateKey | ModSeqKey, rows: Rows) -> Rows:
+    def _filter_column(self, key: FlagKey | SizeKey | DateKey | AgeKey | ModSeqKey, rows: Rows) -> Rows:
         """What one column of the view decides."""
         match key:
             case FlagKey():
@@ -99,6 +102,9 @@ class Search:
                 return [row for row in rows if octets[row] < limit]
             case DateKey():
                 return self._filter_date(key, rows)
+            case AgeKey():
+                dates, border = self._view.internal_dates, self._now_ms - 1000 * key.seconds
+                return [row for row in rows if (dates[row] <= border) is key.older]
             case ModSeqKey():
                 mod_seqs, lowest = self._view.mod_seqs, key.mod_seq
                 return [row for row in rows if mod_seqs[row] >= lowest]
@@ -159,7 +165,7 @@ def _cost(key: SearchKey) -> int:
     match key:
         case NumbersKey():
             return 0
-        case FlagKey() | SizeKey() | DateKey() | ModSeqKey():
+        case FlagKey() | SizeKey() | DateKey() | AgeKey() | ModSeqKey():
             return 1
         case TextKey():
             return 2

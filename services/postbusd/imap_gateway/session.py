@@ -267,5 +267,6 @@ class Session(SessionState):
                 secure=self.wire.is_secure,
                 tls_offered=self.deps.tls_offered,
                 tokens=bool(self.deps.provider.configuration_url),
+                append_limit=self.deps.settings.max_append_octets,
             )
         )

@@ -1,4 +1,4 @@
-"""FETCH and UID FETCH (RFC 9051 §6.4.5; RFC822 items and macros: RFC 3501 §6.4.5; MODSEQ: RFC 7162 §3.1.4)."""
+"""FETCH and UID FETCH (RFC 9051 §6.4.5; RFC822 items and macros: RFC 3501 §6.4.5; RFC 7162 §3.1.4, RFC 8970)."""
 
 import enum
 import re
@@ -31,6 +31,7 @@ class FetchItem(enum.Enum):
     BODY = b"BODY"
     BODYSTRUCTURE = b"BODYSTRUCTURE"
     MODSEQ = b"MODSEQ"
+    PREVIEW = b"PREVIEW"
 
 
 class BodyItem(msgspec.Struct, frozen=True, kw_only=True):
@@ -65,6 +66,7 @@ class Fetch(Command, frozen=True, kw_only=True):
 
 
 _NAME = re.compile(rb"[A-Za-z0-9.]+")
+_LAZY = re.compile(rb" \(LAZY\)", re.IGNORECASE)
 _FAST = (FetchItem.FLAGS, FetchItem.INTERNALDATE, FetchItem.SIZE)
 _MACROS: dict[bytes, tuple[Item, ...]] = {
     b"FAST": _FAST,
@@ -95,6 +97,8 @@ def _finish_item(name: bytes, cursor: Cursor) -> Item:
     if name in (b"BODY", b"BODY.PEEK") and cursor.next_is(b"["):
         section = parse_section(cursor)
         return BodyItem(section=section, peek=name == b"BODY.PEEK", partial=parse_partial(cursor))
+    if name == b"PREVIEW":
+        cursor.match(_LAZY)  # previews are always at hand (RFC 8970 §3.1)
     item = _RFC822.get(name) or _SIMPLE.get(name)
     if item is None:
         raise RemoteProtocolError(f"There is no fetch item {name.decode('ascii')}")

@@ -9,7 +9,7 @@ from postbus.imap.utf7 import decode_folder_name
 
 
 class StatusItem(enum.Enum):
-    """What STATUS tells (RFC 9051 §6.3.11); RECENT is RFC 3501's, HIGHESTMODSEQ that of RFC 7162 §3.1.7."""
+    """What STATUS tells (RFC 9051 §6.3.11); RECENT is RFC 3501's, the last ones RFC 7162's (§3.1.7) and RFC 7889's."""
 
     MESSAGES = b"MESSAGES"
     RECENT = b"RECENT"
@@ -19,6 +19,7 @@ class StatusItem(enum.Enum):
     DELETED = b"DELETED"
     SIZE = b"SIZE"
     HIGHESTMODSEQ = b"HIGHESTMODSEQ"
+    APPENDLIMIT = b"APPENDLIMIT"
 
 
 class Status(Command, frozen=True, kw_only=True):

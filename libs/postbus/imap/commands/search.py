@@ -1,4 +1,4 @@
-"""SEARCH and UID SEARCH (RFC 9051 §6.4.4), with the result options of RFC 4731 and the key of RFC 7162 §3.1.5."""
+"""SEARCH and UID SEARCH (RFC 9051 §6.4.4), result options of RFC 4731, keys of RFC 7162 §3.1.5 and RFC 5032."""
 
 import enum
 
@@ -10,6 +10,7 @@ from postbus.imap.flags import parse_flag
 from postbus.imap.limits import MAX_SEARCH_DEPTH, MAX_SEARCH_KEYS
 from postbus.imap.search_keys import (
     NO_MESSAGE,
+    AgeKey,
     AllKey,
     AndKey,
     DateField,
@@ -127,6 +128,11 @@ class _KeyParser:
             return FlagKey(flag=parse_flag(cursor), present=word == b"KEYWORD")
         if word in (b"LARGER", b"SMALLER"):
             return SizeKey(larger=word == b"LARGER", octets=cursor.parse_number64())
+        if word in (b"OLDER", b"YOUNGER"):
+            seconds = cursor.parse_number()
+            if not seconds:
+                raise RemoteProtocolError("Expected a number of seconds that is not 0")
+            return AgeKey(older=word == b"OLDER", seconds=seconds)
         if word == b"UID":
             return NumbersKey(numbers=parse_sequence_set(cursor), uid=True)
         if word == b"MODSEQ":

@@ -187,7 +187,7 @@ async def _load_items(
     """Adds structures, and the cuts of each message with their source."""
     for uid, message in messages.items():
         own, scan = items[uid], decode_scan(message.structure)
-        own.texts += [format_structure(item, scan) for item in plan.structures]
+        own.texts += [format_structure(item, scan, message.preview) for item in plan.structures]
         own.cuts = [cut_item(item, scan, message.prefix) for item in plan.bodies]
     if not plan.bodies:
         return

@@ -38,11 +38,11 @@ async def handle_status(session: SessionState, command: Status) -> Reply:
         return NO_FOLDER
     if StatusItem.HIGHESTMODSEQ in command.items:
         session.enable_condstore()
-    session.write(format_status(folder, command.items))
+    session.write(format_status(folder, command.items, session.deps.settings.max_append_octets))
     return Reply(text="Done")
 
 
-def format_status(folder: Folder, items: Sequence[StatusItem]) -> bytes:
+def format_status(folder: Folder, items: Sequence[StatusItem], append_limit: int) -> bytes:
     """The STATUS response (RFC 9051 §7.3.4)."""
     values = {
         StatusItem.MESSAGES: folder.messages,
@@ -53,6 +53,7 @@ def format_status(folder: Folder, items: Sequence[StatusItem]) -> bytes:
         StatusItem.DELETED: folder.deleted,
         StatusItem.SIZE: folder.octets,
         StatusItem.HIGHESTMODSEQ: folder.highest_mod_seq,
+        StatusItem.APPENDLIMIT: append_limit,
     }
     return format_status_response(folder.name, [(item, values[item]) for item in items])
 

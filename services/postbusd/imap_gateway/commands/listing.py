@@ -43,7 +43,7 @@ async def handle_list(session: SessionState, command: List) -> Reply:
         extended = _CHILD_INFO if tells_below else b""
         session.write(format_list_response(b"LIST", attributes, folder.name, extended))
         if ListReturn.STATUS in command.returns:
-            session.write(format_status(folder, command.status))
+            session.write(format_status(folder, command.status, session.deps.settings.max_append_octets))
     return Reply(text="Done")
 
 

@@ -43,7 +43,7 @@ async def handle_search(session: SessionState, command: Search) -> Reply:
         if error.kind is not ErrorKind.UNAVAILABLE:
             raise
         return NO_TEXTS
-    uids = searching.Search(selected, hits).find(command.key)
+    uids = searching.Search(selected, hits, session.deps.clock.now_ms()).find(command.key)
     numbers = uids if command.uid else [number for uid in uids if (number := selected.sequence_number(uid))]
     mod_seq = _highest_mod_seq(selected.view, select_reported(uids, command.results)) if by_mod_seq else None
     if command.results is None:
