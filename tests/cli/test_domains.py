@@ -179,7 +179,7 @@ def test_what_the_mail_server_does_for_a_domain(demo: Desk, say: Say, tmp_path: 
     assert (shown["mail_host"], shown["alternate_mx"]) == ("mx.demo.example", ["192.0.2.0/24", "in.filter.example"])
     assert (shown["all_mail"], shown["sharing"], shown["search"]) == (True, True, False)
     text = demo.ok("domain", "show", "demo.example")
-    assert "signature     --  and 2 more lines, HTML too\n" in text
+    assert "signature     Demo Ltd. …, HTML too\n" in text
     assert "mail server   mx.demo.example\n" in text
     assert "search        off\n" in text
     changed = demo.json("domain", "set", "demo.example", "--signature-html", "")

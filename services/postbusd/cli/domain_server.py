@@ -72,8 +72,8 @@ def server_facts(domain: Any) -> list[tuple[str, str]]:
     signature = domain["signature"]
     facts = [("mail server", domain["mail_host"])] if domain["mail_host"] else []
     if signature is not None:
-        lines = signature["text"].split("\n")
-        more = f" and {len(lines) - 1} more lines" if len(lines) > 1 else ""
+        lines = [line for line in signature["text"].split("\n") if line.strip(" -")] or ["--"]
+        more = " …" if len(lines) > 1 else ""
         facts.append(("signature", f"{lines[0]}{more}{', HTML too' if signature['html'] else ''}"))
     facts += [("alternate MX", ", ".join(domain["alternate_mx"]))] if domain["alternate_mx"] else []
     return [
