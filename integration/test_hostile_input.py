@@ -101,11 +101,14 @@ class Probe:
         self.worst = 0.0
         self._platform = platform
         self._ends = threading.Event()
+        self._asks = threading.Event()
+        """Its sessions are open: what floods the doors from now on meets them inside."""
         self._thread = threading.Thread(target=self._run)
         self._fault = ""
 
     def __enter__(self) -> "Probe":
         self._thread.start()
+        assert self._asks.wait(CLIENT_SECONDS)
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -116,6 +119,7 @@ class Probe:
     def _run(self) -> None:
         try:
             with smtp(self._platform) as mail, imap(self._platform, 0) as reader:
+                self._asks.set()
                 while not self._ends.wait(0.02):
                     started = time.monotonic()
                     assert mail.smtp(b"NOOP\r\n").startswith(b"250 ")
@@ -124,6 +128,7 @@ class Probe:
                     self.worst = max(self.worst, between - started, time.monotonic() - between)
         except (AssertionError, OSError) as error:
             self._fault = repr(error)
+            self._asks.set()
 
 
 def _processes(platform: Platform) -> dict[int, int]:
